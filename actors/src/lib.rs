@@ -1,0 +1,2 @@
+//! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
+#![warn(missing_docs)]

@@ -1,0 +1,1 @@
+//! The kairos-chain binary as a library: command line, configuration, HTTP.

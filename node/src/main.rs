@@ -1,0 +1,3 @@
+//! The kairos-chain binary.
+
+fn main() {}

@@ -1,0 +1,10 @@
+//! The pure core of kairos-chain: what is said, signed, hashed and packed, and how each is checked.
+//!
+//! Nothing in this crate opens a file, a socket or a clock. Time is an argument ([`time::Clock`]), bytes come
+//! and go through `std::io` traits the caller supplies, and every value a stranger can send is parsed into a
+//! type before it is used.
+#![warn(missing_docs)]
+
+pub mod hash;
+pub mod id;
+pub mod time;
