@@ -5,6 +5,8 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod crypto;
 pub mod hash;
 pub mod id;
+pub mod json;
 pub mod time;
