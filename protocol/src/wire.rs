@@ -1,0 +1,16 @@
+//! The Model Meeting Protocol: what two agents say to each other.
+//!
+//! Twelve messages travel under `/meeting/v1/`. Two carry identities ([`introduction`]), nine answer about skills
+//! and SkillSets ([`listing`] and [`envelope`]), one says goodbye. [`possession`] is this implementation's
+//! addition: proof that a peer holds its key now, in members that other implementations ignore.
+
+pub mod envelope;
+pub mod introduction;
+pub mod listing;
+pub mod possession;
+
+/// The version of the protocol spoken here.
+pub const PROTOCOL_VERSION: &str = "1.0.0";
+
+/// The version of this implementation's message set, sent as `identity.version`; receivers take any value.
+pub const MESSAGE_SET_VERSION: &str = "1.1.0";
