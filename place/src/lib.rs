@@ -1,2 +1,9 @@
 //! Rules of the doors at which strangers knock: deterministic, synchronous, the time is an argument.
+//!
+//! [`session`] keeps who may come in and how often; [`allowance`] bounds what one address may ask for;
+//! [`nonce`] hands out challenges that are good once. Nothing here knows HTTP, actors or files.
 #![warn(missing_docs)]
+
+pub mod allowance;
+pub mod nonce;
+pub mod session;
