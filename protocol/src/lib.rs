@@ -5,6 +5,7 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod block;
 pub mod hash;
 pub mod id;
 pub mod time;
