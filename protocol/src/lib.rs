@@ -8,4 +8,5 @@
 pub mod block;
 pub mod hash;
 pub mod id;
+pub mod ledger;
 pub mod time;
