@@ -210,7 +210,6 @@ pub struct PeerManagerActor {
     own: Own,
     clock: Arc<dyn Clock>,
     policy: PeerPolicy,
-    mailbox: usize,
     table: PeerTable,
     sessions: SessionTable,
     nonces: NonceBook,
@@ -226,17 +225,17 @@ pub struct PeerManagerHandle(BoundedAddr<PeerManagerActor>);
 impl PeerManagerHandle {
     /// See [`Introduce`].
     pub async fn introduce(&self, message: Introduce) -> Result<Admission, PeerError> {
-        self.0.ask(message).await
+        self.0.ask(message).await?
     }
 
     /// See [`Admit`].
     pub async fn admit(&self, token: String) -> Result<Caller, PeerError> {
-        self.0.ask(Admit { token }).await
+        self.0.ask(Admit { token }).await?
     }
 
     /// See [`Close`].
     pub async fn close(&self, token: String) -> Result<(), PeerError> {
-        self.0.ask(Close { token }).await
+        self.0.ask(Close { token }).await?
     }
 
     /// See [`Meet`].
@@ -252,27 +251,27 @@ impl PeerManagerHandle {
                 url,
                 strength,
             })
-            .await
+            .await?
     }
 
     /// See [`List`].
     pub async fn list(&self) -> Result<Vec<Peer>, PeerError> {
-        self.0.ask(List).await
+        self.0.ask(List).await?
     }
 
     /// See [`Decide`].
     pub async fn decide(&self, decision: Decide) -> Result<Peer, PeerError> {
-        self.0.ask(decision).await
+        self.0.ask(decision).await?
     }
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), PeerError> {
-        self.0.ask(Health).await
+        self.0.ask(Health).await?
     }
 
     /// See [`Shutdown`].
     pub async fn shutdown(&self) -> Result<(), PeerError> {
-        self.0.ask(Shutdown).await
+        self.0.ask(Shutdown).await?
     }
 }
 
@@ -304,7 +303,6 @@ impl PeerManagerActor {
         let actor = Self {
             own,
             clock,
-            mailbox: permits,
             sessions: SessionTable::new(policy.sessions.clone()),
             nonces: NonceBook::new(crypto::random_bytes()?, policy.proof_window),
             newcomers: AddressAllowance::new(policy.new_peers_per_address),
@@ -312,10 +310,10 @@ impl PeerManagerActor {
             policy,
             store: Arc::new(Mutex::new(store)),
         };
-        Ok(PeerManagerHandle(BoundedAddr::new(
-            actor.start(),
+        Ok(PeerManagerHandle(BoundedAddr::start(
             permits,
             patience,
+            |_| actor,
         )))
     }
 
@@ -408,7 +406,6 @@ impl Actor for PeerManagerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(self.mailbox);
         ctx.run_interval(HOUSEKEEPING, |_, ctx| ctx.notify(Tick));
     }
 }

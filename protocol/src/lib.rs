@@ -5,9 +5,11 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod block;
 pub mod crypto;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod ledger;
 pub mod time;
 pub mod wire;
