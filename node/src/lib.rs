@@ -1,1 +1,3 @@
 //! The kairos-chain binary as a library: command line, configuration, HTTP.
+
+pub mod config;
