@@ -25,6 +25,8 @@ pub use self::settings::{
 };
 pub use self::value::{LogFormat, Period, Size, Strength};
 
+pub(crate) use self::file::OWN as OWN_FILE;
+
 use self::layer::Reading;
 
 /// What variables of settings begin with.

@@ -15,7 +15,7 @@ use super::error::Problem;
 use super::layer::{Layer, Reading, Source};
 
 /// Our own file, below the data directory.
-pub(super) const OWN: &str = "config/kairos.yml";
+pub(crate) const OWN: &str = "config/kairos.yml";
 /// The reference's file for its server, below the data directory.
 pub(super) const SERVER: &str = "skills/config.yml";
 /// The reference's file for meetings, below the data directory.
