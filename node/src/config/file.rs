@@ -1,0 +1,222 @@
+//! The two file layers: `config/kairos.yml`, where every key counts, and the reference's own files, of which a
+//! few keys mean something here and the rest are left alone.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_saphyr::options::DuplicateKeyPolicy;
+use serde_saphyr::{Location, Spanned};
+
+use super::error::Problem;
+use super::layer::{Layer, Reading, Source};
+
+/// Our own file, below the data directory.
+pub(crate) const OWN: &str = "config/kairos.yml";
+/// The reference's file for its server, below the data directory.
+pub(super) const SERVER: &str = "skills/config.yml";
+/// The reference's file for meetings, below the data directory.
+pub(super) const MEETING: &str = "skillsets/mmp/config/meeting.yml";
+
+/// The largest configuration file read, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Reads `config/kairos.yml`.
+pub(super) fn own(data_dir: &Path) -> Reading {
+    type Group = Option<BTreeMap<String, Spanned<Value>>>;
+    let path = data_dir.join(OWN);
+    let mut reading = Reading::default();
+    match read::<BTreeMap<String, Group>>(&path, DuplicateKeyPolicy::Error) {
+        Ok(groups) => {
+            let groups = groups.unwrap_or_default().into_iter();
+            let fields = groups.flat_map(|(group, fields)| {
+                fields
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(move |field| (group.clone(), field))
+            });
+            for (group, (field, value)) in fields {
+                let at = source(Layer::File, &path, value.referenced);
+                reading.take_named(
+                    &format!("{group}.{field}"),
+                    str::to_owned,
+                    |_| value.value,
+                    at,
+                );
+            }
+        }
+        Err(problem) => reading.problems.push(problem),
+    }
+    reading
+}
+
+/// Reads what the reference's files say about settings of ours.
+pub(super) fn reference(data_dir: &Path) -> Reading {
+    let mut reading = Reading::default();
+    // The reference's template gives one key twice, and its reader lets the last one win.
+    let twice = DuplicateKeyPolicy::LastWins;
+    let path = data_dir.join(SERVER);
+    match read::<ServerFile>(&path, twice) {
+        Ok(file) => file.unwrap_or_default().collect(&mut Target {
+            reading: &mut reading,
+            path: &path,
+        }),
+        Err(problem) => reading.problems.push(problem),
+    }
+    let path = data_dir.join(MEETING);
+    match read::<MeetingFile>(&path, twice) {
+        Ok(file) => file.unwrap_or_default().collect(&mut Target {
+            reading: &mut reading,
+            path: &path,
+        }),
+        Err(problem) => reading.problems.push(problem),
+    }
+    reading
+}
+
+type Field<T> = Option<Spanned<T>>;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ServerFile {
+    http: Option<ServerHttp>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ServerHttp {
+    host: Field<String>,
+    port: Field<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MeetingFile {
+    enabled: Field<bool>,
+    identity: Option<MeetingIdentity>,
+    capabilities: Option<MeetingCapabilities>,
+    skill_exchange: Option<SkillExchange>,
+    skillset_exchange: Option<SkillSetExchange>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MeetingIdentity {
+    name: Field<String>,
+    description: Field<String>,
+    scope: Field<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MeetingCapabilities {
+    meeting_protocol_version: Field<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SkillExchange {
+    allowed_formats: Field<Vec<String>>,
+    public_by_default: Field<bool>,
+    max_skill_size_bytes: Field<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SkillSetExchange {
+    enabled: Field<bool>,
+}
+
+/// Where the fields of one of the reference's files go.
+struct Target<'a> {
+    reading: &'a mut Reading,
+    path: &'a Path,
+}
+
+impl Target<'_> {
+    fn put<T: Into<Value>>(&mut self, key: &str, field: Field<T>) {
+        if let Some(field) = field {
+            let at = source(Layer::Reference, self.path, field.referenced);
+            self.reading
+                .take_named(key, str::to_owned, |_| field.value.into(), at);
+        }
+    }
+}
+
+impl ServerFile {
+    fn collect(self, into: &mut Target<'_>) {
+        let http = self.http.unwrap_or_default();
+        into.put("http.host", http.host);
+        into.put("http.port", http.port);
+    }
+}
+
+impl MeetingFile {
+    fn collect(self, into: &mut Target<'_>) {
+        let identity = self.identity.unwrap_or_default();
+        let skills = self.skill_exchange.unwrap_or_default();
+        into.put("meeting.enabled", self.enabled);
+        into.put("identity.name", identity.name);
+        into.put("identity.description", identity.description);
+        into.put("identity.scope", identity.scope);
+        into.put(
+            "meeting.protocol_version",
+            self.capabilities
+                .unwrap_or_default()
+                .meeting_protocol_version,
+        );
+        into.put("meeting.allowed_formats", skills.allowed_formats);
+        into.put("meeting.public_by_default", skills.public_by_default);
+        into.put("limits.skill", skills.max_skill_size_bytes);
+        into.put(
+            "meeting.skillset_exchange",
+            self.skillset_exchange.unwrap_or_default().enabled,
+        );
+    }
+}
+
+fn source(layer: Layer, path: &Path, place: Location) -> Source {
+    Source {
+        layer,
+        origin: Some(format!("{}:{}", path.display(), place.line())),
+    }
+}
+
+/// Reads `path` as a `T`; nothing if there is no such file or it holds only comments.
+fn read<T: DeserializeOwned>(path: &Path, twice: DuplicateKeyPolicy) -> Result<Option<T>, Problem> {
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Problem::Unreadable {
+                path: path.to_owned(),
+                error,
+            });
+        }
+    };
+    // Comments are skipped, not gathered: the parser gives up on files with many of them otherwise.
+    let options = serde_saphyr::options! {
+        duplicate_keys: twice, with_snippet: false, emit_comments: false,
+    };
+    serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
+        let place = error.location();
+        Problem::Syntax {
+            path: path.to_owned(),
+            line: place.map_or(0, |place| place.line()),
+            column: place.map_or(0, |place| place.column()),
+            message: error.to_string(),
+        }
+    })
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    if file.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
+        return Err(io::Error::other(format!("larger than {MAX_FILE} bytes")));
+    }
+    Ok(text)
+}

@@ -1,0 +1,175 @@
+//! What a setting accepts: its type, its bound, and the words that say so.
+
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use super::value::{LogFormat, Period, Size, Strength};
+
+/// The most entries a list may have.
+const MAX_LIST: usize = 16;
+/// The most characters a list entry may have.
+const MAX_WORD: usize = 64;
+
+/// A type that settings have, and how it is written outside YAML.
+pub(super) trait Shape: DeserializeOwned {
+    /// What a value is called in errors and in the example.
+    const NOUN: &'static str;
+
+    /// Reads the text of an environment variable or an argument; what does not fit stays text and fails later.
+    fn from_text(text: &str) -> Value {
+        Value::from(text)
+    }
+}
+
+/// A bound on a setting of type `T`, with the words for it.
+pub(super) struct Rule<T> {
+    wanted: String,
+    accepts: Box<dyn Fn(&T) -> bool>,
+}
+
+impl<T: Shape> Rule<T> {
+    /// What is accepted, as it follows «must be».
+    pub(super) fn wanted(self) -> String {
+        self.wanted
+    }
+
+    /// Reads `value` as a `T` within the bound, or says what it must be.
+    pub(super) fn check(self, value: &Value) -> Result<(), String> {
+        match T::deserialize(value) {
+            Ok(typed) if (self.accepts)(&typed) => Ok(()),
+            _ => Err(self.wanted),
+        }
+    }
+}
+
+/// Everything of the type.
+pub(super) fn any<T: Shape>() -> Rule<T> {
+    Rule {
+        wanted: T::NOUN.to_owned(),
+        accepts: Box::new(|_| true),
+    }
+}
+
+/// Everything from `low` to `high`, both included.
+pub(super) fn between<T: Shape + PartialOrd + Display + 'static>(low: T, high: T) -> Rule<T> {
+    Rule {
+        wanted: format!("{} from {low} to {high}", T::NOUN),
+        accepts: Box::new(move |value| (&low..=&high).contains(&value)),
+    }
+}
+
+/// A text of one line with something in it, of at most `most` characters.
+pub(super) fn line(most: usize) -> Rule<String> {
+    Rule {
+        wanted: format!("a text of one line with 1 to {most} characters"),
+        accepts: Box::new(move |text: &String| is_line(text, most)),
+    }
+}
+
+/// A text of at most `most` characters, perhaps none, perhaps over several lines.
+pub(super) fn prose(most: usize) -> Rule<String> {
+    Rule {
+        wanted: format!("a text of at most {most} characters"),
+        accepts: Box::new(move |text: &String| {
+            text.chars().count() <= most && !text.contains(|c: char| c.is_control() && c != '\n')
+        }),
+    }
+}
+
+/// A host name or an address: a line without spaces.
+pub(super) fn host() -> Rule<String> {
+    Rule {
+        wanted: "a host name or an IP address".to_owned(),
+        accepts: Box::new(|text: &String| is_line(text, 253) && !text.contains([' ', '/', '\\'])),
+    }
+}
+
+/// A short list of short words.
+pub(super) fn words() -> Rule<Vec<String>> {
+    Rule {
+        wanted: format!("a list of at most {MAX_LIST} words"),
+        accepts: Box::new(|list: &Vec<String>| {
+            list.len() <= MAX_LIST
+                && list
+                    .iter()
+                    .all(|word| is_line(word, MAX_WORD) && !word.contains([' ', ',']))
+        }),
+    }
+}
+
+/// A level such as `info`, or levels by part of the program: `info,kairos_actors=debug`.
+pub(super) fn filter() -> Rule<String> {
+    let has_level = |part: &str| {
+        let level = part.rsplit('=').next().unwrap_or_default();
+        level.trim().parse::<LevelFilter>().is_ok()
+    };
+    Rule {
+        wanted: "a log level such as info, or several such as info,kairos_actors=debug".to_owned(),
+        accepts: Box::new(move |text: &String| {
+            is_line(text, 1024) && text.split(',').all(has_level) && text.parse::<Targets>().is_ok()
+        }),
+    }
+}
+
+fn is_line(text: &str, most: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= most && !text.contains(char::is_control)
+}
+
+impl Shape for bool {
+    const NOUN: &'static str = "true or false";
+
+    fn from_text(text: &str) -> Value {
+        text.trim()
+            .to_lowercase()
+            .parse::<bool>()
+            .map_or(Value::from(text), Value::from)
+    }
+}
+
+impl Shape for String {
+    const NOUN: &'static str = "a text";
+}
+
+impl Shape for Vec<String> {
+    const NOUN: &'static str = "a list of words";
+
+    /// Words separated by commas.
+    fn from_text(text: &str) -> Value {
+        text.split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .collect()
+    }
+}
+
+impl Shape for Period {
+    const NOUN: &'static str = "a duration";
+}
+
+impl Shape for Size {
+    const NOUN: &'static str = "a size";
+}
+
+impl Shape for Strength {
+    const NOUN: &'static str = "introduced or proven";
+}
+
+impl Shape for LogFormat {
+    const NOUN: &'static str = "human or json";
+}
+
+macro_rules! whole_numbers {
+    ($($int:ty),+) => {$(
+        impl Shape for $int {
+            const NOUN: &'static str = "a whole number";
+
+            fn from_text(text: &str) -> Value {
+                text.trim().parse::<u64>().map_or(Value::from(text), Value::from)
+            }
+        }
+    )+};
+}
+whole_numbers!(u16, u32, usize);

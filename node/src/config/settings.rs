@@ -1,0 +1,341 @@
+//! Every setting of the node: its type, default, bound and meaning, each said once.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::rule::{Rule, Shape, any, between, filter, host, line, prose, words};
+use super::value::{LogFormat, Period, Size, Strength};
+
+/// A group of settings, for listings.
+pub(super) struct Group {
+    pub(super) name: &'static str,
+    pub(super) doc: &'static [&'static str],
+    pub(super) keys: &'static [Key],
+}
+
+/// One setting, seen from outside its type.
+pub(super) struct Key {
+    /// `group.field`.
+    pub(super) name: &'static str,
+    /// The field alone.
+    pub(super) field: &'static str,
+    pub(super) doc: &'static [&'static str],
+    /// What is accepted, as it follows «must be».
+    pub(super) wanted: fn() -> String,
+    /// Fails with what is accepted.
+    pub(super) check: fn(&Value) -> Result<(), String>,
+    /// Reads the text of a variable or an argument.
+    pub(super) from_text: fn(&str) -> Value,
+}
+
+/// Declares the structs, their defaults, and the table [`GROUPS`] from one list.
+macro_rules! settings {
+    ($($(#[doc = $group_doc:literal])+ $group:ident: $Group:ident {
+        $($(#[doc = $doc:literal])+ $field:ident: $ty:ty = $default:expr, $rule:expr;)+
+    })+) => {
+        /// Every setting, resolved and within its bounds.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Settings {
+            $($(#[doc = $group_doc])+ pub $group: $Group,)+
+        }
+
+        $(
+            $(#[doc = $group_doc])+
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields, default)]
+            pub struct $Group {
+                $(
+                    $(#[doc = $doc])+
+                    #[doc = concat!("\n\nDefault `", stringify!($default), "`, bound `", stringify!($rule), "`.")]
+                    pub $field: $ty,
+                )+
+            }
+
+            impl Default for $Group {
+                fn default() -> Self {
+                    Self { $($field: $default,)+ }
+                }
+            }
+        )+
+
+        /// Every setting in the order of the example.
+        pub(super) static GROUPS: &[Group] = &[$(Group {
+            name: stringify!($group),
+            doc: &[$($group_doc),+],
+            keys: &[$(Key {
+                name: concat!(stringify!($group), ".", stringify!($field)),
+                field: stringify!($field),
+                doc: &[$($doc),+],
+                wanted: || { let rule: Rule<$ty> = $rule; rule.wanted() },
+                check: |value| { let rule: Rule<$ty> = $rule; rule.check(value) },
+                from_text: <$ty as Shape>::from_text,
+            }),+],
+        }),+];
+    };
+}
+
+settings! {
+    /// Who this agent says it is.
+    identity: Identity {
+        /// The name that peers see.
+        name: String = "KairosChain Instance".to_owned(), line(128);
+        /// One sentence about what this agent is for.
+        description: String = "A memory-capable, evolvable agent framework".to_owned(), prose(4096);
+        /// The field it works in, one word or a few.
+        scope: String = "general".to_owned(), prose(128);
+    }
+
+    /// The HTTP server of `serve`.
+    http: Http {
+        /// The address to listen on. Anything but loopback is reachable by others; put TLS in front of it.
+        host: String = "127.0.0.1".to_owned(), host();
+        /// The port to listen on; 0 takes a free one.
+        port: u16 = 8080, between(0, u16::MAX);
+        /// Worker threads; 0 means one for each core.
+        workers: usize = 0, between(0, 256);
+        /// Connections open at once, over all workers.
+        max_connections: usize = 1024, between(1, 1_000_000);
+        /// How long requests under way may still take when the node stops.
+        shutdown_timeout: Period = Period::secs(10), between(Period::secs(0), Period::mins(10));
+    }
+
+    /// What this agent offers to agents it meets.
+    meeting: Meeting {
+        /// Whether the meeting endpoints answer at all.
+        enabled: bool = true, any();
+        /// The protocol version that introductions state.
+        protocol_version: String = "1.0.0".to_owned(), line(32);
+        /// The formats in which skills are offered and taken.
+        allowed_formats: Vec<String> = vec!["markdown".to_owned(), "yaml_frontmatter".to_owned()], words();
+        /// Whether a skill that does not say so itself is public.
+        public_by_default: bool = false, any();
+        /// Whether whole SkillSets are offered, not only skills.
+        skillset_exchange: bool = true, any();
+        /// How long a listing may go on showing what was there before a change made by hand.
+        rescan: Period = Period::secs(1), between(Period::secs(0), Period::mins(60));
+    }
+
+    /// Sessions of peers that introduced themselves.
+    sessions: Sessions {
+        /// How long a session lasts.
+        ttl: Period = Period::mins(60), between(Period::secs(1), Period::days(30));
+        /// Sessions open at once.
+        max_total: usize = 10_000, between(1, 1_000_000);
+        /// Sessions open at once for one public key.
+        max_per_key: usize = 16, between(1, 10_000);
+        /// How far the clock of a peer that proves itself may be from ours, either way.
+        proof_window: Period = Period::secs(60), between(Period::secs(1), Period::mins(60));
+        /// What a peer must have shown to read public skills and SkillSets.
+        read: Strength = Strength::Introduced, any();
+        /// What a peer must have shown to leave a message, an offer or a reflection.
+        message: Strength = Strength::Introduced, any();
+    }
+
+    /// Bounds on what others can make this node hold or do.
+    limits: Limits {
+        /// The largest request body.
+        body: Size = Size::mib(1), between(Size::bytes(1024), Size::mib(1024));
+        /// How long a request may take to send its body.
+        body_timeout: Period = Period::secs(10), between(Period::secs(1), Period::mins(60));
+        /// The largest skill offered or taken.
+        skill: Size = Size::bytes(100_000), between(Size::bytes(1), Size::mib(64));
+        /// The largest SkillSet archive as sent.
+        archive_compressed: Size = Size::mib(5), between(Size::bytes(1024), Size::mib(1024));
+        /// The largest SkillSet archive once expanded.
+        archive_expanded: Size = Size::mib(50), between(Size::bytes(1024), Size::mib(16 * 1024));
+        /// Files and directories in an archive.
+        archive_entries: usize = 2000, between(1, 1_000_000);
+        /// How many times larger than the archive its content may be.
+        archive_ratio: u32 = 100, between(1, 10_000);
+        /// Directories inside each other in an archive.
+        archive_depth: usize = 16, between(1, 64);
+        /// Requests a minute in one session.
+        requests_per_session: u32 = 100, between(1, 1_000_000);
+        /// Requests a minute from one address.
+        requests_per_address: u32 = 300, between(1, 1_000_000);
+        /// Peers not seen before, a minute, from one address.
+        new_peers_per_address: u32 = 60, between(1, 1_000_000);
+        /// Peers remembered.
+        peers: usize = 10_000, between(1, 1_000_000);
+        /// Messages kept, over all peers.
+        inbox: usize = 1000, between(1, 1_000_000);
+        /// Messages kept from one peer.
+        inbox_per_peer: usize = 100, between(1, 1_000_000);
+        /// Acquired things waiting for approval.
+        quarantine: usize = 200, between(1, 100_000);
+        /// Questions waiting for one part of the node at once; more are told that it is busy.
+        asks_in_flight: usize = 256, between(1, 65_536);
+        /// How long one part of the node waits for another.
+        ask_patience: Period = Period::secs(10), between(Period::secs(1), Period::mins(10));
+    }
+
+    /// Calls this node makes to other agents.
+    client: Client {
+        /// How long to wait for a connection.
+        connect_timeout: Period = Period::secs(5), between(Period::secs(1), Period::mins(10));
+        /// How long a peer may send nothing in the middle of an answer.
+        idle_timeout: Period = Period::secs(10), between(Period::secs(1), Period::mins(60));
+        /// How long a whole call may take.
+        total_timeout: Period = Period::mins(5), between(Period::secs(1), Period::days(1));
+    }
+
+    /// What happens to things acquired from others.
+    acquire: Acquire {
+        /// Whether what passes every check is installed without asking its owner.
+        auto_install: bool = false, any();
+    }
+
+    /// What the node says about itself while it runs.
+    log: Log {
+        /// The least severe level shown, or a filter for single parts of the program.
+        level: String = "info".to_owned(), filter();
+        /// Lines for people, or one JSON object a line.
+        format: LogFormat = LogFormat::Human, any();
+    }
+}
+
+/// Bounds that span two settings: the key at fault and what it must be.
+const PAIRS: [Pair; 4] = [
+    Pair::new("sessions.max_per_key", "sessions.max_total", |s| {
+        s.sessions.max_per_key <= s.sessions.max_total
+    }),
+    Pair::new("limits.inbox_per_peer", "limits.inbox", |s| {
+        s.limits.inbox_per_peer <= s.limits.inbox
+    }),
+    Pair::new(
+        "limits.archive_compressed",
+        "limits.archive_expanded",
+        |s| s.limits.archive_compressed <= s.limits.archive_expanded,
+    ),
+    Pair::new("client.connect_timeout", "client.total_timeout", |s| {
+        s.client.connect_timeout <= s.client.total_timeout
+    }),
+];
+
+struct Pair {
+    small: &'static str,
+    large: &'static str,
+    holds: fn(&Settings) -> bool,
+}
+
+impl Pair {
+    const fn new(small: &'static str, large: &'static str, holds: fn(&Settings) -> bool) -> Self {
+        Self {
+            small,
+            large,
+            holds,
+        }
+    }
+}
+
+impl Settings {
+    /// The pairs of keys of which the first must not exceed the second but does.
+    pub(super) fn contradictions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        PAIRS
+            .iter()
+            .filter(|pair| !(pair.holds)(self))
+            .map(|pair| (pair.small, pair.large))
+    }
+
+    /// Each key with its value as JSON, in the order of the example.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&'static Key, Value)> {
+        let tree = serde_json::to_value(self).unwrap_or_default();
+        GROUPS
+            .iter()
+            .flat_map(|group| group.keys.iter().map(move |key| (group.name, key)))
+            .map(move |(group, key)| {
+                let value = tree.get(group).and_then(|fields| fields.get(key.field));
+                (key, value.cloned().unwrap_or_default())
+            })
+    }
+}
+
+/// Every key in the order of the example.
+pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
+    GROUPS.iter().flat_map(|group| group.keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_explained_and_its_default_is_within_its_bound() {
+        let settings = Settings::default();
+        for (key, value) in settings.values() {
+            assert!(
+                key.doc.iter().all(|line| line.trim().len() > 10),
+                "{}",
+                key.name
+            );
+            assert_eq!((key.check)(&value), Ok(()), "{}", key.name);
+        }
+        assert_eq!(settings.contradictions().count(), 0);
+    }
+
+    #[test]
+    fn the_table_and_the_structs_name_the_same_keys() {
+        let tree = serde_json::to_value(Settings::default()).unwrap();
+        let in_structs: Vec<String> = tree
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(group, fields)| {
+                fields
+                    .as_object()
+                    .unwrap()
+                    .keys()
+                    .map(move |field| format!("{group}.{field}"))
+            })
+            .collect();
+        assert_eq!(in_structs, keys().map(|key| key.name).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn says_what_a_value_must_be() {
+        for (name, value, wanted) in [
+            ("http.port", "70000", "a whole number from 0 to 65535"),
+            (
+                "http.max_connections",
+                "0",
+                "a whole number from 1 to 1000000",
+            ),
+            ("sessions.ttl", "soon", "a duration from 1s to 30days"),
+            ("limits.body", "0", "a size from 1KiB to 1GiB"),
+            (
+                "identity.name",
+                "  ",
+                "a text of one line with 1 to 128 characters",
+            ),
+            (
+                "identity.name",
+                "two\nlines",
+                "a text of one line with 1 to 128 characters",
+            ),
+            ("http.host", "not a host", "a host name or an IP address"),
+            ("sessions.read", "trusted", "introduced or proven"),
+            ("meeting.enabled", "maybe", "true or false"),
+            (
+                "log.level",
+                "loud",
+                "a log level such as info, or several such as info,kairos_actors=debug",
+            ),
+        ] {
+            let key = keys().find(|key| key.name == name).unwrap();
+            assert_eq!(
+                (key.check)(&(key.from_text)(value)),
+                Err(wanted.to_owned()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn finds_limits_that_contradict_each_other() {
+        let mut settings = Settings::default();
+        settings.limits.inbox_per_peer = settings.limits.inbox + 1;
+        let found: Vec<_> = settings.contradictions().collect();
+        assert_eq!(found, [("limits.inbox_per_peer", "limits.inbox")]);
+    }
+}
