@@ -1,0 +1,3 @@
+//! Conversations with other agents.
+
+pub mod client;

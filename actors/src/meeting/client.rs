@@ -1,0 +1,395 @@
+//! HTTP towards peers: every answer is bounded in size and time, and nothing a peer sends is trusted.
+//!
+//! Redirects are not followed: a session token must not travel to where it was not issued. Bodies are read piece
+//! by piece against a limit, so a peer that sends a gigabyte costs the limit, and one that stops sending costs the
+//! idle timeout.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use kairos_protocol::json;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use reqwest::{Client, Method, Response, StatusCode, redirect};
+use serde_json::{Map, Value};
+use thiserror::Error;
+use url::Url;
+
+/// Bounds of a conversation with a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// To open a connection.
+    pub connect_timeout: Duration,
+    /// Between two pieces of an answer.
+    pub idle_timeout: Duration,
+    /// For one request and its whole answer.
+    pub total_timeout: Duration,
+    /// Largest answer that is not a package, in bytes.
+    pub answer_max: usize,
+    /// Largest answer that holds a package, in bytes: the archive in base64 and its file list.
+    pub package_max: usize,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(10),
+            total_timeout: Duration::from_secs(300),
+            answer_max: 4 << 20,
+            package_max: 9 << 20,
+        }
+    }
+}
+
+/// Where a peer is: scheme, host and port; a path is kept for peers behind a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PeerUrl(Url);
+
+/// Why a text is not the address of a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PeerUrlError {
+    /// Not a URL.
+    #[error("`{0}` is not a URL; write it like http://host:8080")]
+    NotUrl(String),
+    /// A scheme that is not spoken.
+    #[error("`{0}` URLs are not spoken; use http:// or https://")]
+    Scheme(String),
+    /// Credentials, query or fragment.
+    #[error("a peer's URL has no user, password, query or fragment")]
+    Extra,
+}
+
+impl FromStr for PeerUrl {
+    type Err = PeerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PeerUrlError> {
+        let shown = || text.chars().take(200).collect::<String>();
+        let mut url = Url::parse(text).map_err(|_| PeerUrlError::NotUrl(shown()))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            // `localhost:8080` parses as the scheme `localhost`.
+            return Err(match url.host() {
+                None => PeerUrlError::NotUrl(shown()),
+                Some(_) => PeerUrlError::Scheme(url.scheme().to_owned()),
+            });
+        }
+        let credentials = !url.username().is_empty() || url.password().is_some();
+        if credentials || url.query().is_some() || url.fragment().is_some() {
+            return Err(PeerUrlError::Extra);
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for PeerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+/// What went wrong between us and a peer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody answered.
+    #[error("no connection to {url}: {reason}")]
+    Unreachable {
+        /// The peer.
+        url: String,
+        /// The cause, in words.
+        reason: String,
+    },
+    /// It stopped answering.
+    #[error("the peer did not answer within {} seconds", .after.as_secs())]
+    Timeout {
+        /// The bound that ran out.
+        after: Duration,
+    },
+    /// The answer is larger than we take.
+    #[error("the peer's answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound.
+        limit: usize,
+    },
+    /// It wants us elsewhere.
+    #[error(
+        "the peer redirects to {location}; redirects are not followed, use that URL if you trust it"
+    )]
+    Redirect {
+        /// Where to.
+        location: String,
+    },
+    /// Not the protocol.
+    #[error("the peer answered {status} with something that is not a JSON object: {detail}")]
+    NotJson {
+        /// HTTP status.
+        status: u16,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A well-formed refusal.
+    #[error("the peer refused ({status} {code}): {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its code.
+        code: String,
+        /// Its sentence.
+        message: String,
+    },
+    /// The HTTP library could not be set up.
+    #[error("the HTTP client could not be set up: {0}")]
+    Setup(String),
+}
+
+impl ClientError {
+    /// Whether the peer's answer has this error code.
+    pub fn has_code(&self, expected: &str) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == expected)
+    }
+}
+
+/// Told about a long answer: bytes received so far and, if announced, in all.
+pub type Progress<'p> = &'p (dyn Fn(u64, Option<u64>) + Send + Sync);
+
+/// A client for the endpoints below `/meeting/v1/`.
+#[derive(Debug, Clone)]
+pub struct PeerClient {
+    http: Client,
+    limits: ClientLimits,
+}
+
+/// Which bound an answer is held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Lists, skills, sentences.
+    Ordinary,
+    /// A SkillSet package.
+    Package,
+}
+
+impl PeerClient {
+    /// A client that keeps to `limits`.
+    pub fn new(limits: ClientLimits) -> Result<Self, ClientError> {
+        let http = Client::builder()
+            .connect_timeout(limits.connect_timeout)
+            .read_timeout(limits.idle_timeout)
+            .timeout(limits.total_timeout)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .user_agent(concat!("kairos-chain/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| ClientError::Setup(causes(&e)))?;
+        Ok(Self { http, limits })
+    }
+
+    /// GET `path` (below `/meeting/v1/`, with its query).
+    pub async fn get(
+        &self,
+        peer: &PeerUrl,
+        path: &str,
+        query: &[(&str, &str)],
+        token: Option<&str>,
+    ) -> Result<Map<String, Value>, ClientError> {
+        let mut url = endpoint(peer, path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.exchange(Method::GET, url, token, None, Answer::Ordinary, &|_, _| ())
+            .await
+    }
+
+    /// POST `body` to `path` (below `/meeting/v1/`).
+    pub async fn post(
+        &self,
+        peer: &PeerUrl,
+        path: &str,
+        body: &Value,
+        token: Option<&str>,
+        answer: Answer,
+        progress: Progress<'_>,
+    ) -> Result<Map<String, Value>, ClientError> {
+        self.exchange(
+            Method::POST,
+            endpoint(peer, path),
+            token,
+            Some(body),
+            answer,
+            progress,
+        )
+        .await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        token: Option<&str>,
+        body: Option<&Value>,
+        answer: Answer,
+        progress: Progress<'_>,
+    ) -> Result<Map<String, Value>, ClientError> {
+        let host = url.origin().ascii_serialization();
+        let mut request = self.http.request(method, url);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(body) = body {
+            request = request
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.to_string());
+        }
+        let response = request.send().await.map_err(|e| self.failed(&host, &e))?;
+        let status = response.status();
+        if status.is_redirection() {
+            let location = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|l| l.to_str().ok());
+            let location = location.unwrap_or("nowhere").chars().take(200).collect();
+            return Err(ClientError::Redirect { location });
+        }
+        let limit = match answer {
+            Answer::Package if status.is_success() => self.limits.package_max,
+            _ => self.limits.answer_max,
+        };
+        let bytes = self.body(response, limit, &host, progress).await?;
+        understand(status, &bytes)
+    }
+
+    async fn body(
+        &self,
+        mut response: Response,
+        limit: usize,
+        host: &str,
+        progress: Progress<'_>,
+    ) -> Result<Vec<u8>, ClientError> {
+        let announced = response.content_length();
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(ClientError::TooLarge { limit });
+        }
+        let mut bytes = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|e| self.failed(host, &e))? {
+            if bytes.len() + piece.len() > limit {
+                return Err(ClientError::TooLarge { limit });
+            }
+            bytes.extend_from_slice(&piece);
+            progress(bytes.len() as u64, announced);
+        }
+        Ok(bytes)
+    }
+
+    fn failed(&self, host: &str, error: &reqwest::Error) -> ClientError {
+        if error.is_timeout() {
+            let after = if error.is_connect() {
+                self.limits.connect_timeout
+            } else {
+                self.limits.idle_timeout
+            };
+            return ClientError::Timeout { after };
+        }
+        ClientError::Unreachable {
+            url: host.to_owned(),
+            reason: causes(error),
+        }
+    }
+}
+
+fn endpoint(peer: &PeerUrl, path: &str) -> Url {
+    let mut url = peer.0.clone();
+    url.set_path(&format!(
+        "{}/meeting/v1/{path}",
+        peer.0.path().trim_end_matches('/')
+    ));
+    url
+}
+
+/// The object in a successful answer, or the refusal in another.
+fn understand(status: StatusCode, bytes: &[u8]) -> Result<Map<String, Value>, ClientError> {
+    let parsed = json::parse_object(bytes);
+    if status.is_success() {
+        return parsed.map_err(|e| ClientError::NotJson {
+            status: status.as_u16(),
+            detail: e.to_string(),
+        });
+    }
+    let members = parsed.unwrap_or_default();
+    let text = |name: &str| {
+        let clean = |c: char| if c.is_control() { ' ' } else { c };
+        let text = members.get(name).and_then(Value::as_str)?;
+        Some(text.chars().take(300).map(clean).collect::<String>())
+    };
+    Err(ClientError::Refused {
+        status: status.as_u16(),
+        code: text("error").unwrap_or_else(|| "no code".to_owned()),
+        message: text("message").unwrap_or_else(|| "no explanation".to_owned()),
+    })
+}
+
+/// The innermost causes of an error, which is where the useful words are.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words = cause.to_string();
+        source = cause.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_url_is_scheme_host_and_port() {
+        for (text, shown) in [
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://localhost:8080/", "http://localhost:8080"),
+            (
+                "https://Example.org/agents/a/",
+                "https://example.org/agents/a",
+            ),
+        ] {
+            assert_eq!(text.parse::<PeerUrl>().unwrap().to_string(), shown);
+        }
+        assert_eq!(
+            endpoint(&"https://example.org/a/".parse().unwrap(), "skills").as_str(),
+            "https://example.org/a/meeting/v1/skills"
+        );
+        for bad in [
+            "",
+            "localhost:8080",
+            "ftp://x",
+            "file:///etc",
+            "http://u:p@x",
+            "http://x/?q",
+            "http://",
+        ] {
+            assert!(bad.parse::<PeerUrl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_an_object_or_a_refusal_in_words() {
+        assert!(understand(StatusCode::OK, b"{\"a\":1}").is_ok());
+        let not_json = understand(StatusCode::OK, b"<html>").unwrap_err();
+        assert!(matches!(not_json, ClientError::NotJson { status: 200, .. }));
+        let refused = understand(
+            StatusCode::UNAUTHORIZED,
+            b"{\"error\":\"e\",\"message\":\"m\\u001b\"}",
+        )
+        .unwrap_err();
+        assert_eq!(refused.to_string(), "the peer refused (401 e): m ");
+        let bare = understand(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            b"An unhandled lowlevel error occurred",
+        )
+        .unwrap_err();
+        assert_eq!(
+            bare.to_string(),
+            "the peer refused (500 no code): no explanation"
+        );
+    }
+}

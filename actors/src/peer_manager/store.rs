@@ -1,0 +1,378 @@
+//! Peers on disk: a log of records, one JSON line each, the last line about an id wins.
+//!
+//! A new pin costs one appended line and one fsync, however many peers there are. Several processes may share the
+//! file: each appends under a lock and reads what the others appended meanwhile. When superseded lines outnumber
+//! the live ones the file is rewritten beside itself and renamed in.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use fs_err::{self as fs, File, OpenOptions};
+use kairos_protocol::id::AgentId;
+use serde::{Deserialize, Serialize};
+
+use super::table::Peer;
+
+/// Version of the line format.
+const VERSION: u32 = 1;
+/// Lines that may be superseded before a rewrite is worth it, beside as many as are live.
+const SLACK: usize = 256;
+/// Longest line read; a record has about 1,500 bytes.
+const LINE_MAX: u64 = 64 * 1024;
+
+/// One line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Line {
+    v: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    put: Option<Peer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forget: Option<AgentId>,
+}
+
+/// A change, made here or read from the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The record of a peer, new or changed.
+    Put(Box<Peer>),
+    /// A peer was forgotten.
+    Forget(AgentId),
+}
+
+impl From<Change> for Line {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Put(peer) => Line {
+                v: VERSION,
+                put: Some(*peer),
+                forget: None,
+            },
+            Change::Forget(id) => Line {
+                v: VERSION,
+                put: None,
+                forget: Some(id),
+            },
+        }
+    }
+}
+
+/// The open log of peers.
+#[derive(Debug)]
+pub struct PeerStore {
+    path: PathBuf,
+    file: File,
+    /// Inode of `file`: another process may have renamed a rewritten log over it.
+    inode: u64,
+    /// Everything before this offset has been read.
+    read_to: u64,
+    lines: usize,
+}
+
+impl PeerStore {
+    /// Opens the log at `path`, making it (mode 0600) if absent, and returns it with every change in it, oldest
+    /// first. Lines that cannot be read are skipped, counted and logged; a torn last line is cut off.
+    pub fn open(path: &Path) -> io::Result<(Self, Vec<Change>)> {
+        let file = open_log(path)?;
+        let inode = file.metadata()?.ino();
+        let mut store = Self {
+            path: path.to_owned(),
+            file,
+            inode,
+            read_to: 0,
+            lines: 0,
+        };
+        let lock = store.lock()?;
+        let changes = store.read_new(true)?;
+        drop(lock);
+        Ok((store, changes))
+    }
+
+    /// Appends `change` durably; returns what other processes appended since the last look, oldest first.
+    pub fn append(&mut self, change: Change) -> io::Result<Vec<Change>> {
+        let lock = self.lock()?;
+        let others = self.read_new(true)?;
+        let mut text = serde_json::to_vec(&Line::from(change))?;
+        text.push(b'\n');
+        let end = self.read_to;
+        let written = self.file.seek(SeekFrom::Start(end)).and_then(|_| {
+            self.file.write_all(&text)?;
+            self.file.sync_data()
+        });
+        if let Err(error) = written {
+            // Whatever part of the line arrived must not stay in front of the next one.
+            self.file.set_len(end)?;
+            return Err(error);
+        }
+        self.read_to = end + text.len() as u64;
+        self.lines += 1;
+        drop(lock);
+        Ok(others)
+    }
+
+    /// What other processes appended since the last look, oldest first. Cheap when nothing changed.
+    pub fn refresh(&mut self) -> io::Result<Vec<Change>> {
+        let now = fs::metadata(&self.path)?;
+        if now.ino() == self.inode && now.len() == self.read_to {
+            return Ok(Vec::new());
+        }
+        let lock = self.lock()?;
+        let changes = self.read_new(true)?;
+        drop(lock);
+        Ok(changes)
+    }
+
+    /// Rewrites the log with just `live` if enough of it is superseded.
+    pub fn compact(&mut self, live: &[Peer]) -> io::Result<bool> {
+        if self.lines <= live.len() * 2 + SLACK {
+            return Ok(false);
+        }
+        let lock = self.lock()?;
+        if !self.read_new(true)?.is_empty() {
+            // Somebody else wrote meanwhile; `live` is not the whole truth. Next time.
+            self.file.seek(SeekFrom::Start(0))?;
+            self.read_to = 0;
+            self.lines = 0;
+            return Ok(false);
+        }
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let mut fresh = tempfile::Builder::new()
+            .prefix(".peers")
+            .tempfile_in(folder)?;
+        for peer in live {
+            serde_json::to_writer(&mut fresh, &Line::from(Change::Put(Box::new(peer.clone()))))?;
+            fresh.write_all(b"\n")?;
+        }
+        fresh.as_file().sync_all()?;
+        fresh.persist(&self.path).map_err(|e| e.error)?;
+        File::open(folder)?.sync_all()?;
+        self.file = open_log(&self.path)?;
+        self.inode = self.file.metadata()?.ino();
+        self.read_to = self.file.metadata()?.len();
+        self.lines = live.len();
+        drop(lock);
+        Ok(true)
+    }
+
+    /// Takes the lock that every writer takes; reopens the log first if it was rewritten by another process.
+    fn lock(&mut self) -> io::Result<File> {
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.path.with_extension("jsonl.lock"))?;
+        lock.file().lock()?;
+        let current = fs::metadata(&self.path).map(|m| m.ino());
+        if current.as_ref().ok() != Some(&self.inode) {
+            self.file = open_log(&self.path)?;
+            self.inode = self.file.metadata()?.ino();
+            self.read_to = 0;
+            self.lines = 0;
+        }
+        Ok(lock)
+    }
+
+    /// Reads lines from `read_to` on. With `repair` a torn last line is cut off, which only the holder of the lock
+    /// may do.
+    fn read_new(&mut self, repair: bool) -> io::Result<Vec<Change>> {
+        if self.file.metadata()?.len() < self.read_to {
+            self.read_to = 0;
+            self.lines = 0;
+        }
+        self.file.seek(SeekFrom::Start(self.read_to))?;
+        let mut reader = BufReader::new(self.file.file());
+        let mut changes = Vec::new();
+        let mut skipped = 0_usize;
+        loop {
+            let mut line = Vec::new();
+            let length = reader
+                .by_ref()
+                .take(LINE_MAX)
+                .read_until(b'\n', &mut line)? as u64;
+            if length == 0 {
+                break;
+            }
+            if line.last() != Some(&b'\n') && length < LINE_MAX {
+                tracing::warn!(bytes = length, "cut off a torn last line of the peer log");
+                if repair {
+                    self.file.set_len(self.read_to)?;
+                }
+                break;
+            }
+            self.read_to += length;
+            self.lines += 1;
+            match serde_json::from_slice(&line) {
+                Ok(Line {
+                    v: VERSION,
+                    put: Some(peer),
+                    forget: None,
+                }) => {
+                    changes.push(Change::Put(Box::new(peer)));
+                }
+                Ok(Line {
+                    v: VERSION,
+                    put: None,
+                    forget: Some(id),
+                }) => changes.push(Change::Forget(id)),
+                _ => skipped += 1,
+            }
+        }
+        if skipped > 0 {
+            tracing::warn!(lines = skipped, "skipped unreadable lines of the peer log");
+        }
+        Ok(changes)
+    }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// The peers the reference wrote to its own `peers.json`, as far as they can be read: an array of objects with
+/// `id`, `name`, `url`, `public_key` and `verified`. Entries without a verified key give nothing to pin.
+pub fn read_reference_file(path: &Path, now: kairos_protocol::time::Timestamp) -> Vec<Peer> {
+    let Ok(bytes) = fs::read(path) else {
+        return Vec::new();
+    };
+    let Ok(serde_json::Value::Array(entries)) = kairos_protocol::json::parse(&bytes) else {
+        tracing::warn!("peers.json of the reference is not a list; it is left alone");
+        return Vec::new();
+    };
+    let mut peers = HashMap::new();
+    for entry in entries {
+        let text = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
+        let id: Option<AgentId> = text("id").and_then(|id| id.parse().ok());
+        let key = text("public_key").and_then(|pem| pem.parse_key());
+        let verified = entry.get("verified") == Some(&serde_json::Value::Bool(true));
+        if let (Some(id), Some(key), true) = (id, key, verified) {
+            let peer = Peer {
+                id: id.clone(),
+                name: text("name").unwrap_or_default().chars().take(200).collect(),
+                url: text("url").map(str::to_owned),
+                key,
+                trust: super::table::Trust::Met,
+                strength: kairos_place::session::Strength::Introduced,
+                first_seen: now,
+                last_seen: now,
+                conflict: None,
+            };
+            peers.insert(id, peer);
+        }
+    }
+    peers.into_values().collect()
+}
+
+trait ParseKey {
+    fn parse_key(&self) -> Option<kairos_protocol::crypto::PublicKey>;
+}
+
+impl ParseKey for str {
+    fn parse_key(&self) -> Option<kairos_protocol::crypto::PublicKey> {
+        kairos_protocol::crypto::PublicKey::from_pem(self).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kairos_place::session::Strength;
+    use kairos_protocol::crypto::{Keypair, PublicKey};
+    use kairos_protocol::time::Timestamp;
+    use std::sync::LazyLock;
+
+    use super::super::table::Trust;
+    use super::*;
+
+    static KEY: LazyLock<PublicKey> =
+        LazyLock::new(|| Keypair::generate().unwrap().public().clone());
+
+    fn peer(id: &str, name: &str) -> Peer {
+        Peer {
+            id: id.parse().unwrap(),
+            name: name.to_owned(),
+            url: None,
+            key: KEY.clone(),
+            trust: Trust::Seen,
+            strength: Strength::Introduced,
+            first_seen: Timestamp::EPOCH,
+            last_seen: Timestamp::EPOCH,
+            conflict: None,
+        }
+    }
+
+    fn put(id: &str, name: &str) -> Change {
+        Change::Put(Box::new(peer(id, name)))
+    }
+
+    #[test]
+    fn what_was_appended_is_there_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peers.jsonl");
+        let (mut store, none) = PeerStore::open(&path).unwrap();
+        assert_eq!(none, []);
+        store.append(put("a", "one")).unwrap();
+        store.append(Change::Forget("a".parse().unwrap())).unwrap();
+        let (_, changes) = PeerStore::open(&path).unwrap();
+        assert_eq!(
+            changes,
+            [put("a", "one"), Change::Forget("a".parse().unwrap())]
+        );
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_torn_or_foreign_line_hides_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peers.jsonl");
+        let (mut store, _) = PeerStore::open(&path).unwrap();
+        store.append(put("a", "one")).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let whole = bytes.clone();
+        bytes.extend_from_slice(b"{\"v\":9}\nnot json\n");
+        bytes.extend_from_slice(&whole);
+        for cut in 1..whole.len() {
+            let mut torn = bytes.clone();
+            torn.extend_from_slice(&whole[..cut]);
+            fs::write(&path, &torn).unwrap();
+            let (mut store, changes) = PeerStore::open(&path).unwrap();
+            assert_eq!(changes.len(), 2, "cut at {cut}");
+            store.append(put("b", "two")).unwrap();
+            let (_, changes) = PeerStore::open(&path).unwrap();
+            assert_eq!(changes.last(), Some(&put("b", "two")));
+        }
+    }
+
+    #[test]
+    fn two_writers_see_each_other_through_a_rewrite() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peers.jsonl");
+        let (mut ours, _) = PeerStore::open(&path).unwrap();
+        let (mut theirs, _) = PeerStore::open(&path).unwrap();
+        ours.append(put("a", "one")).unwrap();
+        assert_eq!(theirs.append(put("b", "two")).unwrap(), [put("a", "one")]);
+        assert_eq!(ours.refresh().unwrap(), [put("b", "two")]);
+        assert_eq!(ours.refresh().unwrap(), []);
+        for _ in 0..(SLACK + 10) {
+            ours.append(put("a", "again")).unwrap();
+        }
+        assert!(
+            ours.compact(&[peer("a", "again"), peer("b", "two")])
+                .unwrap()
+        );
+        assert_eq!(
+            theirs.refresh().unwrap(),
+            [put("a", "again"), put("b", "two")]
+        );
+        theirs.append(put("c", "three")).unwrap();
+        assert_eq!(ours.refresh().unwrap(), [put("c", "three")]);
+        let (_, all) = PeerStore::open(&path).unwrap();
+        assert_eq!(all.len(), 3);
+    }
+}

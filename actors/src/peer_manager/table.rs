@@ -1,0 +1,459 @@
+//! Who we know, and by which key: trust on first use, decided without I/O.
+//!
+//! The first key seen for an id is pinned. Nothing a peer sends ever replaces or erases a pin: another key for
+//! the same id becomes a [`Conflict`] that stays until a person resolves it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kairos_place::session::Strength;
+use kairos_protocol::crypto::PublicKey;
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
+use kairos_protocol::wire::introduction::VerifiedIdentity;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// A peer that only ever came to us and stayed away this long gives way when the table is full.
+pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often a peer's `last_seen` is worth writing down.
+const LAST_SEEN_STEP: Duration = Duration::from_secs(3600);
+
+/// How far a peer is trusted; the later the further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// It introduced itself to us.
+    Seen,
+    /// We went to meet it.
+    Met,
+    /// A person said so.
+    Trusted,
+}
+
+impl Trust {
+    /// `seen`, `met` or `trusted`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Met => "met",
+            Self::Trusted => "trusted",
+        }
+    }
+}
+
+/// Another key that was shown for a pinned id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The other key.
+    pub key: PublicKey,
+    /// Where it was met, if we went there.
+    pub url: Option<String>,
+    /// When it was first shown.
+    pub first_seen: Timestamp,
+    /// When it was last shown.
+    pub last_seen: Timestamp,
+    /// How often it was shown.
+    pub count: u32,
+}
+
+/// A known agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its id.
+    pub id: AgentId,
+    /// What it calls itself.
+    pub name: String,
+    /// Where we met it last, if we went there.
+    pub url: Option<String>,
+    /// The pinned key.
+    pub key: PublicKey,
+    /// How far it is trusted.
+    pub trust: Trust,
+    /// The strongest way in which it ever showed that the pinned key is its own.
+    pub strength: Strength,
+    /// When the key was pinned.
+    pub first_seen: Timestamp,
+    /// When it was last heard of.
+    pub last_seen: Timestamp,
+    /// Another key that was shown for this id and is refused.
+    pub conflict: Option<Conflict>,
+}
+
+/// What an observation changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observed {
+    /// The id was unknown; its key is now pinned.
+    Pinned(Peer),
+    /// The id is known by this key. The record is there if it is worth writing down.
+    Known(Option<Peer>),
+}
+
+/// Why an identity was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PeerTableError {
+    /// The id is pinned to another key.
+    #[error(
+        "agent `{id}` is known by the key {pinned}, this one has {offered}; \
+         if its owner changed the key, run: kairos-chain peers resolve {id} --accept {offered}"
+    )]
+    Conflict {
+        /// The id.
+        id: AgentId,
+        /// Fingerprint of the pinned key.
+        pinned: String,
+        /// Fingerprint of the other key.
+        offered: String,
+        /// The record with the conflict noted, if that is worth writing down.
+        record: Option<Box<Peer>>,
+    },
+    /// No room.
+    #[error("the table of peers is full ({limit}); forget some with: kairos-chain peers forget ID")]
+    Full {
+        /// The bound.
+        limit: usize,
+    },
+    /// Nobody by this id.
+    #[error("no peer `{0}` is known")]
+    Unknown(String),
+    /// Nothing to resolve.
+    #[error("peer `{0}` has no conflict to resolve")]
+    NoConflict(AgentId),
+    /// The conflict is about another key than the one that was approved.
+    #[error(
+        "the conflicting key of `{id}` is {offered}, not {given}; look again before accepting it"
+    )]
+    OtherConflict {
+        /// The id.
+        id: AgentId,
+        /// Fingerprint on record.
+        offered: String,
+        /// Fingerprint given.
+        given: String,
+    },
+}
+
+/// The known peers.
+#[derive(Debug)]
+pub struct PeerTable {
+    limit: usize,
+    peers: HashMap<AgentId, Peer>,
+}
+
+impl PeerTable {
+    /// An empty table for at most `limit` peers.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            peers: HashMap::new(),
+        }
+    }
+
+    /// Takes a record from storage as it is.
+    pub fn restore(&mut self, peer: Peer) {
+        self.peers.insert(peer.id.clone(), peer);
+    }
+
+    /// The record of `id`.
+    pub fn get(&self, id: &str) -> Option<&Peer> {
+        let id: AgentId = id.parse().ok()?;
+        self.peers.get(&id)
+    }
+
+    /// All records, by id.
+    pub fn all(&self) -> Vec<Peer> {
+        let mut all: Vec<Peer> = self.peers.values().cloned().collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// Number of peers.
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Takes note of a correctly signed identity. `url` is where we went to meet it, if we did.
+    pub fn observe(
+        &mut self,
+        identity: &VerifiedIdentity,
+        url: Option<&str>,
+        strength: Strength,
+        now: Timestamp,
+    ) -> Result<Observed, PeerTableError> {
+        let trust = if url.is_some() {
+            Trust::Met
+        } else {
+            Trust::Seen
+        };
+        let Some(peer) = self.peers.get_mut(&identity.agent_id) else {
+            return self.pin(identity, url, trust, strength, now);
+        };
+        if peer.key != identity.key {
+            let conflict = peer
+                .conflict
+                .take()
+                .filter(|c| c.key == identity.key)
+                .unwrap_or_else(|| Conflict {
+                    key: identity.key.clone(),
+                    url: None,
+                    first_seen: now,
+                    last_seen: now,
+                    count: 0,
+                });
+            let worth_it = conflict.count == 0 || now.since(conflict.last_seen) >= LAST_SEEN_STEP;
+            peer.conflict = Some(Conflict {
+                last_seen: now,
+                count: conflict.count.saturating_add(1),
+                url: url.map(str::to_owned).or(conflict.url.clone()),
+                ..conflict
+            });
+            return Err(PeerTableError::Conflict {
+                id: peer.id.clone(),
+                pinned: peer.key.fingerprint(),
+                offered: identity.key.fingerprint(),
+                record: worth_it.then(|| Box::new(peer.clone())),
+            });
+        }
+        let before = peer.clone();
+        peer.trust = peer.trust.max(trust);
+        peer.strength = peer.strength.max(strength);
+        // What an introduction says about its sender may be a replay; what we went for, or what is proven, is not.
+        if url.is_some() || strength == Strength::Proven {
+            peer.name.clone_from(&identity.name);
+        }
+        if let Some(url) = url {
+            peer.url = Some(url.to_owned());
+        }
+        peer.last_seen = peer.last_seen.max(now);
+        let aged = peer.last_seen.since(before.last_seen) >= LAST_SEEN_STEP;
+        let changed = Peer {
+            last_seen: before.last_seen,
+            ..peer.clone()
+        } != before;
+        Ok(Observed::Known((aged || changed).then(|| peer.clone())))
+    }
+
+    fn pin(
+        &mut self,
+        identity: &VerifiedIdentity,
+        url: Option<&str>,
+        trust: Trust,
+        strength: Strength,
+        now: Timestamp,
+    ) -> Result<Observed, PeerTableError> {
+        if self.peers.len() >= self.limit && !self.evict_idle(now) {
+            return Err(PeerTableError::Full { limit: self.limit });
+        }
+        let peer = Peer {
+            id: identity.agent_id.clone(),
+            name: identity.name.clone(),
+            url: url.map(str::to_owned),
+            key: identity.key.clone(),
+            trust,
+            strength,
+            first_seen: now,
+            last_seen: now,
+            conflict: None,
+        };
+        self.peers.insert(peer.id.clone(), peer.clone());
+        Ok(Observed::Pinned(peer))
+    }
+
+    /// Forgets the peer that stayed away longest, if one may be forgotten.
+    fn evict_idle(&mut self, now: Timestamp) -> bool {
+        let idle = self
+            .peers
+            .values()
+            .filter(|p| p.trust == Trust::Seen && p.strength == Strength::Introduced)
+            .filter(|p| p.conflict.is_none() && now.since(p.last_seen) >= IDLE)
+            .min_by_key(|p| p.last_seen)
+            .map(|p| p.id.clone());
+        idle.is_some_and(|id| self.peers.remove(&id).is_some())
+    }
+
+    /// Marks a peer as trusted by a person; returns the record to be written down.
+    pub fn trust(&mut self, id: &str) -> Result<Peer, PeerTableError> {
+        let peer = self.get_mut(id)?;
+        peer.trust = Trust::Trusted;
+        Ok(peer.clone())
+    }
+
+    /// Forgets a peer and its pin; returns the record that was.
+    pub fn forget(&mut self, id: &str) -> Result<Peer, PeerTableError> {
+        let known = self.get(id).map(|p| p.id.clone());
+        known
+            .and_then(|id| self.peers.remove(&id))
+            .ok_or_else(|| PeerTableError::Unknown(id.to_owned()))
+    }
+
+    /// Drops the conflict and keeps the pinned key.
+    pub fn keep(&mut self, id: &str) -> Result<Peer, PeerTableError> {
+        let peer = self.get_mut(id)?;
+        if peer.conflict.take().is_none() {
+            return Err(PeerTableError::NoConflict(peer.id.clone()));
+        }
+        Ok(peer.clone())
+    }
+
+    /// Pins the conflicting key in place of the old one, if its fingerprint is the one a person looked at. Trust
+    /// in the old key does not carry over.
+    pub fn accept(&mut self, id: &str, fingerprint: &str) -> Result<Peer, PeerTableError> {
+        let peer = self.get_mut(id)?;
+        let Some(conflict) = &peer.conflict else {
+            return Err(PeerTableError::NoConflict(peer.id.clone()));
+        };
+        let offered = conflict.key.fingerprint();
+        if offered != fingerprint {
+            return Err(PeerTableError::OtherConflict {
+                id: peer.id.clone(),
+                offered,
+                given: fingerprint.to_owned(),
+            });
+        }
+        peer.key = conflict.key.clone();
+        peer.first_seen = conflict.first_seen;
+        peer.trust = Trust::Met;
+        peer.strength = Strength::Introduced;
+        peer.conflict = None;
+        Ok(peer.clone())
+    }
+
+    fn get_mut(&mut self, id: &str) -> Result<&mut Peer, PeerTableError> {
+        let unknown = || PeerTableError::Unknown(id.to_owned());
+        let parsed: AgentId = id.parse().map_err(|_| unknown())?;
+        self.peers.get_mut(&parsed).ok_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use kairos_protocol::crypto::Keypair;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    static KEYS: LazyLock<Vec<PublicKey>> = LazyLock::new(|| {
+        (0..3)
+            .map(|_| Keypair::generate().unwrap().public().clone())
+            .collect()
+    });
+
+    fn identity(id: &str, key: usize) -> VerifiedIdentity {
+        VerifiedIdentity {
+            agent_id: id.parse().unwrap(),
+            key: KEYS[key].clone(),
+            name: format!("n{key}"),
+        }
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000 + secs)
+    }
+
+    #[test]
+    fn the_first_key_is_pinned_and_another_is_a_conflict_until_a_person_decides() {
+        let mut table = PeerTable::new(10);
+        let first = table.observe(&identity("a", 0), None, Strength::Introduced, at(0));
+        assert!(matches!(first, Ok(Observed::Pinned(_))));
+        for n in 1..=3 {
+            let refused =
+                table.observe(&identity("a", 1), Some("http://x"), Strength::Proven, at(n));
+            assert!(
+                matches!(refused, Err(PeerTableError::Conflict { .. })),
+                "proof of another key does not help"
+            );
+            assert_eq!(table.get("a").unwrap().key, KEYS[0]);
+        }
+        let conflict = table.get("a").unwrap().conflict.clone().unwrap();
+        assert_eq!((conflict.count, conflict.first_seen), (3, at(1)));
+        assert!(matches!(
+            table.observe(&identity("a", 0), None, Strength::Introduced, at(9)),
+            Ok(Observed::Known(_))
+        ));
+
+        let wrong = table.accept("a", &KEYS[2].fingerprint());
+        assert!(matches!(wrong, Err(PeerTableError::OtherConflict { .. })));
+        table.accept("a", &KEYS[1].fingerprint()).unwrap();
+        assert_eq!(table.get("a").unwrap().key, KEYS[1]);
+        assert!(matches!(
+            table.keep("a"),
+            Err(PeerTableError::NoConflict(_))
+        ));
+    }
+
+    #[test]
+    fn only_what_is_worth_it_is_written_down_again() {
+        let mut table = PeerTable::new(10);
+        table
+            .observe(&identity("a", 0), None, Strength::Introduced, at(0))
+            .unwrap();
+        let mut again = |strength, url, secs| {
+            table
+                .observe(&identity("a", 0), url, strength, at(secs))
+                .unwrap()
+        };
+        assert_eq!(again(Strength::Introduced, None, 10), Observed::Known(None));
+        assert!(matches!(
+            again(Strength::Introduced, None, 4000),
+            Observed::Known(Some(_))
+        ));
+        assert!(matches!(
+            again(Strength::Proven, None, 4001),
+            Observed::Known(Some(_))
+        ));
+        assert!(matches!(
+            again(Strength::Proven, Some("http://x"), 4002),
+            Observed::Known(Some(_))
+        ));
+        assert_eq!(
+            again(Strength::Introduced, None, 4003),
+            Observed::Known(None)
+        );
+        assert_eq!(table.get("a").unwrap().strength, Strength::Proven);
+    }
+
+    #[test]
+    fn a_full_table_forgets_only_strangers_that_stayed_away() {
+        let mut table = PeerTable::new(2);
+        table
+            .observe(
+                &identity("a", 0),
+                Some("http://x"),
+                Strength::Introduced,
+                at(0),
+            )
+            .unwrap();
+        table
+            .observe(&identity("b", 1), None, Strength::Introduced, at(0))
+            .unwrap();
+        let full = table.observe(&identity("c", 2), None, Strength::Introduced, at(5));
+        assert_eq!(full, Err(PeerTableError::Full { limit: 2 }));
+        let later = at(i64::try_from(IDLE.as_secs()).unwrap());
+        table
+            .observe(&identity("c", 2), None, Strength::Introduced, later)
+            .unwrap();
+        assert!(table.get("a").is_some() && table.get("b").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_sequence_of_messages_changes_a_pin(steps in prop::collection::vec((0usize..3, any::<bool>(), any::<bool>()), 1..40)) {
+            let mut table = PeerTable::new(10);
+            let first = steps[0].0;
+            for (n, (key, met, proven)) in steps.into_iter().enumerate() {
+                let strength = if proven { Strength::Proven } else { Strength::Introduced };
+                let result = table.observe(&identity("a", key), met.then_some("http://x"), strength, at(n as i64));
+                prop_assert_eq!(result.is_ok(), key == first);
+                prop_assert_eq!(&table.get("a").unwrap().key, &KEYS[first]);
+            }
+        }
+    }
+}
