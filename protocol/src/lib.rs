@@ -10,3 +10,4 @@ pub mod hash;
 pub mod id;
 pub mod json;
 pub mod time;
+pub mod version;
