@@ -9,5 +9,6 @@ pub mod crypto;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod skill_set;
 pub mod time;
 pub mod version;
