@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod crypto;
+pub mod gate;
 pub mod hash;
 pub mod id;
 pub mod json;
