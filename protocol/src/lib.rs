@@ -6,9 +6,12 @@
 #![warn(missing_docs)]
 
 pub mod crypto;
+pub mod gate;
 pub mod hash;
 pub mod id;
 pub mod json;
 pub mod skill;
+pub mod skill_set;
 pub mod time;
+pub mod version;
 pub mod wire;
