@@ -3,6 +3,7 @@
 //! Whether a text is public is decided here and nowhere else, and the decision errs towards private: a
 //! frontmatter that cannot be read never publishes what it may have meant to keep.
 
+pub mod agent_skill;
 pub mod findings;
 mod frontmatter;
 
