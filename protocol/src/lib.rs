@@ -7,9 +7,13 @@
 
 pub mod block;
 pub mod crypto;
+pub mod gate;
 pub mod hash;
 pub mod id;
 pub mod json;
 pub mod ledger;
+pub mod skill;
+pub mod skill_set;
 pub mod time;
+pub mod version;
 pub mod wire;
