@@ -4,3 +4,5 @@
 pub mod bounded_addr;
 pub mod meeting;
 pub mod peer_manager;
+pub mod quarantine;
+mod staging;
