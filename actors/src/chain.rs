@@ -1,0 +1,3 @@
+//! The hash chain of this node.
+
+pub mod store;
