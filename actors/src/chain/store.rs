@@ -2,6 +2,7 @@
 //!
 //! A store is shared with other processes, so it alone knows the current tip: it proposes and commits in one step.
 
+pub mod file;
 pub mod memory;
 
 #[cfg(test)]
@@ -68,4 +69,10 @@ pub enum StoreError {
     /// The system refused halfway: the blocks are in the journal, and the ledger gets them when it is next used.
     #[error("cannot write the ledger; the blocks may still appear in it")]
     Unsettled(#[source] io::Error),
+}
+
+impl StoreError {
+    fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
 }
