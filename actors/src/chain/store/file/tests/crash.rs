@@ -1,5 +1,7 @@
 //! An append that is cut off at any point: what was acknowledged stays, what was not leaves the chain whole.
 
+use std::os::fd::AsRawFd;
+
 use super::*;
 
 /// A disk whose operations up to `fails_at` work; that one is half done and fails, and so do all later ones if
@@ -255,4 +257,57 @@ fn a_ledger_that_the_journal_cannot_mend_is_never_touched() {
         assert_eq!(place.bytes(), ledger.as_bytes());
         assert_eq!(fs::read(place.journal()).unwrap(), promised);
     }
+}
+
+/// Writes down what is done, and to which of the two files.
+struct Recording(Arc<Mutex<Vec<String>>>);
+
+impl Recording {
+    fn note(&self, what: &str, file: &fs::File) {
+        let target = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        let name = target.extension().unwrap_or_default().to_string_lossy();
+        self.0.lock().unwrap().push(format!("{what} {name}"));
+    }
+}
+
+impl Disk for Recording {
+    fn write(&self, file: &fs::File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.note("write", file);
+        Os.write(file, at, bytes)
+    }
+    fn set_len(&self, file: &fs::File, len: u64) -> io::Result<()> {
+        self.note("cut", file);
+        Os.set_len(file, len)
+    }
+    fn sync(&self, file: &fs::File) -> io::Result<()> {
+        self.note("sync", file);
+        Os.sync(file)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Os.remove(path)
+    }
+}
+
+#[test]
+fn the_journal_is_durable_before_the_ledger_changes_and_the_ledger_before_it_is_cleared() {
+    let place = Place::with(SAMPLE);
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let disk = Box::new(Recording(Arc::clone(&done)));
+    let (store, _) = FileStore::open_on(disk, &place.ledger(), PATIENCE).unwrap();
+    store.append(one("makes the journal"), &clock()).unwrap();
+    done.lock().unwrap().clear();
+    let batch = vec![vec!["a".to_owned()], vec!["b".to_owned()]];
+    store.append(batch, &clock()).unwrap();
+    assert_eq!(
+        *done.lock().unwrap(),
+        [
+            "write journal",
+            "cut journal",
+            "sync journal",
+            "write json",
+            "cut json",
+            "sync json",
+            "cut journal",
+        ]
+    );
 }
