@@ -3,6 +3,7 @@
 
 pub mod bounded_addr;
 pub mod chain;
+pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
 pub mod quarantine;

@@ -27,14 +27,14 @@ pub(crate) struct Staging {
     held: Held,
 }
 
-/// A parent directory, locked against other writers.
+/// A parent directory in which to work, as a rule locked against other writers.
 #[derive(Debug)]
 pub(crate) struct Held {
     parent: PathBuf,
     /// Mode of directories made here; files get it without the right to execute.
     mode: u32,
-    /// Released when closed.
-    _lock: File,
+    /// Released when closed; absent where nobody else of ours writes.
+    _lock: Option<File>,
 }
 
 impl Held {
@@ -54,10 +54,20 @@ impl Held {
         let held = Self {
             parent: parent.to_owned(),
             mode,
-            _lock: lock,
+            _lock: Some(lock),
         };
         held.recover()?;
         Ok(held)
+    }
+
+    /// Works in a directory that is not ours: neither locks it nor clears anything away.
+    pub(crate) fn unlocked(parent: &Path, mode: u32) -> Self {
+        let parent = parent.to_owned();
+        Self {
+            parent,
+            mode,
+            _lock: None,
+        }
     }
 
     fn recover(&self) -> io::Result<()> {
