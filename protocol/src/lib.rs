@@ -10,6 +10,8 @@ pub mod gate;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod provenance;
 pub mod skill_set;
 pub mod time;
 pub mod version;
+mod wire_time;
