@@ -10,6 +10,7 @@ pub mod gate;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod manifest;
 pub mod package;
 pub mod provenance;
 pub mod skill_set;
