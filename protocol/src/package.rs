@@ -14,11 +14,13 @@ use crate::hash::ContentHash;
 use crate::id::SkillSetName;
 use crate::skill_set::{self, MetadataError, SkillSetMetadata};
 
+mod envelope;
 mod inspect;
 mod read;
 mod stream;
 mod write;
 
+pub use envelope::{EnvelopeError, SkillSetPackage};
 pub use read::unpack;
 pub use write::{MODE_PACKED, pack};
 
