@@ -1,2 +1,4 @@
 //! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
 #![warn(missing_docs)]
+
+pub mod bounded_addr;

@@ -5,11 +5,13 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod block;
 pub mod crypto;
 pub mod gate;
 pub mod hash;
 pub mod id;
 pub mod json;
+pub mod ledger;
 pub mod manifest;
 pub mod package;
 pub mod provenance;

@@ -1,0 +1,242 @@
+//! The one way to reach an actor: an address behind a bound on how many asks are under way.
+//!
+//! A mailbox's capacity holds for each clone of an `Addr`, so a bound needs one shared `Addr` and a semaphore.
+//! An ask that finds no permit is refused at once instead of queueing without end.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Context, Handler, MailboxError, Message};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+/// Why an ask has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum AskError {
+    /// As many asks as allowed are under way. Nothing was sent; trying again later is safe.
+    #[error("busy, try again later")]
+    Busy,
+    /// No answer in time. Whether the message was or will be handled is unknown.
+    #[error("no answer in time, the outcome is unknown")]
+    Timeout,
+    /// The actor has ended. Whether the message was handled before is unknown.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// A cloneable address that lets a fixed number of asks through at a time, each for a limited time.
+pub struct BoundedAddr<A: Actor>(Arc<Inner<A>>);
+
+struct Inner<A: Actor> {
+    addr: Addr<A>,
+    permits: Semaphore,
+    patience: Duration,
+}
+
+impl<A: Actor> BoundedAddr<A> {
+    /// Lets `permits` asks through at a time and waits `patience` for each.
+    ///
+    /// Messages of one handle are handled in order only while the mailbox holds as many as there are permits;
+    /// [`start`](Self::start) sees to that. Keep no other clone of `addr`, or there is no bound.
+    pub fn new(addr: Addr<A>, permits: usize, patience: Duration) -> Self {
+        let permits = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
+        Self(Arc::new(Inner {
+            addr,
+            permits,
+            patience,
+        }))
+    }
+
+    /// Sends `message` and waits for its answer.
+    ///
+    /// Dropping the future, or running out of patience, gives up on the answer: a message that the actor has
+    /// begun to handle completes all the same, one that is still queued is never handled.
+    pub async fn ask<M>(&self, message: M) -> Result<M::Result, AskError>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let Ok(_permit) = self.0.permits.try_acquire() else {
+            return Err(AskError::Busy);
+        };
+        self.0
+            .addr
+            .send(message)
+            .timeout(self.0.patience)
+            .await
+            .map_err(|error| match error {
+                MailboxError::Timeout => AskError::Timeout,
+                MailboxError::Closed => AskError::Stopped,
+            })
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> BoundedAddr<A> {
+    /// Starts the actor that `make` builds, with a mailbox as large as the number of permits.
+    ///
+    /// The capacity is set before the first poll; set in `started` it would come too late.
+    pub fn start(
+        permits: usize,
+        patience: Duration,
+        make: impl FnOnce(&mut Context<A>) -> A,
+    ) -> Self {
+        let addr = A::create(|ctx| {
+            ctx.set_mailbox_capacity(permits.max(1));
+            make(ctx)
+        });
+        Self::new(addr, permits, patience)
+    }
+}
+
+impl<A: Actor> Clone for BoundedAddr<A> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<A: Actor> fmt::Debug for BoundedAddr<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoundedAddr")
+            .field("free", &self.0.permits.available_permits())
+            .field("patience", &self.0.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{ActorContext, AtomicResponse, WrapFuture};
+    use futures::future::join_all;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Answers in the order of asking, each time after its gate opens.
+    struct Slow {
+        gate: Arc<Notify>,
+        seen: Vec<u32>,
+    }
+
+    impl Actor for Slow {
+        type Context = Context<Self>;
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "u32")]
+    struct Echo(u32);
+
+    #[derive(Message)]
+    #[rtype(result = "Vec<u32>")]
+    struct Seen;
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Stop;
+
+    impl Handler<Echo> for Slow {
+        type Result = AtomicResponse<Self, u32>;
+        fn handle(&mut self, Echo(n): Echo, _: &mut Self::Context) -> Self::Result {
+            self.seen.push(n);
+            let gate = Arc::clone(&self.gate);
+            let wait = async move {
+                gate.notified().await;
+                n
+            };
+            AtomicResponse::new(Box::pin(wait.into_actor(self)))
+        }
+    }
+
+    impl Handler<Seen> for Slow {
+        type Result = Vec<u32>;
+        fn handle(&mut self, _: Seen, _: &mut Self::Context) -> Vec<u32> {
+            self.seen.clone()
+        }
+    }
+
+    impl Handler<Stop> for Slow {
+        type Result = ();
+        fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+            ctx.stop();
+        }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn slow(permits: usize) -> (BoundedAddr<Slow>, Arc<Notify>) {
+        let gate = Arc::new(Notify::new());
+        let actor = Slow {
+            gate: Arc::clone(&gate),
+            seen: vec![],
+        };
+        (BoundedAddr::start(permits, PATIENCE, |_| actor), gate)
+    }
+
+    #[actix::test]
+    async fn ten_callers_on_three_permits_are_three_served_and_seven_busy() {
+        let (addr, gate) = slow(3);
+        let callers: Vec<_> = (0..10)
+            .map(|n| {
+                let addr = addr.clone();
+                actix_rt::spawn(async move { addr.ask(Echo(n)).await })
+            })
+            .collect();
+        // Spawned last, so every caller has asked before the gate begins to open.
+        let opener = actix_rt::spawn(async move {
+            loop {
+                gate.notify_one();
+                tokio::task::yield_now().await;
+            }
+        });
+        let answers: Vec<_> = join_all(callers)
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        opener.abort();
+        let served: Vec<_> = answers.iter().filter_map(|a| a.ok()).collect();
+        assert_eq!(served, [0, 1, 2]);
+        let busy = |a: &&Result<u32, AskError>| **a == Err(AskError::Busy);
+        assert_eq!(answers.iter().filter(busy).count(), 7);
+        assert_eq!(addr.ask(Seen).await, Ok(vec![0, 1, 2]));
+    }
+
+    #[actix::test]
+    async fn an_ask_that_takes_too_long_is_given_up_and_its_permit_returned() {
+        tokio::time::pause();
+        let (addr, gate) = slow(1);
+        let asked = tokio::time::Instant::now();
+        assert_eq!(addr.ask(Echo(1)).await, Err(AskError::Timeout));
+        assert!(asked.elapsed() >= PATIENCE && asked.elapsed() < 2 * PATIENCE);
+        // The abandoned message was begun, so it ends before the next one is handled.
+        gate.notify_one();
+        assert_eq!(addr.ask(Seen).await, Ok(vec![1]));
+    }
+
+    #[actix::test]
+    async fn an_ask_of_an_ended_actor_says_so() {
+        let (addr, _gate) = slow(2);
+        assert_eq!(addr.ask(Stop).await, Ok(()));
+        assert_eq!(addr.ask(Seen).await, Err(AskError::Stopped));
+    }
+
+    #[actix::test]
+    async fn a_caller_that_goes_away_returns_its_permit_and_leaves_nothing_queued() {
+        let (addr, _gate) = slow(1);
+        {
+            let mut ask = Box::pin(addr.ask(Echo(7)));
+            assert!(futures::poll!(ask.as_mut()).is_pending());
+            assert_eq!(addr.ask(Seen).await, Err(AskError::Busy));
+        }
+        assert_eq!(addr.ask(Seen).await, Ok(vec![]));
+    }
+
+    #[actix::test]
+    async fn clones_share_one_bound() {
+        let (addr, _gate) = slow(0);
+        assert_eq!(addr.clone().ask(Seen).await, Err(AskError::Busy));
+    }
+}
