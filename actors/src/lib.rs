@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod bounded_addr;
+pub mod chain;
 pub mod meeting;
 pub mod peer_manager;
 pub mod quarantine;
