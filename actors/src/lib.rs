@@ -2,3 +2,4 @@
 #![warn(missing_docs)]
 
 pub mod bounded_addr;
+pub mod chain;
