@@ -3,3 +3,4 @@
 
 pub mod bounded_addr;
 pub mod chain;
+pub mod skill_set;

@@ -1,0 +1,6 @@
+//! SkillSets.
+
+mod error;
+pub mod store;
+
+pub use error::SkillSetError;
