@@ -12,6 +12,9 @@ use kairos_protocol::skill_set::{MetadataError, NameError};
 use kairos_protocol::version::{RequirementError, VersionError};
 use thiserror::Error;
 
+use crate::bounded_addr::AskError;
+use crate::chain::ChainError;
+
 /// Why something about SkillSets failed. Where the reference has words for it, they are used.
 #[derive(Debug, Error)]
 pub enum SkillSetError {
@@ -112,6 +115,18 @@ pub enum SkillSetError {
     /// Another process changes SkillSets and has not finished in time.
     #[error("the SkillSets are being changed by another process")]
     Locked,
+    /// The change could not be recorded, so it was not made. After a timeout it may be in the ledger all the same.
+    #[error("cannot record the change, so it was not made: {0}")]
+    Unrecorded(#[source] ChainError),
+    /// The change is in the ledger but could not be made.
+    #[error("the change was recorded but not made: {0}")]
+    Unfinished(#[source] Box<SkillSetError>),
+    /// The actor did not answer. After [`AskError::Timeout`] a change may or may not happen.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// Something broke while the change was made.
+    #[error("the work on the SkillSets ended unexpectedly")]
+    Crashed,
     /// The system refused.
     #[error("cannot {action}: {}", .source.kind())]
     Io {

@@ -21,7 +21,8 @@ pub struct Listed {
 }
 
 impl Listed {
-    pub(super) fn read(set: Installed) -> Result<Self, SkillSetError> {
+    /// Reads everything of a SkillSet.
+    pub(in crate::skill_set) fn read(set: Installed) -> Result<Self, SkillSetError> {
         let fingerprint = tree::fingerprint(&set.path)?;
         let scan = tree::scan(&set.path, &set.metadata)?;
         Ok(Self {
@@ -31,6 +32,11 @@ impl Listed {
             fingerprint,
             set,
         })
+    }
+
+    /// Whether `set`, as found now, looks as it did when this was read.
+    pub(in crate::skill_set) fn is_current(&self, set: &Installed) -> bool {
+        self.set == *set && tree::fingerprint(&set.path).is_ok_and(|now| now == self.fingerprint)
     }
 
     /// Whether it is knowledge only, and so may be exchanged.
@@ -82,11 +88,7 @@ impl Catalogue {
 
     fn entry(&self, set: Installed) -> Result<Arc<Listed>, SkillSetError> {
         match self.find(set.metadata.name.as_str()) {
-            Some(known)
-                if known.set == set && known.fingerprint == tree::fingerprint(&set.path)? =>
-            {
-                Ok(Arc::clone(known))
-            }
+            Some(known) if known.is_current(&set) => Ok(Arc::clone(known)),
             _ => Listed::read(set).map(Arc::new),
         }
     }
