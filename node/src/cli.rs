@@ -182,7 +182,7 @@ pub fn run() -> Exit {
                 return Exit::Done;
             }
             let word = errors.paint_note(Tone::Bad, "error:");
-            let told = errors.note(format_args!("{word} {error:#}"));
+            let told = errors.note(format_args!("{word} {}", causes(&error)));
             let invalid = error.downcast_ref::<settings::ConfigError>().is_some()
                 || error.downcast_ref::<Usage>().is_some();
             if told.is_err() || !invalid {
@@ -192,6 +192,19 @@ pub fn run() -> Exit {
             }
         }
     }
+}
+
+/// An error and its causes, each said once: many errors quote their cause themselves.
+fn causes(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// What was asked for makes no sense; exit code 2.
@@ -275,6 +288,14 @@ fn split(pair: &str) -> Result<(String, String), Usage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_that_is_quoted_already_is_not_said_again() {
+        let error = anyhow::anyhow!("disk full")
+            .context("cannot write: disk full")
+            .context("no luck");
+        assert_eq!(causes(&error), "no luck: cannot write: disk full");
+    }
 
     #[test]
     fn the_arguments_are_consistent() {
