@@ -2,5 +2,9 @@
 #![warn(missing_docs)]
 
 pub mod bounded_addr;
+pub mod chain;
+pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
+pub mod quarantine;
+mod staging;

@@ -183,7 +183,7 @@ impl Gate {
             None => path,
         };
         self.code |= reason.is_executable() && path::is_code(below_root);
-        let path = path::shown(path, PATH_SHOWN_MAX);
+        let path = shown(path);
         if reason == Reason::Traversal && self.traversal.is_none() {
             self.traversal = Some(path.clone());
         }
@@ -192,6 +192,16 @@ impl Gate {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Whether anything has been found yet.
+    pub fn has_offences(&self) -> bool {
+        !self.offences.is_empty()
+    }
+
+    /// Whether some path leads out with `..`.
+    pub fn escapes(&self) -> bool {
+        self.traversal.is_some()
     }
 
     /// Nothing found, or everything that was.
@@ -230,7 +240,7 @@ impl Gate {
                 continue;
             };
             if seen.spelling != part {
-                let other = path::shown(&seen.spelling, PATH_SHOWN_MAX);
+                let other = shown(&seen.spelling);
                 return Some(Reason::SameNameAs(other));
             }
             if seen.is_file != is_file {
@@ -242,6 +252,11 @@ impl Gate {
         }
         None
     }
+}
+
+/// A stranger's text for an error text: control and reversing characters escaped, cut to a line's length.
+pub(crate) fn shown(text: &str) -> String {
+    path::shown(text, PATH_SHOWN_MAX)
 }
 
 #[cfg(test)]

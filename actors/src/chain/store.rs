@@ -1,0 +1,78 @@
+//! Where blocks are kept: the trait, and what every implementation of it must do.
+//!
+//! A store is shared with other processes, so it alone knows the current tip: it proposes and commits in one step.
+
+pub mod file;
+pub mod memory;
+
+#[cfg(test)]
+pub(crate) mod conformance;
+
+use std::io;
+
+use kairos_protocol::block::{Block, BlockRef};
+use kairos_protocol::ledger::{LoadState, VerifyReport};
+use kairos_protocol::time::Clock;
+use thiserror::Error;
+
+/// Most blocks that one [`BlockStore::history`] returns.
+pub const HISTORY_MAX: usize = 1_000;
+
+/// Keeps the blocks of one ledger. All methods block the calling thread.
+pub trait BlockStore: Send + Sync {
+    /// Appends each list of entries as its own block, all of them or none, and returns once they are durable.
+    ///
+    /// The first append also writes the genesis block. Fails with [`StoreError::Refused`] on a ledger that is
+    /// neither absent nor readable; that one is never touched. After any error but [`StoreError::Unsettled`]
+    /// the ledger is as before.
+    fn append(
+        &self,
+        batch: Vec<Vec<String>>,
+        clock: &dyn Clock,
+    ) -> Result<Vec<BlockRef>, StoreError>;
+
+    /// The last block; nothing if there is no ledger yet. Fails with [`StoreError::NotReadable`] on a ledger
+    /// that does not load.
+    fn tip(&self) -> Result<Option<BlockRef>, StoreError>;
+
+    /// Reads and checks everything from genesis on. A bad ledger is a report, not an error.
+    fn verify(&self) -> Result<VerifyReport, StoreError>;
+
+    /// The last `limit` blocks (at most [`HISTORY_MAX`]), newest first. Fails like [`tip`](Self::tip).
+    fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError>;
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The ledger does not load, so nothing may be added to it.
+    #[error("cannot append: ledger is {0}")]
+    Refused(LoadState),
+    /// The ledger does not load, so its blocks cannot be shown.
+    #[error("ledger is {0}")]
+    NotReadable(LoadState),
+    /// Another process held the ledger's lock for too long.
+    #[error("ledger is locked by another process")]
+    Locked,
+    /// The blocks together are longer than a ledger file takes at once.
+    #[error("blocks of {0} bytes are too long to be written at once")]
+    TooLong(usize),
+    /// The system refused; the ledger is as before.
+    #[error("cannot {action}")]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The system refused halfway: the blocks are in the journal, and the ledger gets them when it is next used.
+    #[error("cannot write the ledger; the blocks may still appear in it")]
+    Unsettled(#[source] io::Error),
+}
+
+impl StoreError {
+    fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+}

@@ -1,0 +1,261 @@
+//! What a store knows about its file, and how it notices that somebody else changed it.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::SystemTime;
+
+use kairos_protocol::block::Block;
+use kairos_protocol::ledger::{Ledger, LoadState, Verifier, VerifyReport};
+
+use super::journal::Record;
+use super::scan::{Elements, Span, parse, unreadable, walk};
+
+/// The place of every so many blocks is remembered, so that recent ones are found without reading from the start.
+const ANCHOR_EVERY: u64 = 64;
+
+/// The outcome of the last look at the file.
+#[derive(Debug, Default)]
+pub(super) enum Known {
+    /// No look yet.
+    #[default]
+    Unknown,
+    Absent,
+    Chain(Chain),
+    /// It does not load.
+    Broken {
+        state: LoadState,
+        stamp: Option<Stamp>,
+    },
+}
+
+/// A verified chain, without its blocks.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) ledger: Ledger,
+    places: Places,
+    stamp: Option<Stamp>,
+}
+
+/// Where blocks are in the file.
+#[derive(Debug, Default)]
+struct Places {
+    last: Span,
+    /// Where block 0, block [`ANCHOR_EVERY`] and so on begin.
+    anchors: Vec<u64>,
+}
+
+impl Places {
+    fn note(&mut self, index: u64, span: Span) {
+        if index.is_multiple_of(ANCHOR_EVERY) {
+            self.anchors.push(span.start);
+        }
+        self.last = span;
+    }
+}
+
+/// A file whose length and time of change stay the same is taken to be unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// Nothing if there is no file.
+    fn of(path: &Path) -> io::Result<Option<Self>> {
+        match fs::metadata(path) {
+            Ok(metadata) => Ok(Some(Self {
+                len: metadata.len(),
+                modified: metadata.modified().ok(),
+            })),
+            Err(error) if is_absence(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether the error says that there is no file. Any other says that nobody can tell.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+impl Known {
+    pub(super) fn state(&self) -> LoadState {
+        match self {
+            Known::Unknown => LoadState::Unreadable,
+            Known::Absent => LoadState::Absent,
+            Known::Chain(_) => LoadState::Readable,
+            Known::Broken { state, .. } => *state,
+        }
+    }
+
+    /// Takes in what happened to the file since the last look.
+    pub(super) fn refresh(&mut self, path: &Path) {
+        let now = match Stamp::of(path) {
+            Ok(Some(stamp)) => Some(stamp),
+            Ok(None) => {
+                *self = Known::Absent;
+                return;
+            }
+            Err(_) => None,
+        };
+        let unchanged = match self {
+            Known::Chain(chain) => now.is_some() && chain.catch_up(path, now),
+            Known::Broken { stamp, .. } => now.is_some() && *stamp == now,
+            Known::Unknown | Known::Absent => false,
+        };
+        if !unchanged {
+            *self = Self::load(path, now);
+        }
+    }
+
+    fn load(path: &Path, stamp: Option<Stamp>) -> Self {
+        match scan_file(path) {
+            (_, Some(chain)) => Known::Chain(Chain { stamp, ..chain }),
+            (report, None) if report.state == LoadState::Absent => Known::Absent,
+            (report, None) => Known::Broken {
+                state: report.state,
+                stamp,
+            },
+        }
+    }
+}
+
+impl Chain {
+    /// What became of `before` when `blocks` were written, the last of which is the tip of `ledger`.
+    pub(super) fn grown(before: Option<Self>, ledger: Ledger, blocks: &[(u64, Span)]) -> Self {
+        let mut chain = before.unwrap_or_else(|| Self {
+            ledger,
+            places: Places::default(),
+            stamp: None,
+        });
+        chain.grow(ledger, blocks);
+        chain
+    }
+
+    fn grow(&mut self, ledger: Ledger, blocks: &[(u64, Span)]) {
+        for (index, span) in blocks {
+            self.places.note(*index, *span);
+        }
+        self.ledger = ledger;
+    }
+
+    /// Where the next block goes: right behind the last one.
+    pub(super) fn end(&self) -> u64 {
+        self.places.last.end
+    }
+
+    /// This chain, being all of the file at `path` as it is now.
+    pub(super) fn stored_at(mut self, path: &Path) -> Known {
+        self.stamp = Stamp::of(path).ok().flatten();
+        Known::Chain(self)
+    }
+
+    /// Whether the file is this chain, possibly with more blocks behind it, which are taken in.
+    fn catch_up(&mut self, path: &Path, now: Option<Stamp>) -> bool {
+        if self.stamp == now {
+            return true;
+        }
+        let len = |stamp: Option<Stamp>| stamp.map_or(0, |stamp| stamp.len);
+        let caught_up = len(now) > len(self.stamp) && self.read_on(path).is_some();
+        if caught_up {
+            self.stamp = now;
+        }
+        caught_up
+    }
+
+    /// Reads on behind the last block, if that one is where it was.
+    fn read_on(&mut self, path: &Path) -> Option<()> {
+        let mut elements = elements_at(path, self.places.last.start).ok()?;
+        let (bytes, span) = elements.next().ok()??;
+        let tip = self.ledger.tip();
+        let last = parse(bytes, tip.index, span).ok()?.seal().ok()?;
+        if span != self.places.last || last.to_ref() != tip {
+            return None;
+        }
+        let mut verifier = Verifier::resume(self.ledger);
+        let mut blocks = Vec::new();
+        walk(elements, &mut verifier, |block, span| {
+            blocks.push((block.index(), span));
+        });
+        let ledger = *verifier.ledger()?;
+        (verifier.finish().state == LoadState::Readable).then(|| self.grow(ledger, &blocks))
+    }
+
+    /// At most `limit` blocks from position `first` on.
+    pub(super) fn read(&self, path: &Path, first: u64, limit: usize) -> io::Result<Vec<Block>> {
+        let anchor = first / ANCHOR_EVERY;
+        let Some(start) = usize::try_from(anchor)
+            .ok()
+            .and_then(|n| self.places.anchors.get(n))
+        else {
+            return Ok(Vec::new());
+        };
+        let mut elements = elements_at(path, *start)?;
+        let mut blocks = Vec::new();
+        let mut index = anchor * ANCHOR_EVERY;
+        while blocks.len() < limit
+            && let Some((bytes, span)) = elements.next().map_err(io::Error::other)?
+        {
+            if index >= first {
+                let stored = parse(bytes, index, span).map_err(io::Error::other)?;
+                blocks.push(stored.seal().map_err(io::Error::other)?);
+            }
+            index += 1;
+        }
+        Ok(blocks)
+    }
+}
+
+fn elements_at(path: &Path, at: u64) -> io::Result<Elements<BufReader<File>>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    Ok(Elements::from_element(BufReader::new(file), at))
+}
+
+/// Checks the file at `path` from its first to its last byte.
+pub(super) fn scan_file(path: &Path) -> (VerifyReport, Option<Chain>) {
+    match File::open(path) {
+        Ok(file) => scan(BufReader::new(file)),
+        Err(error) if is_absence(&error) => (VerifyReport::absent(), None),
+        Err(error) => {
+            let mut verifier = Verifier::default();
+            verifier.fail(unreadable(error));
+            (verifier.finish(), None)
+        }
+    }
+}
+
+/// The chain that the file at `path` is once `record` is written to it; nothing if that is none.
+pub(super) fn scan_patched(path: &Path, record: &Record) -> io::Result<Option<Chain>> {
+    let patch = record.patch.as_slice();
+    let (_, chain) = if record.at == 0 {
+        scan(patch)
+    } else {
+        let kept = File::open(path)?.take(record.at);
+        scan(BufReader::new(kept.chain(patch)))
+    };
+    Ok(chain.filter(|chain| chain.ledger.tip() == record.tip))
+}
+
+fn scan(reader: impl BufRead) -> (VerifyReport, Option<Chain>) {
+    let mut verifier = Verifier::default();
+    let mut places = Places::default();
+    walk(Elements::of_file(reader), &mut verifier, |block, span| {
+        places.note(block.index(), span);
+    });
+    let ledger = verifier.ledger().copied();
+    let report = verifier.finish();
+    let chain = ledger
+        .filter(|_| report.state == LoadState::Readable)
+        .map(|ledger| Chain {
+            ledger,
+            places,
+            stamp: None,
+        });
+    (report, chain)
+}

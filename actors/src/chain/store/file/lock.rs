@@ -1,0 +1,189 @@
+//! The files beside a ledger, and the lock that all its writers share.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+
+/// Longest pause between two tries for the lock.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+/// Most symbolic links that lead to a ledger.
+const LINKS_MAX: usize = 16;
+
+/// A ledger file and what stands beside it.
+#[derive(Debug)]
+pub(super) struct Paths {
+    pub(super) ledger: PathBuf,
+    pub(super) journal: PathBuf,
+    lock: PathBuf,
+}
+
+impl Paths {
+    /// Follows links from `path`, so that every name of a ledger leads to one lock, even before it exists.
+    pub(super) fn resolve(path: &Path) -> io::Result<Self> {
+        let ledger = real_path(path)?;
+        let beside = |suffix: &str| {
+            let mut name = ledger.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        Ok(Self {
+            journal: beside(".journal"),
+            lock: beside(".lock"),
+            ledger,
+        })
+    }
+
+    /// Waits for the lock that keeps everyone else out. It ends with the returned file.
+    pub(super) fn lock_for_writing(&self, patience: Duration) -> Result<File, StoreError> {
+        let file = self.lock_file().map_err(StoreError::io(LOCKING))?;
+        poll(patience, || file.try_lock())?;
+        Ok(file)
+    }
+
+    /// Waits for the lock that keeps writers out. Where the lock file cannot be made, as on a read-only disk,
+    /// reading goes without.
+    pub(super) fn lock_for_reading(&self, patience: Duration) -> Result<Option<File>, StoreError> {
+        let Ok(file) = self.lock_file() else {
+            return Ok(None);
+        };
+        poll(patience, || file.try_lock_shared())?;
+        Ok(Some(file))
+    }
+
+    fn lock_file(&self) -> io::Result<File> {
+        // Never deleted: whoever came late would lock another file than those before.
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.lock)
+    }
+}
+
+const LOCKING: &str = "lock the ledger";
+
+/// Tries until it works or `patience` is over. The system's own waiting call knows no limit.
+fn poll(
+    patience: Duration,
+    mut attempt: impl FnMut() -> Result<(), TryLockError>,
+) -> Result<(), StoreError> {
+    let begin = Instant::now();
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(source)) => return Err(StoreError::io(LOCKING)(source)),
+            Err(TryLockError::WouldBlock) if begin.elapsed() >= patience => {
+                return Err(StoreError::Locked);
+            }
+            Err(TryLockError::WouldBlock) => thread::park_timeout(pause),
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match path.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            found => return found,
+        }
+        // Absent: the folder is resolved, and the last name if it is a link to where the ledger will be.
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        match path.read_link() {
+            Ok(target) => path = folder.join(target),
+            Err(_) => {
+                let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+                return match folder.canonicalize() {
+                    Ok(folder) => Ok(folder.join(name)),
+                    // No folder, so nobody writes there yet either.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path),
+                    Err(error) => Err(error),
+                };
+            }
+        }
+    }
+    Err(io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_name_of_a_ledger_leads_to_one_lock_before_and_after_it_exists() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("real")).unwrap();
+        symlink("real", root.join("dir")).unwrap();
+        symlink("dir/chain.json", root.join("link.json")).unwrap();
+        symlink("link.json", root.join("link2.json")).unwrap();
+        let names = [
+            "real/chain.json",
+            "dir/chain.json",
+            "link.json",
+            "link2.json",
+            "real/../dir/./chain.json",
+        ];
+        for _ in 0..2 {
+            for name in names {
+                let paths = Paths::resolve(&root.join(name)).unwrap();
+                assert_eq!(paths.lock, root.join("real/chain.json.lock"));
+                assert_eq!(paths.journal, root.join("real/chain.json.journal"));
+            }
+            std::fs::write(root.join("real/chain.json"), "[]").unwrap();
+        }
+    }
+
+    #[test]
+    fn links_in_a_circle_are_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        symlink("b", folder.path().join("a")).unwrap();
+        symlink("a", folder.path().join("b")).unwrap();
+        assert!(Paths::resolve(&folder.path().join("a")).is_err());
+    }
+
+    #[test]
+    fn readers_share_the_lock_and_writers_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::resolve(&folder.path().join("chain.json")).unwrap();
+        let now = Duration::ZERO;
+        let first = paths.lock_for_reading(now).unwrap();
+        let second = paths.lock_for_reading(now).unwrap();
+        assert!(first.is_some() && second.is_some());
+        assert!(matches!(
+            paths.lock_for_writing(now),
+            Err(StoreError::Locked)
+        ));
+        drop((first, second));
+        let writer = paths.lock_for_writing(now).unwrap();
+        assert!(matches!(
+            paths.lock_for_reading(now),
+            Err(StoreError::Locked)
+        ));
+        drop(writer);
+        assert!(paths.lock_for_writing(now).is_ok());
+    }
+
+    #[test]
+    fn reading_goes_on_where_no_lock_can_be_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::resolve(&folder.path().join("missing/chain.json")).unwrap();
+        assert!(paths.lock_for_reading(Duration::ZERO).unwrap().is_none());
+        assert!(matches!(
+            paths.lock_for_writing(Duration::ZERO),
+            Err(StoreError::Io { .. })
+        ));
+    }
+}

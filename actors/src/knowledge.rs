@@ -1,0 +1,482 @@
+//! The knowledge actor: the skills of this node, listed, read, taken in and given out.
+//!
+//! Owns: `knowledge/` below the data directory, shared with the owner's editor and with other processes. Talks to:
+//! the chain, which records what comes in. Asked by: HTTP, MCP and the command line, through [`KnowledgeHandle`].
+//! Lists are published as one [`Catalogue`] after each change, so readers never wait for the actor; texts are read
+//! from disk when they are served.
+//! Invariant: what its sidecar keeps private is in no list for peers and is served to none of them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use arc_swap::ArcSwap;
+use kairos_protocol::block::entry::{Entry, KnowledgeAction, KnowledgeUpdate, SkillProvenance};
+use kairos_protocol::id::SkillName;
+use kairos_protocol::time::{Clock, Timestamp};
+use serde_json::{Map, Value};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::spawn_blocking;
+
+use crate::bounded_addr::BoundedAddr;
+use crate::chain::ChainHandle;
+
+pub mod catalogue;
+pub mod store;
+
+use catalogue::{Catalogue, is_main};
+pub use store::{Audience, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored};
+use store::{KnowledgeStore, Snapshot};
+
+/// Most texts read from disk at once; more wait their turn.
+const READS: usize = 32;
+
+/// Looks the directory over unless somebody has since `since`.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), KnowledgeError>")]
+struct Check {
+    since: Timestamp,
+}
+
+/// Stores a text that was approved, its bytes unchanged, as `knowledge/<name>/<name>.md`, with a sidecar that says
+/// where it came from and that it is not shared.
+///
+/// The name is made safe first. Order: the files appear at once, then the ledger gets `knowledge_update` and
+/// `skill_provenance`, each as its own block. A crash after the files leaves a whole, private, unrecorded entry;
+/// after the first block, one whose origin only its sidecar tells. Receiving it again with `replace` records both.
+///
+/// Fails with [`KnowledgeError::Exists`] unless `replace` lets a whole entry of that name give way, and with
+/// [`KnowledgeError::Unfit`] for what could not be listed.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Received, KnowledgeError>")]
+pub struct Receive {
+    /// The name it shall have.
+    pub name: String,
+    /// The text.
+    pub bytes: Vec<u8>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Whether an entry of that name gives way.
+    pub replace: bool,
+}
+
+/// What was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Where.
+    pub stored: Stored,
+    /// Why the ledger does not tell of it, for the owner.
+    pub unrecorded: Option<String>,
+}
+
+/// Takes in an Agent Skill directory, every file as it is; the ledger gets a `knowledge_update`.
+///
+/// Shared with peers if that is wanted and nothing in it can run. Fails with [`KnowledgeError::Exists`] as
+/// [`Receive`] does, and with [`KnowledgeError::AgentSkill`] for what is not one.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(Imported, Option<String>), KnowledgeError>")]
+pub struct Import {
+    /// The directory that holds `SKILL.md`.
+    pub directory: PathBuf,
+    /// Whether peers shall see its main text.
+    pub public: bool,
+    /// Whether an entry of that name gives way.
+    pub replace: bool,
+}
+
+/// Decides whether peers see the main text of an entry, in its sidecar; its bytes stay.
+///
+/// Fails with [`KnowledgeError::CarriesScripts`] for an imported entry in which something can run, and with
+/// [`KnowledgeError::NotAnEntry`] for a text that has no directory of its own.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), KnowledgeError>")]
+pub struct SetShare {
+    /// Its id or name.
+    pub name: String,
+    /// Whether it is public.
+    pub share: bool,
+}
+
+/// Whether the actor answers.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), KnowledgeError>")]
+pub struct Health;
+
+/// Stops; everything acknowledged is on disk.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), KnowledgeError>")]
+pub struct Shutdown;
+
+/// See the module.
+pub struct KnowledgeActor {
+    shared: Arc<Shared>,
+    chain: ChainHandle,
+    /// The last look, to see what changed since.
+    snapshot: Snapshot,
+}
+
+/// What the actor and its handles share.
+struct Shared {
+    store: KnowledgeStore,
+    clock: Arc<dyn Clock>,
+    current: ArcSwap<Current>,
+}
+
+/// The catalogue and when it was last true.
+struct Current {
+    catalogue: Arc<Catalogue>,
+    checked: Timestamp,
+}
+
+/// Reaches the knowledge.
+#[derive(Clone)]
+pub struct KnowledgeHandle {
+    addr: BoundedAddr<KnowledgeActor>,
+    shared: Arc<Shared>,
+    /// Held while one caller asks for a check; the others find it done.
+    checking: Arc<Mutex<()>>,
+    reads: Arc<Semaphore>,
+}
+
+impl KnowledgeHandle {
+    /// The skills as they were last seen. Never waits.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.shared.current.load().catalogue)
+    }
+
+    /// The skills as they were at most `max_age` ago; the same `Arc` as before if nothing changed.
+    ///
+    /// However many callers find the catalogue too old, the directory is looked over once. If that fails, it is
+    /// logged and the last catalogue stays.
+    pub async fn fresh(&self, max_age: Duration) -> Arc<Catalogue> {
+        let asked = self.shared.clock.now();
+        let since = asked.minus(max_age);
+        if self.shared.current.load().checked < since {
+            let _one_at_a_time = self.checking.lock().await;
+            if self.shared.current.load().checked < since
+                && let Err(error) = self.check(since).await
+            {
+                tracing::warn!(%error, "could not look for changed knowledge");
+            }
+        }
+        self.catalogue()
+    }
+
+    async fn check(&self, since: Timestamp) -> Result<(), KnowledgeError> {
+        self.addr.ask(Check { since }).await?
+    }
+
+    /// The text that answers to an id or a name, read and hashed now.
+    ///
+    /// Fails with [`KnowledgeError::NotFound`] for what is not in the catalogue of that audience, with
+    /// [`KnowledgeError::Unavailable`] for what has gone or become private since, and with
+    /// [`KnowledgeError::Unfit`] for what has become something else.
+    pub async fn content(
+        &self,
+        wanted: &str,
+        audience: Audience,
+    ) -> Result<Served, KnowledgeError> {
+        let catalogue = self.catalogue();
+        let found = match audience {
+            Audience::Owner => catalogue.find(wanted),
+            Audience::Peer => catalogue.find_public(wanted),
+        };
+        let skill = found.cloned();
+        let skill = skill.ok_or_else(|| KnowledgeError::NotFound {
+            name: wanted.to_owned(),
+        })?;
+        self.read(move |store| store.content(&skill, audience))
+            .await
+    }
+
+    /// Where the entry `name` came from, as its sidecar tells; `None` if it was made here.
+    pub async fn provenance(
+        &self,
+        name: &str,
+    ) -> Result<Option<Map<String, Value>>, KnowledgeError> {
+        let name = name.to_owned();
+        self.read(move |store| store.provenance(&name)).await
+    }
+
+    /// Writes the entry `name` as an Agent Skill directory below `target`; returns where.
+    pub async fn export(&self, name: &str, target: &Path) -> Result<PathBuf, KnowledgeError> {
+        let (name, target) = (name.to_owned(), target.to_owned());
+        self.read(move |store| store.export(&name, &target)).await
+    }
+
+    /// See [`Receive`].
+    pub async fn receive(&self, message: Receive) -> Result<Received, KnowledgeError> {
+        self.addr.ask(message).await?
+    }
+
+    /// See [`Import`]; besides the entry, why the ledger does not tell of it.
+    pub async fn import(
+        &self,
+        message: Import,
+    ) -> Result<(Imported, Option<String>), KnowledgeError> {
+        self.addr.ask(message).await?
+    }
+
+    /// See [`SetShare`].
+    pub async fn set_share(&self, name: String, share: bool) -> Result<(), KnowledgeError> {
+        self.fresh(Duration::ZERO).await;
+        self.addr.ask(SetShare { name, share }).await?
+    }
+
+    /// See [`Health`].
+    pub async fn health(&self) -> Result<(), KnowledgeError> {
+        self.addr.ask(Health).await?
+    }
+
+    /// See [`Shutdown`].
+    pub async fn shutdown(&self) -> Result<(), KnowledgeError> {
+        self.addr.ask(Shutdown).await?
+    }
+
+    /// Reads on a blocking thread, without asking the actor: nothing it owns in memory is involved.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&KnowledgeStore) -> Result<T, KnowledgeError> + Send + 'static,
+    ) -> Result<T, KnowledgeError> {
+        let _turn = self.reads.acquire().await.map_err(io::Error::other)?;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || read(&shared.store)).await
+    }
+}
+
+impl KnowledgeActor {
+    /// Looks the knowledge of the data directory `data` over and starts the actor. Blocks on the disk, so it
+    /// belongs before anything is served.
+    pub fn start(
+        data: &Path,
+        policy: KnowledgePolicy,
+        chain: ChainHandle,
+        clock: Arc<dyn Clock>,
+        permits: usize,
+        patience: Duration,
+    ) -> Result<KnowledgeHandle, KnowledgeError> {
+        let store = KnowledgeStore::new(data, policy);
+        let checked = clock.now();
+        let (snapshot, catalogue) = store.look(&Snapshot::default())?.unwrap_or_default();
+        let current = ArcSwap::from_pointee(Current {
+            catalogue: Arc::new(catalogue),
+            checked,
+        });
+        let shared = Arc::new(Shared {
+            store,
+            clock,
+            current,
+        });
+        let actor = Self {
+            shared: Arc::clone(&shared),
+            chain,
+            snapshot,
+        };
+        Ok(KnowledgeHandle {
+            addr: BoundedAddr::start(permits, patience, |_| actor),
+            shared,
+            checking: Arc::default(),
+            reads: Arc::new(Semaphore::new(READS)),
+        })
+    }
+
+    /// Does `work` on a blocking thread, then looks the directory over and publishes what is new.
+    fn change<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&KnowledgeStore) -> Result<T, KnowledgeError> + Send + 'static,
+    ) -> impl ActorFuture<Self, Output = Result<T, KnowledgeError>> + 'static {
+        let shared = Arc::clone(&self.shared);
+        let before = std::mem::take(&mut self.snapshot);
+        let run = blocking(move || {
+            let done = work(&shared.store);
+            let checked = shared.clock.now();
+            let looked = shared.store.look(&before);
+            Ok((done, before, looked, checked))
+        });
+        run.into_actor(self).map(|ran, this, _ctx| {
+            let (done, before, looked, checked) = ran?;
+            let catalogue = match looked {
+                Ok(Some((snapshot, catalogue))) => {
+                    this.snapshot = snapshot;
+                    Arc::new(catalogue)
+                }
+                Ok(None) => {
+                    this.snapshot = before;
+                    Arc::clone(&this.shared.current.load().catalogue)
+                }
+                // What was done is done; an empty snapshot makes the next look a full one.
+                Err(error) => return done.and(Err(error.into())),
+            };
+            this.shared
+                .current
+                .store(Arc::new(Current { catalogue, checked }));
+            done
+        })
+    }
+
+    /// Appends each entry as a block of its own, in order; tells what kept it from doing so.
+    fn record(&self, entries: Vec<Entry>) -> impl Future<Output = Option<String>> + use<> {
+        let chain = self.chain.clone();
+        async move {
+            for entry in entries {
+                if let Err(error) = chain.append(vec![entry.to_text()]).await {
+                    tracing::error!(%error, "knowledge changed, and the ledger does not tell of it");
+                    return Some(error.to_string());
+                }
+            }
+            None
+        }
+    }
+
+    fn update(&self, stored: &Stored) -> Entry {
+        let action = match stored.previous_hash {
+            None => KnowledgeAction::Create,
+            Some(_) => KnowledgeAction::Update,
+        };
+        let hashes = (stored.previous_hash, Some(stored.content_hash));
+        let now = self.shared.clock.now();
+        Entry::KnowledgeUpdate(KnowledgeUpdate::new(
+            stored.name.as_str(),
+            action,
+            hashes,
+            None,
+            now,
+        ))
+    }
+
+    fn origin(&self, stored: &Stored, origin: &Origin) -> Entry {
+        let holders = origin.holders();
+        Entry::SkillProvenance(SkillProvenance {
+            skill_name: origin.skill_name.clone(),
+            original_hash: stored.content_hash,
+            content_hash: stored.content_hash,
+            received_from: origin.from.to_string(),
+            received_at: origin.received_at,
+            origin: holders.first().cloned(),
+            hop_count: origin.earlier_holders.len() as u64,
+            provenance_chain: holders,
+            stored_path: stored.path.clone(),
+            recorded_at: self.shared.clock.now(),
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KnowledgeError> + Send + 'static,
+) -> Result<T, KnowledgeError> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => Err(io::Error::other(panic).into()),
+    }
+}
+
+impl Actor for KnowledgeActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Check> for KnowledgeActor {
+    type Result = AtomicResponse<Self, Result<(), KnowledgeError>>;
+
+    fn handle(&mut self, Check { since }: Check, _ctx: &mut Self::Context) -> Self::Result {
+        if self.shared.current.load().checked >= since {
+            return AtomicResponse::new(Box::pin(fut::ok(())));
+        }
+        AtomicResponse::new(Box::pin(self.change(|_| Ok(()))))
+    }
+}
+
+impl Handler<Receive> for KnowledgeActor {
+    type Result = AtomicResponse<Self, Result<Received, KnowledgeError>>;
+
+    fn handle(&mut self, message: Receive, _ctx: &mut Self::Context) -> Self::Result {
+        let Receive {
+            name,
+            bytes,
+            origin,
+            replace,
+        } = message;
+        let name = SkillName::sanitized(&name);
+        let told = origin.clone();
+        let store = self.change(move |store| store.receive(&name, &bytes, &origin, replace));
+        AtomicResponse::new(Box::pin(store.then(move |stored, this, _ctx| {
+            let entries = match &stored {
+                Ok(stored) => vec![this.update(stored), this.origin(stored, &told)],
+                Err(_) => Vec::new(),
+            };
+            let record = this.record(entries);
+            async move {
+                let unrecorded = record.await;
+                stored.map(|stored| Received { stored, unrecorded })
+            }
+            .into_actor(this)
+        })))
+    }
+}
+
+impl Handler<Import> for KnowledgeActor {
+    type Result = AtomicResponse<Self, Result<(Imported, Option<String>), KnowledgeError>>;
+
+    fn handle(&mut self, message: Import, _ctx: &mut Self::Context) -> Self::Result {
+        let Import {
+            directory,
+            public,
+            replace,
+        } = message;
+        let now = self.shared.clock.now();
+        let import = self.change(move |store| store.import(&directory, public, replace, now));
+        AtomicResponse::new(Box::pin(import.then(|imported, this, _ctx| {
+            let entries = imported.iter().map(|i| this.update(&i.stored)).collect();
+            let record = this.record(entries);
+            async move {
+                let unrecorded = record.await;
+                imported.map(|imported| (imported, unrecorded))
+            }
+            .into_actor(this)
+        })))
+    }
+}
+
+impl Handler<SetShare> for KnowledgeActor {
+    type Result = AtomicResponse<Self, Result<(), KnowledgeError>>;
+
+    fn handle(
+        &mut self,
+        SetShare { name, share }: SetShare,
+        _ctx: &mut Self::Context,
+    ) -> Self::Result {
+        let catalogue = Arc::clone(&self.shared.current.load().catalogue);
+        AtomicResponse::new(Box::pin(self.change(move |store| {
+            let skill = catalogue
+                .find(&name)
+                .ok_or(KnowledgeError::NotFound { name })?;
+            match is_main(&skill.path) {
+                true => store.set_share(&skill.name, share),
+                false => Err(KnowledgeError::NotAnEntry {
+                    name: skill.name.clone(),
+                }),
+            }
+        })))
+    }
+}
+
+impl Handler<Health> for KnowledgeActor {
+    type Result = Result<(), KnowledgeError>;
+
+    fn handle(&mut self, _health: Health, _ctx: &mut Self::Context) -> Self::Result {
+        Ok(())
+    }
+}
+
+impl Handler<Shutdown> for KnowledgeActor {
+    type Result = Result<(), KnowledgeError>;
+
+    fn handle(&mut self, _shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        ctx.stop();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

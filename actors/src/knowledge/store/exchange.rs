@@ -1,0 +1,262 @@
+//! What comes in and goes out: texts of peers, directories of Agent Skills, and the decision to share.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use kairos_place::session::Strength;
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::{AgentId, SkillName};
+use kairos_protocol::skill::Skill;
+use kairos_protocol::skill::agent_skill::{self, PROVENANCE, SIDECAR};
+use kairos_protocol::time::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::{KnowledgeError, KnowledgeStore, read_file};
+use crate::knowledge::catalogue::{Sharing, main_path, sidecar_path};
+use crate::quarantine::Evidence;
+use crate::staging::Held;
+
+/// Mode of directories; knowledge is for people to read.
+const MODE: u32 = 0o755;
+/// Version of the sidecar.
+const VERSION: u32 = 1;
+/// Most names of scripts kept in a sidecar; one would be enough to keep the entry private.
+const SCRIPTS_NAMED_MAX: usize = 100;
+
+/// Where a text came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The name its sender gave it.
+    pub skill_name: String,
+    /// Who sent it.
+    pub from: AgentId,
+    /// Where it was fetched.
+    pub url: String,
+    /// Fingerprint of the sender's key.
+    pub key_fingerprint: String,
+    /// How strongly it was established that the sender holds that key.
+    pub session: Strength,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// Everyone it went through before its sender, the first holder first.
+    pub earlier_holders: Vec<AgentId>,
+    /// Checks, findings, signatures, proofs: kept as they are.
+    pub evidence: Value,
+}
+
+impl From<&Evidence> for Origin {
+    fn from(evidence: &Evidence) -> Self {
+        Self {
+            skill_name: evidence.name.clone(),
+            from: evidence.from.clone(),
+            url: evidence.url.clone(),
+            key_fingerprint: evidence.key_fingerprint.clone(),
+            session: evidence.session,
+            received_at: evidence.acquired_at,
+            earlier_holders: Vec::new(),
+            evidence: json!({"checks": evidence.checks, "findings": evidence.findings}),
+        }
+    }
+}
+
+impl Origin {
+    /// Everyone it went through, the sender last.
+    pub fn holders(&self) -> Vec<String> {
+        let holders = self.earlier_holders.iter().chain([&self.from]);
+        holders.map(AgentId::to_string).collect()
+    }
+
+    fn sidecar(&self, original_hash: ContentHash) -> Value {
+        json!({
+            "version": VERSION,
+            "skill_name": self.skill_name,
+            "received_from": self.from,
+            "received_at": self.received_at.wire(),
+            "url": self.url,
+            "key_fingerprint": self.key_fingerprint,
+            "session": self.session,
+            "original_hash": original_hash,
+            "provenance_chain": self.holders(),
+            "share": false,
+            "evidence": self.evidence,
+        })
+    }
+}
+
+/// A knowledge entry as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its name here.
+    pub name: SkillName,
+    /// Its main text, below the data directory.
+    pub path: String,
+    /// Hash of the main text.
+    pub content_hash: ContentHash,
+    /// Hash of the main text it replaced.
+    pub previous_hash: Option<ContentHash>,
+}
+
+/// An Agent Skill as it was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// Where it is.
+    pub stored: Stored,
+    /// Whether peers may see its main text.
+    pub shared: bool,
+    /// What of it can run. With any, it is never shared.
+    pub scripts: Vec<String>,
+}
+
+impl KnowledgeStore {
+    /// Stores a text that was approved, its bytes unchanged, with a sidecar that says where it came from and that
+    /// it is not shared. With `replace` a whole entry of that name gives way.
+    pub fn receive(
+        &self,
+        name: &SkillName,
+        bytes: &[u8],
+        origin: &Origin,
+        replace: bool,
+    ) -> Result<Stored, KnowledgeError> {
+        let skill = Skill::parse(&main_path(name.as_str()), bytes, &self.policy.read)?;
+        let main = agent_skill::File {
+            path: format!("{name}.md"),
+            bytes: bytes.to_vec(),
+            executable: false,
+        };
+        self.put(name, &[main], origin.sidecar(skill.content_hash), replace)
+    }
+
+    /// Takes in an Agent Skill directory, every file as it is. It is shared if that is wanted and nothing in it can
+    /// run.
+    pub fn import(
+        &self,
+        directory: &Path,
+        public: bool,
+        replace: bool,
+        now: Timestamp,
+    ) -> Result<Imported, KnowledgeError> {
+        let directory = fs::canonicalize(directory)?;
+        let called = directory
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let called = called
+            .parse()
+            .unwrap_or_else(|_| SkillName::sanitized(called));
+        let entry = agent_skill::import(&called, &self.files(&directory)?)?;
+        let main = format!("{}.md", entry.name);
+        for file in entry.files.iter().filter(|f| f.path == main) {
+            Skill::parse(
+                &main_path(entry.name.as_str()),
+                &file.bytes,
+                &self.policy.read,
+            )?;
+        }
+        let mut scripts = agent_skill::scripts(&entry.files);
+        let shared = public && scripts.is_empty();
+        let named: Vec<_> = scripts.iter().take(SCRIPTS_NAMED_MAX).collect();
+        let sidecar = json!({
+            "version": VERSION,
+            "imported_from": called,
+            "imported_at": now.wire(),
+            "share": shared,
+            "scripts": named,
+        });
+        let stored = self.put(&entry.name, &entry.files, sidecar, replace)?;
+        scripts.sort();
+        Ok(Imported {
+            stored,
+            shared,
+            scripts,
+        })
+    }
+
+    /// Writes an entry as an Agent Skill directory below `target`; returns where.
+    pub fn export(&self, name: &str, target: &Path) -> Result<PathBuf, KnowledgeError> {
+        let name = self.require(name)?;
+        let exported = agent_skill::export(&name, &self.files(&self.root().join(name.as_str()))?)?;
+        fs::create_dir_all(target)?;
+        let staging = Held::unlocked(target, MODE).stage()?;
+        for file in &exported.files {
+            staging.write(&file.path, &file.bytes, file.executable)?;
+        }
+        match staging.commit(exported.name.as_str(), false) {
+            Ok(()) => Ok(target.join(exported.name.as_str())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let name = exported.name.to_string();
+                Err(KnowledgeError::TargetExists { name })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Decides whether the main text of the entry `name` is public, in its sidecar; its bytes stay.
+    ///
+    /// Fails with [`KnowledgeError::CarriesScripts`] for an imported entry in which something can run.
+    pub fn set_share(&self, name: &str, share: bool) -> Result<(), KnowledgeError> {
+        let name = self.require(name)?;
+        let folder = self.root().join(name.as_str());
+        let _held = Held::lock(&self.root(), MODE)?;
+        let mut sidecar = self.sidecar(name.as_str())?.unwrap_or_else(|| {
+            let version = ("version".to_owned(), Value::from(VERSION));
+            Map::from_iter([version])
+        });
+        if share && (sidecar.contains_key("scripts") || folder.join(SIDECAR).is_file()) {
+            let files = agent_skill::scripts(&self.files(&folder)?);
+            if !files.is_empty() || Sharing::carries_scripts(&sidecar) {
+                return Err(KnowledgeError::CarriesScripts {
+                    name: name.to_string(),
+                    files,
+                });
+            }
+        }
+        sidecar.insert("share".to_owned(), Value::Bool(share));
+        let mut fresh = tempfile::Builder::new().prefix(".").tempfile_in(&folder)?;
+        fresh.write_all(&pretty(&Value::Object(sidecar)))?;
+        fresh.as_file().sync_all()?;
+        let target = self.data.join(sidecar_path(name.as_str()));
+        fresh.persist(target).map_err(|e| e.error)?;
+        fs::File::open(&folder)?.sync_all()?;
+        Ok(())
+    }
+
+    /// Stores an entry whole: its files and its sidecar.
+    fn put(
+        &self,
+        name: &SkillName,
+        files: &[agent_skill::File],
+        sidecar: Value,
+        replace: bool,
+    ) -> Result<Stored, KnowledgeError> {
+        let held = Held::lock(&self.root(), MODE)?;
+        let (main, path) = (format!("{name}.md"), main_path(name.as_str()));
+        let previous = read_file(&self.data.join(&path), self.policy.entry_bytes);
+        let previous_hash = previous.ok().map(ContentHash::of);
+        let staging = held.stage()?;
+        let mut content_hash = ContentHash::of([]);
+        for file in files.iter().filter(|f| f.path != PROVENANCE) {
+            staging.write(&file.path, &file.bytes, file.executable)?;
+            if file.path == main {
+                content_hash = ContentHash::of(&file.bytes);
+            }
+        }
+        staging.write(PROVENANCE, &pretty(&sidecar), false)?;
+        match staging.commit(name.as_str(), replace) {
+            Ok(()) => Ok(Stored {
+                name: name.clone(),
+                path,
+                content_hash,
+                previous_hash,
+            }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(KnowledgeError::Exists {
+                name: name.to_string(),
+            }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn pretty(value: &Value) -> Vec<u8> {
+    format!("{value:#}\n").into_bytes()
+}
