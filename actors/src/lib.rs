@@ -7,4 +7,5 @@ pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
 pub mod quarantine;
+pub mod skill_set;
 mod staging;

@@ -1,0 +1,458 @@
+//! The SkillSet actor: installs, switches, removes and packs the SkillSets of this node.
+//!
+//! Owns: the [`SkillSetStore`], which other processes may change as well, and the [`Catalogue`] of what is in it.
+//! Talks to: the chain actor, to record what it changes. Asked by: HTTP, MCP and CLI, through [`SkillSetHandle`].
+//!
+//! A change goes through three steps, one change at a time: it is prepared beside its place, recorded, made visible.
+//! If recording fails, nothing was changed. If making it visible fails, or the node dies in between, the ledger
+//! tells of a change that did not happen ([`SkillSetError::Unfinished`]); asking again records and makes it. The
+//! reverse, a change that nobody recorded, does not occur. What was prepared is cleaned up by the next
+//! [`SkillSetStore::open`].
+//!
+//! The catalogue is read without asking the actor. It is renewed after each change, on
+//! [`SkillSetHandle::refresh`], and every [`REFRESH_EVERY`], reading only files whose stamps changed.
+
+mod error;
+pub mod store;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Message,
+    MessageResult, ResponseActFuture, ResponseFuture, WrapFuture,
+};
+use arc_swap::ArcSwap;
+use kairos_protocol::block::entry::Entry;
+use kairos_protocol::package::SkillSetPackage;
+use kairos_protocol::time::{Clock, Timestamp};
+use tokio::task::spawn_blocking;
+
+use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::chain::ChainHandle;
+pub use error::SkillSetError;
+use store::{Catalogue, Change, Info, Listed, Options, Origin, Outcome, Signer, SkillSetStore};
+
+/// How often the catalogue is compared with the disk.
+pub const REFRESH_EVERY: Duration = Duration::from_secs(5);
+/// Most bytes of packages kept for the next one who asks.
+pub const PACKAGES_KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Changes SkillSets and records the changes.
+pub struct SkillSetActor {
+    store: Arc<SkillSetStore>,
+    chain: ChainHandle,
+    clock: Arc<dyn Clock>,
+    signer: Option<Signer>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    packages: Packages,
+    health: SkillSetHealth,
+}
+
+/// How the SkillSet actor is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SkillSetHealth {
+    /// Changes made since the start.
+    pub changed: u64,
+    /// Changes refused or failed since the start.
+    pub failed: u64,
+}
+
+type Answer<T> = Result<T, SkillSetError>;
+
+#[derive(Message)]
+#[rtype(result = "Answer<Outcome>")]
+struct Install(PathBuf, Options);
+
+#[derive(Message)]
+#[rtype(result = "Answer<Outcome>")]
+struct InstallArchive(Box<SkillSetPackage>, Origin, Options);
+
+#[derive(Message)]
+#[rtype(result = "Answer<Outcome>")]
+struct Enable(String);
+
+#[derive(Message)]
+#[rtype(result = "Answer<Outcome>")]
+struct Disable(String);
+
+#[derive(Message)]
+#[rtype(result = "Answer<Outcome>")]
+struct Remove(String);
+
+#[derive(Message)]
+#[rtype(result = "Answer<Info>")]
+struct GetInfo(String);
+
+#[derive(Message)]
+#[rtype(result = "Answer<Arc<SkillSetPackage>>")]
+struct Package(String);
+
+#[derive(Message)]
+#[rtype(result = "Answer<Arc<Catalogue>>")]
+struct Refresh;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tick;
+
+#[derive(Message)]
+#[rtype(result = "SkillSetHealth")]
+struct Health;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Shutdown;
+
+/// The way to the SkillSet actor, and to the catalogue.
+#[derive(Debug, Clone)]
+pub struct SkillSetHandle {
+    addr: BoundedAddr<SkillSetActor>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+}
+
+impl SkillSetHandle {
+    /// The catalogue as it was when last renewed, without asking anyone; at most [`REFRESH_EVERY`] and the time
+    /// of a renewal old. [`Catalogue::shareable`] lists what peers may have.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.catalogue.load_full()
+    }
+
+    /// The catalogue as it is now.
+    pub async fn refresh(&self) -> Answer<Arc<Catalogue>> {
+        self.addr.ask(Refresh).await?
+    }
+
+    /// Everything about the SkillSet `name`, read anew.
+    pub async fn info(&self, name: impl Into<String>) -> Answer<Info> {
+        self.addr.ask(GetInfo(name.into())).await?
+    }
+
+    /// Installs the SkillSet in a directory; see [`SkillSetStore::install`].
+    pub async fn install(&self, source: PathBuf, options: Options) -> Answer<Outcome> {
+        self.addr.ask(Install(source, options)).await?
+    }
+
+    /// Installs a package; see [`SkillSetStore::install_archive`].
+    pub async fn install_archive(
+        &self,
+        package: SkillSetPackage,
+        origin: Origin,
+        options: Options,
+    ) -> Answer<Outcome> {
+        let message = InstallArchive(Box::new(package), origin, options);
+        self.addr.ask(message).await?
+    }
+
+    /// Switches the SkillSet `name` on.
+    pub async fn enable(&self, name: impl Into<String>) -> Answer<Outcome> {
+        self.addr.ask(Enable(name.into())).await?
+    }
+
+    /// Switches the SkillSet `name` off.
+    pub async fn disable(&self, name: impl Into<String>) -> Answer<Outcome> {
+        self.addr.ask(Disable(name.into())).await?
+    }
+
+    /// Removes the SkillSet `name`.
+    pub async fn remove(&self, name: impl Into<String>) -> Answer<Outcome> {
+        self.addr.ask(Remove(name.into())).await?
+    }
+
+    /// The package of the SkillSet `name`, signed if the actor has a signer; see [`SkillSetStore::package`].
+    ///
+    /// Packages of unchanged SkillSets are kept, up to [`PACKAGES_KEPT_BYTES`].
+    pub async fn package(&self, name: impl Into<String>) -> Answer<Arc<SkillSetPackage>> {
+        self.addr.ask(Package(name.into())).await?
+    }
+
+    /// Whether the actor answers, and what it counted.
+    pub async fn health(&self) -> Result<SkillSetHealth, AskError> {
+        self.addr.ask(Health).await
+    }
+
+    /// Ends the actor once the change under way is done. Whoever still waits is told [`AskError::Stopped`].
+    pub async fn shutdown(&self) -> Result<(), AskError> {
+        self.addr.ask(Shutdown).await
+    }
+}
+
+impl SkillSetActor {
+    /// Starts the actor once the catalogue has been read, so that the first reader finds it complete.
+    ///
+    /// At most `permits` asks are under way at a time, and each is waited for `patience` long, which should exceed
+    /// the patience with which `chain` is asked. Without a `signer`, packages carry no evidence of ours.
+    pub async fn start(
+        store: SkillSetStore,
+        chain: ChainHandle,
+        clock: Arc<dyn Clock>,
+        signer: Option<Signer>,
+        permits: usize,
+        patience: Duration,
+    ) -> Answer<SkillSetHandle> {
+        let store = Arc::new(store);
+        let reader = Arc::clone(&store);
+        let catalogue = blocking(move || reader.catalogue(&Catalogue::default())).await?;
+        let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
+        let shared = Arc::clone(&catalogue);
+        let addr = BoundedAddr::start(permits, patience, |_| Self {
+            store,
+            chain,
+            clock,
+            signer,
+            catalogue: shared,
+            packages: Packages::default(),
+            health: SkillSetHealth::default(),
+        });
+        Ok(SkillSetHandle { addr, catalogue })
+    }
+
+    /// Prepares, records and makes a change, then renews the catalogue; nothing else happens meanwhile.
+    fn change(
+        &self,
+        prepare: impl FnOnce(&SkillSetStore, Timestamp) -> Answer<Change> + Send + 'static,
+    ) -> AtomicResponse<Self, Answer<Outcome>> {
+        let (store, chain, now) = (
+            Arc::clone(&self.store),
+            self.chain.clone(),
+            self.clock.now(),
+        );
+        let (reader, known) = (Arc::clone(&self.store), self.catalogue.load_full());
+        let work = async move {
+            let change = blocking(move || prepare(&store, now)).await?;
+            let outcome = record_and_commit(chain, change).await?;
+            // The change is made; a catalogue that cannot be read yet is renewed by the next tick.
+            let catalogue = blocking(move || reader.catalogue(&known)).await.ok();
+            Ok((outcome, catalogue))
+        };
+        let finish =
+            |done: Answer<(Outcome, Option<Catalogue>)>, this: &mut Self, _: &mut _| match done {
+                Ok((outcome, catalogue)) => {
+                    this.health.changed += 1;
+                    catalogue
+                        .into_iter()
+                        .for_each(|catalogue| this.adopt(catalogue));
+                    Ok(outcome)
+                }
+                Err(error) => {
+                    this.health.failed += 1;
+                    Err(error)
+                }
+            };
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(finish)))
+    }
+
+    fn renewed(&self) -> impl Future<Output = Answer<Catalogue>> + use<> {
+        let (store, known) = (Arc::clone(&self.store), self.catalogue.load_full());
+        blocking(move || store.catalogue(&known))
+    }
+
+    fn adopt(&mut self, catalogue: Catalogue) {
+        self.packages.retain(&catalogue);
+        self.catalogue.store(Arc::new(catalogue));
+    }
+}
+
+/// Records the entries of `change`, if it has any, and makes it; see the module for what can come of it.
+async fn record_and_commit(chain: ChainHandle, change: Change) -> Answer<Outcome> {
+    let entries: Vec<String> = change.entries().iter().map(Entry::to_text).collect();
+    let is_recorded = !entries.is_empty();
+    if is_recorded && let Err(error) = chain.append(entries).await {
+        // Deletes what was prepared, which may block.
+        blocking(move || {
+            drop(change);
+            Ok(())
+        })
+        .await?;
+        return Err(SkillSetError::Unrecorded(error));
+    }
+    let made = blocking(move || change.commit()).await;
+    made.map_err(|error| match is_recorded {
+        true => SkillSetError::Unfinished(Box::new(error)),
+        false => error,
+    })
+}
+
+impl Actor for SkillSetActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(REFRESH_EVERY, |_, ctx| ctx.notify(Tick));
+    }
+}
+
+impl Handler<Install> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<Outcome>>;
+
+    fn handle(
+        &mut self,
+        Install(source, options): Install,
+        _ctx: &mut Self::Context,
+    ) -> Self::Result {
+        self.change(move |store, now| store.install(&source, options, now))
+    }
+}
+
+impl Handler<InstallArchive> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<Outcome>>;
+
+    fn handle(&mut self, msg: InstallArchive, _ctx: &mut Self::Context) -> Self::Result {
+        let InstallArchive(package, origin, options) = msg;
+        self.change(move |store, now| store.install_archive(&package, &origin, options, now))
+    }
+}
+
+impl Handler<Enable> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<Outcome>>;
+
+    fn handle(&mut self, Enable(name): Enable, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(move |store, now| store.enable(&name, now))
+    }
+}
+
+impl Handler<Disable> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<Outcome>>;
+
+    fn handle(&mut self, Disable(name): Disable, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(move |store, now| store.disable(&name, now))
+    }
+}
+
+impl Handler<Remove> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<Outcome>>;
+
+    fn handle(&mut self, Remove(name): Remove, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(move |store, now| store.remove(&name, now))
+    }
+}
+
+impl Handler<GetInfo> for SkillSetActor {
+    type Result = ResponseFuture<Answer<Info>>;
+
+    fn handle(&mut self, GetInfo(name): GetInfo, _ctx: &mut Self::Context) -> Self::Result {
+        let store = Arc::clone(&self.store);
+        Box::pin(blocking(move || store.info(&name)))
+    }
+}
+
+impl Handler<Package> for SkillSetActor {
+    type Result = ResponseActFuture<Self, Answer<Arc<SkillSetPackage>>>;
+
+    /// May overlap with others: what comes back is only added to what is kept.
+    fn handle(&mut self, Package(name): Package, _ctx: &mut Self::Context) -> Self::Result {
+        let (store, signer, now) = (
+            Arc::clone(&self.store),
+            self.signer.clone(),
+            self.clock.now(),
+        );
+        let kept = self.packages.find(&name);
+        let work = blocking(move || {
+            let set = store.find(&name)?;
+            if let Some((listed, package)) = kept.filter(|(listed, _)| listed.is_current(&set)) {
+                return Ok((listed, package));
+            }
+            let listed = Listed::read(set)?;
+            let package = store.package(&name, signer.as_ref(), now)?;
+            Ok((Arc::new(listed), Arc::new(package)))
+        });
+        Box::pin(work.into_actor(self).map(|packed, this, _| {
+            packed.map(|(listed, package)| {
+                this.packages.keep(listed, Arc::clone(&package));
+                package
+            })
+        }))
+    }
+}
+
+impl Handler<Refresh> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<Arc<Catalogue>>>;
+
+    fn handle(&mut self, _: Refresh, _ctx: &mut Self::Context) -> Self::Result {
+        let renewed = self.renewed().into_actor(self);
+        AtomicResponse::new(Box::pin(renewed.map(|catalogue, this, _| {
+            this.adopt(catalogue?);
+            Ok(this.catalogue.load_full())
+        })))
+    }
+}
+
+impl Handler<Tick> for SkillSetActor {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, _: Tick, _ctx: &mut Self::Context) -> Self::Result {
+        let renewed = self.renewed().into_actor(self);
+        AtomicResponse::new(Box::pin(renewed.map(
+            |catalogue, this, _| match catalogue {
+                Ok(catalogue) => this.adopt(catalogue),
+                Err(error) => tracing::warn!(%error, "cannot renew the catalogue of SkillSets"),
+            },
+        )))
+    }
+}
+
+impl Handler<Health> for SkillSetActor {
+    type Result = MessageResult<Health>;
+
+    fn handle(&mut self, _: Health, _ctx: &mut Self::Context) -> Self::Result {
+        MessageResult(self.health)
+    }
+}
+
+impl Handler<Shutdown> for SkillSetActor {
+    type Result = ();
+
+    /// Comes after the change before it, since that one is atomic.
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+/// Packages ready to be sent again, the last used last.
+#[derive(Default)]
+struct Packages(VecDeque<(Arc<Listed>, Arc<SkillSetPackage>)>);
+
+impl Packages {
+    fn find(&self, name: &str) -> Option<(Arc<Listed>, Arc<SkillSetPackage>)> {
+        let mut kept = self.0.iter();
+        kept.find(|(listed, _)| listed.set.metadata.name.as_str() == name)
+            .cloned()
+    }
+
+    /// Keeps a package, and forgets others as far as room is needed.
+    fn keep(&mut self, listed: Arc<Listed>, package: Arc<SkillSetPackage>) {
+        self.0.retain(|(_, kept)| kept.name != package.name);
+        self.0.push_back((listed, package));
+        let size = |kept: &Self| {
+            kept.0
+                .iter()
+                .map(|(_, p)| p.archive_base64.len())
+                .sum::<usize>()
+        };
+        while size(self) > PACKAGES_KEPT_BYTES {
+            self.0.pop_front();
+        }
+    }
+
+    /// Forgets what is gone or not exchanged any more.
+    fn retain(&mut self, catalogue: &Catalogue) {
+        self.0.retain(|(listed, _)| {
+            let now = catalogue.find(listed.set.metadata.name.as_str());
+            now.is_some_and(|now| **now == **listed)
+        });
+    }
+}
+
+/// Runs `work` where blocking is allowed. A panic in it becomes an error.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Answer<T> + Send + 'static,
+) -> Answer<T> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(SkillSetError::Crashed),
+    }
+}
+
+#[cfg(test)]
+mod tests;
