@@ -13,12 +13,12 @@
 //! ```
 //!
 //! - All blocks of one file run in one bash, in one temporary directory, with no settings of the caller.
-//! - Lines after a command are all it prints, to either stream. In a line, `[..]` and `…` stand for any text; a line
-//!   `...` stands for any lines. `? N` at the end is the exit code, which is 0 otherwise.
+//! - Lines after a command are all it prints, to either stream. In a line, `[..]` and `…` stand for any text, and spaces
+//!   beside them for one or more; a line `...` stands for any lines. `? N` at the end is the exit code, else 0.
 //! - `> ` continues a command on the next line.
 //! - A command that ends with `&` goes on in the background once it has printed the lines after it, or, where there
 //!   are none, once it says that it listens. It is stopped at the end of the file.
-//! - Port numbers from 8080 to 8099 stand for free ones, so that nobody's running node gets in the way.
+//! - Port numbers from 8000 to 8999 stand for free ones, so that nobody's running node gets in the way.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ const STOP: Duration = Duration::from_secs(30);
 /// How often a background command is looked at.
 const GLANCE: Duration = Duration::from_millis(20);
 /// The ports that a document may name, and where free ones for them are looked for; as wide, so tables stay aligned.
-const NAMED_PORTS: std::ops::RangeInclusive<u16> = 8080..=8099;
+const NAMED_PORTS: std::ops::RangeInclusive<u16> = 8000..=8999;
 const FREE_PORTS: std::ops::Range<u16> = 6100..8000;
 
 /// The commands of one Markdown file and what each is to print.
@@ -188,7 +188,12 @@ fn trim_end(lines: &mut Vec<String>) {
 
 /// Returns whether `line` is `pattern`, in which `[..]` and `…` stand for any text.
 fn line_matches(pattern: &str, line: &str) -> bool {
-    let pattern = pattern.replace('…', "[..]");
+    let mut pattern = pattern.replace('…', "[..]");
+    for (wide, narrow) in [("[..]  ", "[..] "), ("  [..]", " [..]")] {
+        while pattern.contains(wide) {
+            pattern = pattern.replace(wide, narrow);
+        }
+    }
     let mut parts = pattern.split("[..]");
     let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else {
         return false;
