@@ -3,9 +3,238 @@
 
 pub mod bounded_addr;
 pub mod chain;
+pub mod check;
 pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
 mod staging;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use kairos_protocol::crypto::Keypair;
+use kairos_protocol::package::PackageLimits;
+use kairos_protocol::skill::ReadOptions;
+use kairos_protocol::time::Clock;
+use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
+use thiserror::Error;
+
+use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::{ChainActor, ChainHandle};
+use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
+use meeting::client::ClientLimits;
+use meeting::inbox::InboxLimits;
+use meeting::{MeetingActor, MeetingHandle, MeetingParts};
+use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
+use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
+use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+
+/// What the actors are started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Asks in flight per actor.
+    pub permits: usize,
+    /// Longest wait for an actor.
+    pub patience: Duration,
+    /// What is accepted and advertised.
+    pub policy: ExchangePolicy,
+    /// Bounds of peers and sessions.
+    pub peers: PeerPolicy,
+    /// Bounds of packages.
+    pub packages: PackageLimits,
+    /// Bounds towards peers.
+    pub client: ClientLimits,
+    /// Bounds of the inbox.
+    pub inbox: InboxLimits,
+    /// Most items in the quarantine.
+    pub quarantine: usize,
+}
+
+/// Who the node is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// As introduced.
+    pub signed: Arc<SignedIdentity>,
+    /// Its key.
+    pub keypair: Arc<Keypair>,
+}
+
+/// Reaches every actor. Cheap to clone.
+#[derive(Clone)]
+pub struct Handles {
+    /// The ledger.
+    pub chain: ChainHandle,
+    /// Skills.
+    pub knowledge: KnowledgeHandle,
+    /// SkillSets.
+    pub skill_sets: SkillSetHandle,
+    /// Peers and sessions.
+    pub peers: PeerManagerHandle,
+    /// What waits for a decision.
+    pub quarantine: QuarantineHandle,
+    /// Conversations.
+    pub meeting: MeetingHandle,
+}
+
+/// Why the actors were not started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The ledger.
+    #[error("the ledger cannot be used: {0}")]
+    Ledger(#[from] chain::store::StoreError),
+    /// Skills.
+    #[error("the knowledge cannot be used: {0}")]
+    Knowledge(#[from] knowledge::KnowledgeError),
+    /// SkillSets.
+    #[error("the SkillSets cannot be used: {0}")]
+    SkillSets(#[from] skill_set::SkillSetError),
+    /// Peers.
+    #[error("the peers cannot be used: {0}")]
+    Peers(#[from] peer_manager::PeerError),
+    /// Conversations.
+    #[error("meetings are not possible: {0}")]
+    Meeting(#[from] meeting::MeetingError),
+}
+
+/// Starts the actors, leaves first: an actor asks only those started before it. Blocks on the disk, so it belongs
+/// before anything is served. Must run inside an actix system.
+pub async fn start(
+    config: Config,
+    who: Identity,
+    clock: Arc<dyn Clock>,
+) -> Result<Handles, StartError> {
+    let Config {
+        data,
+        permits,
+        patience,
+        ..
+    } = config;
+    let storage = data.join("storage");
+
+    let (ledger, recovery) = FileStore::open(&storage.join("blockchain.json"), LOCK_PATIENCE)?;
+    if recovery != Recovery::Clean {
+        tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
+    }
+    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+
+    let read = ReadOptions {
+        public_by_default: config.policy.public_by_default,
+        max_bytes: usize::try_from(config.policy.max_skill_bytes).unwrap_or(usize::MAX),
+    };
+    let knowledge = KnowledgeActor::start(
+        &data,
+        KnowledgePolicy {
+            read,
+            ..KnowledgePolicy::default()
+        },
+        chain.clone(),
+        clock.clone(),
+        permits,
+        patience,
+    )?;
+
+    let signer = Signer {
+        id: who.signed.instance_id.clone(),
+        key: Arc::clone(&who.keypair),
+    };
+    let store = SkillSetStore::open(&data, config.packages)?;
+    let skill_sets = SkillSetActor::start(
+        store,
+        chain.clone(),
+        clock.clone(),
+        Some(signer),
+        permits,
+        patience,
+    )
+    .await?;
+
+    let quarantine = QuarantineActor::start(
+        &data,
+        QuarantinePolicy {
+            entries: config.quarantine,
+            payload_bytes: config.client.package_max,
+        },
+        permits,
+        patience,
+    );
+
+    let own = Own {
+        agent_id: who.signed.instance_id.clone(),
+        key: who.keypair.public().hash(),
+    };
+    let proof_window = config.peers.proof_window;
+    let peers = PeerManagerActor::start(
+        &storage.join("peers.jsonl"),
+        &data.join("peers.json"),
+        own,
+        config.peers,
+        clock.clone(),
+        permits,
+        patience,
+    )?;
+
+    let parts = MeetingParts {
+        signed: who.signed,
+        keypair: who.keypair,
+        clock,
+        policy: config.policy,
+        package_limits: config.packages,
+        client_limits: config.client,
+        proof_window,
+        inbox_limits: config.inbox,
+        peers: peers.clone(),
+        quarantine: quarantine.clone(),
+        knowledge: knowledge.clone(),
+        skill_sets: skill_sets.clone(),
+    };
+    let meeting = MeetingActor::start(&storage.join("inbox.jsonl"), parts, permits, patience)?;
+
+    Ok(Handles {
+        chain,
+        knowledge,
+        skill_sets,
+        peers,
+        quarantine,
+        meeting,
+    })
+}
+
+/// Asks one actor for a sign of life.
+pub type HealthCheck = Box<dyn Fn() -> LocalBoxFuture<'static, bool>>;
+
+impl Handles {
+    /// A health check for each actor, by name.
+    pub fn health(&self) -> Vec<(&'static str, HealthCheck)> {
+        macro_rules! checks {
+            ($($name:ident),+) => { vec![$((stringify!($name), {
+                let handle = self.$name.clone();
+                let check: HealthCheck = Box::new(move || {
+                    let handle = handle.clone();
+                    async move { handle.health().await.is_ok() }.boxed_local()
+                });
+                check
+            })),+] };
+        }
+        checks![chain, knowledge, skill_sets, peers, quarantine, meeting]
+    }
+
+    /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
+    /// that does not answer costs nothing but its patience.
+    pub async fn shutdown(&self) {
+        macro_rules! stop {
+            ($($name:ident),+) => { $(
+                if let Err(error) = self.$name.shutdown().await {
+                    tracing::warn!(part = stringify!($name), %error, "a part of the node did not stop in order");
+                }
+            )+ };
+        }
+        stop![meeting, peers, quarantine, skill_sets, knowledge, chain];
+    }
+}

@@ -1,3 +1,581 @@
-//! Conversations with other agents.
+//! The meeting actor: conversations with other agents.
+//!
+//! Owns: the inbox, and the HTTP client towards peers. Talks to: the peer manager (pins), the quarantine (what was
+//! fetched), knowledge and SkillSets (what we offer, and where approved things go). Asked by: the HTTP door for
+//! messages that arrive, the command line for meetings, through [`MeetingHandle`].
+//! Invariants: a message is in the inbox before its sender is answered; what a peer sends goes to the quarantine and
+//! no further without a decision.
 
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::prelude::*;
+use kairos_protocol::crypto::{KeyError, Keypair};
+use kairos_protocol::package::PackageLimits;
+use kairos_protocol::time::Clock;
+use kairos_protocol::wire::envelope::{self, Envelope};
+use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity, introduction};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::check::Checks;
+use crate::knowledge::{KnowledgeError, KnowledgeHandle};
+use crate::peer_manager::{Caller, PeerError, PeerManagerHandle};
+use crate::quarantine::{self, QuarantineError, QuarantineHandle};
+use crate::skill_set::{SkillSetError, SkillSetHandle};
+
+pub mod acquire;
+pub mod approve;
 pub mod client;
+pub mod encounter;
+pub mod inbox;
+
+use client::{Answer, ClientError, ClientLimits, PeerClient, PeerUrl};
+use encounter::Encounter;
+use inbox::{Inbox, InboxEntry, InboxError, InboxLimits};
+
+pub use approve::{Approval, Approved};
+
+/// Conversations with peers that may run at once.
+const CONVERSATIONS: usize = 8;
+/// Longest conversation: several requests, each within the client's own limits.
+const CONVERSATION_MAX: Duration = Duration::from_secs(20 * 60);
+
+/// What went wrong in a conversation.
+#[derive(Debug, Error)]
+pub enum MeetingError {
+    /// The peer could not be reached or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A check failed; nothing was kept.
+    #[error("{check}: {detail}")]
+    Refused {
+        /// Which.
+        check: String,
+        /// Why.
+        detail: String,
+        /// Every check up to and with the failed one.
+        checks: Checks,
+    },
+    /// See there.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// See there.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
+    /// See there.
+    #[error(transparent)]
+    Knowledge(#[from] KnowledgeError),
+    /// See there.
+    #[error(transparent)]
+    SkillSet(#[from] SkillSetError),
+    /// See there.
+    #[error(transparent)]
+    Inbox(#[from] InboxError),
+    /// The cryptographic library failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A blocking step panicked; it was logged.
+    #[error("a step of the conversation failed inside")]
+    Panicked,
+    /// The actor did not answer.
+    #[error("the meeting actor {0}")]
+    Ask(#[from] AskError),
+}
+
+/// What the meeting actor works with.
+pub struct MeetingParts {
+    /// Who we are.
+    pub signed: Arc<SignedIdentity>,
+    /// Our key.
+    pub keypair: Arc<Keypair>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What we accept.
+    pub policy: ExchangePolicy,
+    /// Bounds of packages.
+    pub package_limits: PackageLimits,
+    /// Bounds towards peers.
+    pub client_limits: ClientLimits,
+    /// How far clocks may differ.
+    pub proof_window: Duration,
+    /// Bounds of the inbox.
+    pub inbox_limits: InboxLimits,
+    /// Neighbour.
+    pub peers: PeerManagerHandle,
+    /// Neighbour.
+    pub quarantine: QuarantineHandle,
+    /// Neighbour.
+    pub knowledge: KnowledgeHandle,
+    /// Neighbour.
+    pub skill_sets: SkillSetHandle,
+}
+
+/// Everything a conversation that we begin needs; shared by all of them.
+pub(crate) struct Outbound {
+    client: PeerClient,
+    signed: Arc<SignedIdentity>,
+    keypair: Arc<Keypair>,
+    clock: Arc<dyn Clock>,
+    policy: ExchangePolicy,
+    package_limits: PackageLimits,
+    proof_window: Duration,
+    peers: PeerManagerHandle,
+    quarantine: QuarantineHandle,
+    knowledge: KnowledgeHandle,
+    skill_sets: SkillSetHandle,
+}
+
+impl Outbound {
+    /// Our introduction, with what we offer right now.
+    async fn introduction(&self) -> Result<Value, MeetingError> {
+        let catalogue = self.knowledge.fresh(Duration::ZERO).await;
+        let skill_sets = self.skill_sets.fresh(Duration::ZERO).await?;
+        let now = self.clock.now().wire();
+        Ok(introduction(
+            &self.signed,
+            &self.policy,
+            catalogue.entries(),
+            &skill_sets.entries(),
+            &now,
+        ))
+    }
+}
+
+/// Told about a long transfer: bytes received and, if announced, in all.
+pub type Progress = Arc<dyn Fn(u64, Option<u64>) + Send + Sync>;
+
+/// Keeps a message and returns its answer.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Value, MeetingError>")]
+pub struct Receive {
+    /// Whom the session speaks for.
+    pub caller: Caller,
+    /// What was said.
+    pub envelope: Envelope,
+}
+
+/// Keeps what came over an endpoint of its own.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), MeetingError>")]
+pub struct Keep {
+    /// Whom the session speaks for.
+    pub caller: Caller,
+    /// What it asks for.
+    pub action: String,
+    /// Its content.
+    pub payload: Value,
+    /// The message it answers.
+    pub in_reply_to: Option<String>,
+}
+
+/// The messages in the inbox, oldest first.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Vec<InboxEntry>, MeetingError>")]
+pub struct ReadInbox;
+
+/// Empties the inbox; returns how many messages there were.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<usize, MeetingError>")]
+pub struct ClearInbox;
+
+/// Meets the agent at a URL, looks at what it offers, and says goodbye.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Encounter, MeetingError>")]
+pub struct Meet {
+    /// Where.
+    pub url: PeerUrl,
+}
+
+/// What is wanted from an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A skill, by id or name.
+    Skill(String),
+    /// A SkillSet, by name.
+    SkillSet(String),
+}
+
+/// Meets the agent at a URL and fetches something into the quarantine.
+#[derive(Message)]
+#[rtype(result = "Result<(Encounter, Fetched), MeetingError>")]
+pub struct Acquire {
+    /// Where.
+    pub url: PeerUrl,
+    /// What.
+    pub wanted: Wanted,
+    /// Told about the transfer.
+    pub progress: Progress,
+}
+
+/// Something fetched, as it waits for a decision.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// Where it waits.
+    pub held: quarantine::Held,
+    /// What was fetched and checked.
+    pub acquisition: acquire::Acquisition,
+}
+
+/// Meets the agent at a URL and shows a skill without keeping it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(Encounter, acquire::Acquisition), MeetingError>")]
+pub struct Peek {
+    /// Where.
+    pub url: PeerUrl,
+    /// Id or name.
+    pub skill: String,
+}
+
+/// Meets the agent at a URL and sends one message; returns its answer.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(Encounter, Map<String, Value>), MeetingError>")]
+pub struct SendMessage {
+    /// Where.
+    pub url: PeerUrl,
+    /// The action.
+    pub action: String,
+    /// Its content.
+    pub payload: Value,
+    /// The message it answers.
+    pub in_reply_to: Option<String>,
+}
+
+/// Whether the actor answers.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), MeetingError>")]
+pub struct Health;
+
+/// Stops; conversations under way end with it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), MeetingError>")]
+pub struct Shutdown;
+
+/// See the module.
+pub struct MeetingActor {
+    out: Arc<Outbound>,
+    /// Used from blocking threads only, one at a time; never locked across an await.
+    inbox: Arc<Mutex<Inbox>>,
+    mailbox: usize,
+}
+
+/// Reaches the meeting actor. Conversations that we begin have permits and patience of their own, so that they
+/// cannot hold up messages that arrive.
+#[derive(Clone)]
+pub struct MeetingHandle {
+    arriving: BoundedAddr<MeetingActor>,
+    begun: BoundedAddr<MeetingActor>,
+}
+
+impl MeetingHandle {
+    /// See [`Receive`].
+    pub async fn receive(&self, caller: Caller, envelope: Envelope) -> Result<Value, MeetingError> {
+        self.arriving.ask(Receive { caller, envelope }).await?
+    }
+
+    /// See [`Keep`].
+    pub async fn keep(&self, message: Keep) -> Result<(), MeetingError> {
+        self.arriving.ask(message).await?
+    }
+
+    /// See [`ReadInbox`].
+    pub async fn inbox(&self) -> Result<Vec<InboxEntry>, MeetingError> {
+        self.arriving.ask(ReadInbox).await?
+    }
+
+    /// See [`ClearInbox`].
+    pub async fn clear_inbox(&self) -> Result<usize, MeetingError> {
+        self.arriving.ask(ClearInbox).await?
+    }
+
+    /// See [`Meet`].
+    pub async fn meet(&self, url: PeerUrl) -> Result<Encounter, MeetingError> {
+        self.begun.ask(Meet { url }).await?
+    }
+
+    /// See [`Acquire`].
+    pub async fn acquire(
+        &self,
+        url: PeerUrl,
+        wanted: Wanted,
+        progress: Progress,
+    ) -> Result<(Encounter, Fetched), MeetingError> {
+        self.begun
+            .ask(Acquire {
+                url,
+                wanted,
+                progress,
+            })
+            .await?
+    }
+
+    /// See [`Peek`].
+    pub async fn peek(
+        &self,
+        url: PeerUrl,
+        skill: String,
+    ) -> Result<(Encounter, acquire::Acquisition), MeetingError> {
+        self.begun.ask(Peek { url, skill }).await?
+    }
+
+    /// See [`SendMessage`].
+    pub async fn send(
+        &self,
+        message: SendMessage,
+    ) -> Result<(Encounter, Map<String, Value>), MeetingError> {
+        self.begun.ask(message).await?
+    }
+
+    /// See [`Approval`].
+    pub async fn approve(&self, approval: Approval) -> Result<Approved, MeetingError> {
+        self.begun.ask(approval).await?
+    }
+
+    /// See [`Health`].
+    pub async fn health(&self) -> Result<(), MeetingError> {
+        self.arriving.ask(Health).await?
+    }
+
+    /// See [`Shutdown`].
+    pub async fn shutdown(&self) -> Result<(), MeetingError> {
+        self.arriving.ask(Shutdown).await?
+    }
+}
+
+impl MeetingActor {
+    /// Opens the inbox at `inbox` and starts the actor. Blocks on the disk, so it belongs before anything is served.
+    pub fn start(
+        inbox: &Path,
+        parts: MeetingParts,
+        permits: usize,
+        patience: Duration,
+    ) -> Result<MeetingHandle, MeetingError> {
+        let inbox = Inbox::open(inbox, parts.inbox_limits).map_err(InboxError::from)?;
+        let out = Outbound {
+            client: PeerClient::new(parts.client_limits)?,
+            signed: parts.signed,
+            keypair: parts.keypair,
+            clock: parts.clock,
+            policy: parts.policy,
+            package_limits: parts.package_limits,
+            proof_window: parts.proof_window,
+            peers: parts.peers,
+            quarantine: parts.quarantine,
+            knowledge: parts.knowledge,
+            skill_sets: parts.skill_sets,
+        };
+        let actor = Self {
+            out: Arc::new(out),
+            inbox: Arc::new(Mutex::new(inbox)),
+            mailbox: permits + CONVERSATIONS,
+        };
+        let addr = actor.start();
+        Ok(MeetingHandle {
+            arriving: BoundedAddr::new(addr.clone(), permits, patience),
+            begun: BoundedAddr::new(addr, CONVERSATIONS, CONVERSATION_MAX),
+        })
+    }
+
+    /// Runs `work` on the inbox in a blocking thread.
+    fn with_inbox<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Inbox) -> Result<T, InboxError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, MeetingError>> + 'static {
+        let inbox = Arc::clone(&self.inbox);
+        let done = tokio::task::spawn_blocking(move || {
+            work(&mut inbox.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        async move {
+            let done = done
+                .await
+                .map_err(|panic| InboxError::Io(io::Error::other(panic)))?;
+            Ok(done?)
+        }
+    }
+
+    fn entry(&self, caller: Caller, action: String, payload: Value) -> InboxEntry {
+        InboxEntry::new(
+            self.out.clock.now(),
+            caller.agent_id,
+            caller.strength,
+            action,
+            payload,
+        )
+    }
+}
+
+impl Actor for MeetingActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.mailbox);
+    }
+}
+
+impl Handler<Receive> for MeetingActor {
+    type Result = ResponseFuture<Result<Value, MeetingError>>;
+
+    fn handle(&mut self, message: Receive, _ctx: &mut Self::Context) -> Self::Result {
+        let Receive { caller, envelope } = message;
+        let answer = envelope.answer(|format| {
+            self.out
+                .policy
+                .allowed_formats
+                .iter()
+                .any(|allowed| allowed == format)
+        });
+        let Some(action) = envelope.action.name() else {
+            return Box::pin(async move { Ok(answer) });
+        };
+        let entry = InboxEntry {
+            in_reply_to: envelope.in_reply_to,
+            id: envelope.id,
+            ..self.entry(caller, action.to_owned(), Value::Object(envelope.payload))
+        };
+        let kept = self.with_inbox(move |inbox| inbox.keep(&entry));
+        Box::pin(async move { kept.await.map(|()| answer) })
+    }
+}
+
+impl Handler<Keep> for MeetingActor {
+    type Result = ResponseFuture<Result<(), MeetingError>>;
+
+    fn handle(&mut self, message: Keep, _ctx: &mut Self::Context) -> Self::Result {
+        let Keep {
+            caller,
+            action,
+            payload,
+            in_reply_to,
+        } = message;
+        let entry = InboxEntry {
+            in_reply_to,
+            ..self.entry(caller, action, payload)
+        };
+        Box::pin(self.with_inbox(move |inbox| inbox.keep(&entry)))
+    }
+}
+
+impl Handler<ReadInbox> for MeetingActor {
+    type Result = ResponseFuture<Result<Vec<InboxEntry>, MeetingError>>;
+
+    fn handle(&mut self, _message: ReadInbox, _ctx: &mut Self::Context) -> Self::Result {
+        Box::pin(self.with_inbox(|inbox| Ok(inbox.entries()?)))
+    }
+}
+
+impl Handler<ClearInbox> for MeetingActor {
+    type Result = ResponseFuture<Result<usize, MeetingError>>;
+
+    fn handle(&mut self, _message: ClearInbox, _ctx: &mut Self::Context) -> Self::Result {
+        Box::pin(self.with_inbox(|inbox| Ok(inbox.clear()?)))
+    }
+}
+
+impl Handler<Meet> for MeetingActor {
+    type Result = ResponseFuture<Result<Encounter, MeetingError>>;
+
+    fn handle(&mut self, message: Meet, _ctx: &mut Self::Context) -> Self::Result {
+        let out = Arc::clone(&self.out);
+        Box::pin(async move {
+            let met = encounter::meet(&out, &message.url).await?;
+            encounter::say_goodbye(&out, &met).await;
+            Ok(met)
+        })
+    }
+}
+
+impl Handler<Acquire> for MeetingActor {
+    type Result = ResponseFuture<Result<(Encounter, Fetched), MeetingError>>;
+
+    fn handle(&mut self, message: Acquire, _ctx: &mut Self::Context) -> Self::Result {
+        let out = Arc::clone(&self.out);
+        Box::pin(async move {
+            let met = encounter::meet(&out, &message.url).await?;
+            let progress = &*message.progress;
+            let fetched = match &message.wanted {
+                Wanted::Skill(id) => acquire::skill(&out, &met, id, progress).await,
+                Wanted::SkillSet(name) => acquire::skill_set(&out, &met, name, progress).await,
+            };
+            encounter::say_goodbye(&out, &met).await;
+            let acquisition = fetched?;
+            let held = approve::hold(&out, &met, &acquisition).await?;
+            Ok((met, Fetched { held, acquisition }))
+        })
+    }
+}
+
+impl Handler<Peek> for MeetingActor {
+    type Result = ResponseFuture<Result<(Encounter, acquire::Acquisition), MeetingError>>;
+
+    fn handle(&mut self, message: Peek, _ctx: &mut Self::Context) -> Self::Result {
+        let out = Arc::clone(&self.out);
+        Box::pin(async move {
+            let met = encounter::meet(&out, &message.url).await?;
+            let fetched = acquire::skill(&out, &met, &message.skill, &|_, _| ()).await;
+            encounter::say_goodbye(&out, &met).await;
+            Ok((met, fetched?))
+        })
+    }
+}
+
+impl Handler<SendMessage> for MeetingActor {
+    type Result = ResponseFuture<Result<(Encounter, Map<String, Value>), MeetingError>>;
+
+    fn handle(&mut self, message: SendMessage, _ctx: &mut Self::Context) -> Self::Result {
+        let out = Arc::clone(&self.out);
+        Box::pin(async move {
+            let met = encounter::meet(&out, &message.url).await?;
+            let body = envelope::message(
+                &message.action,
+                &out.signed.instance_id,
+                Some(met.peer.id.as_str()),
+                message.payload,
+                message.in_reply_to.as_deref(),
+                out.clock.now(),
+            );
+            let token = Some(met.token.as_str());
+            let sent = out
+                .client
+                .post(
+                    &met.url,
+                    "message",
+                    &body,
+                    token,
+                    Answer::Ordinary,
+                    &|_, _| (),
+                )
+                .await;
+            encounter::say_goodbye(&out, &met).await;
+            Ok((met, sent?))
+        })
+    }
+}
+
+impl Handler<Approval> for MeetingActor {
+    type Result = ResponseFuture<Result<Approved, MeetingError>>;
+
+    fn handle(&mut self, approval: Approval, _ctx: &mut Self::Context) -> Self::Result {
+        let out = Arc::clone(&self.out);
+        Box::pin(async move { approve::approve(&out, approval).await })
+    }
+}
+
+impl Handler<Health> for MeetingActor {
+    type Result = Result<(), MeetingError>;
+
+    fn handle(&mut self, _message: Health, _ctx: &mut Self::Context) -> Self::Result {
+        Ok(())
+    }
+}
+
+impl Handler<Shutdown> for MeetingActor {
+    type Result = Result<(), MeetingError>;
+
+    fn handle(&mut self, _message: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        ctx.stop();
+        Ok(())
+    }
+}

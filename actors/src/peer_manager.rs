@@ -176,6 +176,14 @@ pub struct Meet {
 #[rtype(result = "Result<Vec<Peer>, PeerError>")]
 pub struct List;
 
+/// The peer with an id, if it is known.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Option<Peer>, PeerError>")]
+pub struct Find {
+    /// The id.
+    pub id: String,
+}
+
 /// A decision of a person about a peer; returns the record after it, or the last one when it was forgotten.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Peer, PeerError>")]
@@ -257,6 +265,11 @@ impl PeerManagerHandle {
     /// See [`List`].
     pub async fn list(&self) -> Result<Vec<Peer>, PeerError> {
         self.0.ask(List).await?
+    }
+
+    /// See [`Find`].
+    pub async fn find(&self, id: &str) -> Result<Option<Peer>, PeerError> {
+        self.0.ask(Find { id: id.to_owned() }).await?
     }
 
     /// See [`Decide`].
@@ -503,6 +516,14 @@ impl Handler<List> for PeerManagerActor {
 
     fn handle(&mut self, _message: List, _ctx: &mut Self::Context) -> Self::Result {
         Ok(self.table.all())
+    }
+}
+
+impl Handler<Find> for PeerManagerActor {
+    type Result = Result<Option<Peer>, PeerError>;
+
+    fn handle(&mut self, message: Find, _ctx: &mut Self::Context) -> Self::Result {
+        Ok(self.table.get(&message.id).cloned())
     }
 }
 

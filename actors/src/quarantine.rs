@@ -18,7 +18,7 @@ pub mod store;
 
 use store::QuarantineStore;
 pub use store::{
-    Broken, Check, Evidence, Held, HeldKind, HoldId, HoldIdError, Listing, QuarantineError,
+    Broken, Evidence, Held, HeldKind, HoldId, HoldIdError, Listing, QuarantineError,
     QuarantinePolicy,
 };
 

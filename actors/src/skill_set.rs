@@ -9,8 +9,8 @@
 //! reverse, a change that nobody recorded, does not occur. What was prepared is cleaned up by the next
 //! [`SkillSetStore::open`].
 //!
-//! The catalogue is read without asking the actor. It is renewed after each change, on
-//! [`SkillSetHandle::refresh`], and every [`REFRESH_EVERY`], reading only files whose stamps changed.
+//! The catalogue is read without asking the actor. It is renewed after each change, and when a reader wants it fresher
+//! than it is ([`SkillSetHandle::fresh`]), reading only files whose stamps changed.
 
 mod error;
 pub mod store;
@@ -21,22 +21,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, AtomicResponse, Context, Handler, Message,
-    MessageResult, ResponseActFuture, ResponseFuture, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AtomicResponse, Context, Handler, Message, MessageResult,
+    ResponseActFuture, ResponseFuture, WrapFuture, fut,
 };
 use arc_swap::ArcSwap;
 use kairos_protocol::block::entry::Entry;
 use kairos_protocol::package::SkillSetPackage;
 use kairos_protocol::time::{Clock, Timestamp};
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
 use crate::chain::ChainHandle;
 pub use error::SkillSetError;
-use store::{Catalogue, Change, Info, Listed, Options, Origin, Outcome, Signer, SkillSetStore};
+use store::Change;
+pub use store::{
+    Catalogue, Info, Listed, Options, Origin, Outcome, PeerEvidence, Signer, SkillSetStore,
+};
 
-/// How often the catalogue is compared with the disk.
-pub const REFRESH_EVERY: Duration = Duration::from_secs(5);
 /// Most bytes of packages kept for the next one who asks.
 pub const PACKAGES_KEPT_BYTES: usize = 8 * 1024 * 1024;
 
@@ -46,9 +48,16 @@ pub struct SkillSetActor {
     chain: ChainHandle,
     clock: Arc<dyn Clock>,
     signer: Option<Signer>,
-    catalogue: Arc<ArcSwap<Catalogue>>,
+    current: Arc<ArcSwap<Current>>,
     packages: Packages,
     health: SkillSetHealth,
+}
+
+/// The catalogue and when it was last true.
+#[derive(Debug)]
+struct Current {
+    catalogue: Arc<Catalogue>,
+    checked: Timestamp,
 }
 
 /// How the SkillSet actor is doing.
@@ -90,13 +99,10 @@ struct GetInfo(String);
 #[rtype(result = "Answer<Arc<SkillSetPackage>>")]
 struct Package(String);
 
+/// Renews the catalogue unless it was true at or after an instant.
 #[derive(Message)]
-#[rtype(result = "Answer<Arc<Catalogue>>")]
-struct Refresh;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Tick;
+#[rtype(result = "Answer<()>")]
+struct Refresh(Timestamp);
 
 #[derive(Message)]
 #[rtype(result = "SkillSetHealth")]
@@ -107,22 +113,33 @@ struct Health;
 struct Shutdown;
 
 /// The way to the SkillSet actor, and to the catalogue.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SkillSetHandle {
     addr: BoundedAddr<SkillSetActor>,
-    catalogue: Arc<ArcSwap<Catalogue>>,
+    current: Arc<ArcSwap<Current>>,
+    clock: Arc<dyn Clock>,
+    /// Held while one caller asks for a renewal; the others find it done.
+    renewing: Arc<Mutex<()>>,
 }
 
 impl SkillSetHandle {
-    /// The catalogue as it was when last renewed, without asking anyone; at most [`REFRESH_EVERY`] and the time
-    /// of a renewal old. [`Catalogue::shareable`] lists what peers may have.
+    /// The catalogue as it was when last renewed, without asking anyone.
     pub fn catalogue(&self) -> Arc<Catalogue> {
-        self.catalogue.load_full()
+        Arc::clone(&self.current.load().catalogue)
     }
 
-    /// The catalogue as it is now.
-    pub async fn refresh(&self) -> Answer<Arc<Catalogue>> {
-        self.addr.ask(Refresh).await?
+    /// The catalogue as it was at most `max_age` ago; the same `Arc` as before if nothing changed.
+    ///
+    /// However many callers find it too old, the disk is looked over once.
+    pub async fn fresh(&self, max_age: Duration) -> Answer<Arc<Catalogue>> {
+        let since = self.clock.now().minus(max_age);
+        if self.current.load().checked < since {
+            let _one_at_a_time = self.renewing.lock().await;
+            if self.current.load().checked < since {
+                self.addr.ask(Refresh(since)).await??;
+            }
+        }
+        Ok(self.catalogue())
     }
 
     /// Everything about the SkillSet `name`, read anew.
@@ -194,19 +211,27 @@ impl SkillSetActor {
     ) -> Answer<SkillSetHandle> {
         let store = Arc::new(store);
         let reader = Arc::clone(&store);
+        let checked = clock.now();
         let catalogue = blocking(move || reader.catalogue(&Catalogue::default())).await?;
-        let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
-        let shared = Arc::clone(&catalogue);
+        let catalogue = Arc::new(catalogue);
+        let current = Arc::new(ArcSwap::from_pointee(Current { catalogue, checked }));
+        let (shared, time) = (Arc::clone(&current), Arc::clone(&clock));
         let addr = BoundedAddr::start(permits, patience, |_| Self {
             store,
             chain,
             clock,
             signer,
-            catalogue: shared,
+            current: shared,
             packages: Packages::default(),
             health: SkillSetHealth::default(),
         });
-        Ok(SkillSetHandle { addr, catalogue })
+        let renewing = Arc::default();
+        Ok(SkillSetHandle {
+            addr,
+            current,
+            clock: time,
+            renewing,
+        })
     }
 
     /// Prepares, records and makes a change, then renews the catalogue; nothing else happens meanwhile.
@@ -219,39 +244,56 @@ impl SkillSetActor {
             self.chain.clone(),
             self.clock.now(),
         );
-        let (reader, known) = (Arc::clone(&self.store), self.catalogue.load_full());
+        let (reader, known) = (Arc::clone(&self.store), self.catalogue());
         let work = async move {
             let change = blocking(move || prepare(&store, now)).await?;
             let outcome = record_and_commit(chain, change).await?;
-            // The change is made; a catalogue that cannot be read yet is renewed by the next tick.
+            // The change is made; a catalogue that cannot be read yet is renewed for the next reader.
             let catalogue = blocking(move || reader.catalogue(&known)).await.ok();
             Ok((outcome, catalogue))
         };
-        let finish =
-            |done: Answer<(Outcome, Option<Catalogue>)>, this: &mut Self, _: &mut _| match done {
-                Ok((outcome, catalogue)) => {
-                    this.health.changed += 1;
-                    catalogue
-                        .into_iter()
-                        .for_each(|catalogue| this.adopt(catalogue));
-                    Ok(outcome)
+        let finish = move |done: Answer<(Outcome, Option<Catalogue>)>,
+                           this: &mut Self,
+                           _: &mut _| match done {
+            Ok((outcome, catalogue)) => {
+                this.health.changed += 1;
+                match catalogue {
+                    Some(catalogue) => this.adopt(catalogue, now),
+                    None => this.outdate(),
                 }
-                Err(error) => {
-                    this.health.failed += 1;
-                    Err(error)
-                }
-            };
+                Ok(outcome)
+            }
+            Err(error) => {
+                this.health.failed += 1;
+                Err(error)
+            }
+        };
         AtomicResponse::new(Box::pin(work.into_actor(self).map(finish)))
     }
 
-    fn renewed(&self) -> impl Future<Output = Answer<Catalogue>> + use<> {
-        let (store, known) = (Arc::clone(&self.store), self.catalogue.load_full());
-        blocking(move || store.catalogue(&known))
+    fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.current.load().catalogue)
     }
 
-    fn adopt(&mut self, catalogue: Catalogue) {
-        self.packages.retain(&catalogue);
-        self.catalogue.store(Arc::new(catalogue));
+    /// Publishes a catalogue that was true at `checked`; one that says the same keeps its `Arc`.
+    fn adopt(&mut self, catalogue: Catalogue, checked: Timestamp) {
+        let known = self.catalogue();
+        let catalogue = if *known == catalogue {
+            known
+        } else {
+            self.packages.retain(&catalogue);
+            Arc::new(catalogue)
+        };
+        self.current.store(Arc::new(Current { catalogue, checked }));
+    }
+
+    /// Makes the next reader look at the disk.
+    fn outdate(&mut self) {
+        let catalogue = self.catalogue();
+        self.current.store(Arc::new(Current {
+            catalogue,
+            checked: Timestamp::EPOCH,
+        }));
     }
 }
 
@@ -277,10 +319,6 @@ async fn record_and_commit(chain: ChainHandle, change: Change) -> Answer<Outcome
 
 impl Actor for SkillSetActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(REFRESH_EVERY, |_, ctx| ctx.notify(Tick));
-    }
 }
 
 impl Handler<Install> for SkillSetActor {
@@ -367,28 +405,18 @@ impl Handler<Package> for SkillSetActor {
 }
 
 impl Handler<Refresh> for SkillSetActor {
-    type Result = AtomicResponse<Self, Answer<Arc<Catalogue>>>;
+    type Result = AtomicResponse<Self, Answer<()>>;
 
-    fn handle(&mut self, _: Refresh, _ctx: &mut Self::Context) -> Self::Result {
-        let renewed = self.renewed().into_actor(self);
-        AtomicResponse::new(Box::pin(renewed.map(|catalogue, this, _| {
-            this.adopt(catalogue?);
-            Ok(this.catalogue.load_full())
+    fn handle(&mut self, Refresh(since): Refresh, _ctx: &mut Self::Context) -> Self::Result {
+        if self.current.load().checked >= since {
+            return AtomicResponse::new(Box::pin(fut::ok(())));
+        }
+        let (store, known, now) = (Arc::clone(&self.store), self.catalogue(), self.clock.now());
+        let renewed = blocking(move || store.catalogue(&known)).into_actor(self);
+        AtomicResponse::new(Box::pin(renewed.map(move |catalogue, this, _| {
+            this.adopt(catalogue?, now);
+            Ok(())
         })))
-    }
-}
-
-impl Handler<Tick> for SkillSetActor {
-    type Result = AtomicResponse<Self, ()>;
-
-    fn handle(&mut self, _: Tick, _ctx: &mut Self::Context) -> Self::Result {
-        let renewed = self.renewed().into_actor(self);
-        AtomicResponse::new(Box::pin(renewed.map(
-            |catalogue, this, _| match catalogue {
-                Ok(catalogue) => this.adopt(catalogue),
-                Err(error) => tracing::warn!(%error, "cannot renew the catalogue of SkillSets"),
-            },
-        )))
     }
 }
 

@@ -1,6 +1,304 @@
 //! The command line: one file per command, each of which asks the rest of the program and writes the answer.
 
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use kairos_protocol::time::Clock as _;
+
+use crate::agent::Agent;
+use crate::clock::SystemClock;
+use crate::data_dir::{DataDir, Surroundings};
+use crate::{config as settings, telemetry};
+use exit::Exit;
+use out::{Color, Out, Tone};
+
+pub mod chain;
 pub mod config;
+pub mod demo;
 pub mod exit;
 pub mod init;
+pub mod meet;
 pub mod out;
+pub mod peers;
+pub mod progress;
+pub mod quarantine;
+pub mod say;
+pub mod serve;
+pub mod skill;
+pub mod skillset;
+
+/// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kairos-chain",
+    version,
+    disable_version_flag = true,
+    after_help = "Start with:  kairos-chain demo\nThe data directory is --data-dir, else $KAIROS_DATA_DIR, else ./.kairos."
+)]
+pub struct Cli {
+    /// Data directory [default: $KAIROS_DATA_DIR, else ./.kairos]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Print results as JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// When to use color
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+
+    /// Override a setting, such as http.port=9000; may be given several times
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Print the version
+    #[arg(short = 'v', long, short_alias = 'V', action = clap::ArgAction::Version)]
+    version: Option<bool>,
+
+    /// Serve over HTTP; the same as the command `serve`
+    #[arg(long)]
+    http: bool,
+
+    #[command(flatten)]
+    listen: serve::ServeArgs,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Two agents in temporary directories meet, exchange, and refuse what is poisoned; nothing is left behind
+    Demo(demo::DemoArgs),
+    Init(init::InitArgs),
+    /// Let other agents meet this one over HTTP
+    Serve(serve::ServeArgs),
+    /// Introduce ourselves to the agent at a URL, verify it, and see what it offers
+    Meet(meet::MeetArgs),
+    /// Agents we know, and the keys by which we know them
+    Peers(peers::PeersArgs),
+    /// Skills: our own, and those of other agents
+    Skill(skill::SkillArgs),
+    /// SkillSets: install, enable, package, and acquire from other agents
+    Skillset(skillset::SkillsetArgs),
+    /// What was acquired and waits for a decision
+    Quarantine(quarantine::QuarantineArgs),
+    /// Install something from the quarantine
+    Approve(quarantine::ApproveArgs),
+    /// Discard something from the quarantine
+    Reject(quarantine::RejectArgs),
+    /// Show who authored a skill or SkillSet and through whose hands it came
+    Provenance(skill::ProvenanceArgs),
+    /// Tell an agent what came of an exchange
+    Reflect(say::ReflectArgs),
+    /// Send an agent a message
+    Message(say::MessageArgs),
+    /// Messages that other agents left
+    Inbox(say::InboxArgs),
+    /// The ledger: what changed, and whether it is intact
+    Chain(chain::ChainArgs),
+    /// Settings: their values, sources and meaning
+    Config(config::ConfigArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What every command has at hand.
+pub struct Session {
+    flag: Option<PathBuf>,
+    around: Surroundings,
+    overrides: Vec<(String, String)>,
+    /// Where results and notes go.
+    pub out: Out,
+}
+
+impl Session {
+    /// The data directory, which need not exist.
+    pub fn data_dir(&self) -> DataDir {
+        DataDir::resolve(self.flag.as_deref(), &self.around)
+    }
+
+    fn environment() -> impl Iterator<Item = (String, String)> {
+        std::env::vars_os()
+            .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
+    }
+
+    /// The settings in force, with `more` on top of `--set`.
+    pub fn settings(&self, more: &[(String, String)]) -> anyhow::Result<settings::Settings> {
+        let mut overrides = self.overrides.clone();
+        overrides.extend_from_slice(more);
+        let data_dir = self.data_dir();
+        Ok(settings::load(data_dir.path(), Self::environment(), &overrides)?.settings)
+    }
+
+    /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.
+    pub fn with_agent<F>(&mut self, work: impl FnOnce(Arc<Agent>, Out) -> F) -> anyhow::Result<Exit>
+    where
+        F: Future<Output = anyhow::Result<Exit>>,
+    {
+        let settings = self.settings(&[])?;
+        // Commands speak for themselves; only what went wrong inside is worth a line of log.
+        let level = if settings.log.level == "info" {
+            "warn"
+        } else {
+            &settings.log.level
+        };
+        telemetry::start(level, settings.log.format);
+        let data_dir = self.data_dir().existing()?;
+        let out = std::mem::replace(
+            &mut self.out,
+            Out::to(std::io::sink(), std::io::sink(), false),
+        );
+        actix::System::new().block_on(async move {
+            let agent = Arc::new(Agent::open(data_dir, settings).await?);
+            let result = work(Arc::clone(&agent), out).await;
+            agent.close().await;
+            result
+        })
+    }
+}
+
+/// Parses the arguments of the process and runs what they ask for.
+pub fn run() -> Exit {
+    let cli = Cli::parse();
+    let out = Out::standard(cli.color, cli.json);
+    let mut errors = Out::standard(cli.color, cli.json);
+    match dispatch(cli, out) {
+        Ok(exit) => exit,
+        Err(error) => {
+            let broken_pipe = error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+                .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe);
+            if broken_pipe {
+                // Whoever read our output has seen enough.
+                return Exit::Done;
+            }
+            let word = errors.paint_note(Tone::Bad, "error:");
+            let told = errors.note(format_args!("{word} {}", causes(&error)));
+            let invalid = error.downcast_ref::<settings::ConfigError>().is_some()
+                || error.downcast_ref::<Usage>().is_some();
+            if told.is_err() || !invalid {
+                Exit::Failed
+            } else {
+                Exit::Invalid
+            }
+        }
+    }
+}
+
+/// An error and its causes, each said once: many errors quote their cause themselves.
+fn causes(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+/// What was asked for makes no sense; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
+    let overrides = cli
+        .set
+        .iter()
+        .map(|pair| split(pair))
+        .collect::<Result<_, _>>()?;
+    let around = Surroundings::of_process()?;
+    let mut session = Session {
+        flag: cli.data_dir,
+        around,
+        overrides,
+        out,
+    };
+    match cli.command {
+        None if cli.http => serve::run(&cli.listen, &mut session),
+        None => {
+            session.out.note(Cli::command().render_help())?;
+            Ok(Exit::Invalid)
+        }
+        Some(Command::Demo(args)) => demo::run(&args, &mut session),
+        Some(Command::Init(args)) => {
+            let flag = session.flag.clone();
+            init::run(
+                &args,
+                flag.as_deref(),
+                &session.around,
+                SystemClock.now(),
+                &mut session.out,
+            )
+        }
+        Some(Command::Serve(args)) => serve::run(&args, &mut session),
+        Some(Command::Meet(args)) => meet::run(&args, &mut session),
+        Some(Command::Peers(args)) => peers::run(args, &mut session),
+        Some(Command::Skill(args)) => skill::run(args, &mut session),
+        Some(Command::Skillset(args)) => skillset::run(args, &mut session),
+        Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
+        Some(Command::Approve(args)) => quarantine::approve(args, &mut session),
+        Some(Command::Reject(args)) => quarantine::reject(args, &mut session),
+        Some(Command::Provenance(args)) => skill::provenance(args, &mut session),
+        Some(Command::Reflect(args)) => say::reflect(args, &mut session),
+        Some(Command::Message(args)) => say::message(args, &mut session),
+        Some(Command::Inbox(args)) => say::inbox(args, &mut session),
+        Some(Command::Chain(args)) => chain::run(args, &mut session),
+        Some(Command::Config(args)) => {
+            let data_dir = session.data_dir();
+            let overrides = session.overrides.clone();
+            config::run(
+                &args,
+                &data_dir,
+                Session::environment(),
+                &overrides,
+                &mut session.out,
+            )
+        }
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kairos-chain", &mut script);
+            session.out.line(String::from_utf8_lossy(&script))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn split(pair: &str) -> Result<(String, String), Usage> {
+    let parts = pair.split_once('=');
+    let (key, value) = parts.ok_or_else(|| {
+        Usage(format!(
+            "--set takes KEY=VALUE, such as http.port=9000, not `{pair}`"
+        ))
+    })?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_quoted_already_is_not_said_again() {
+        let error = anyhow::anyhow!("disk full")
+            .context("cannot write: disk full")
+            .context("no luck");
+        assert_eq!(causes(&error), "no luck: cannot write: disk full");
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,5 +1,12 @@
 //! The kairos-chain binary as a library: command line, configuration, HTTP.
 
+pub mod agent;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod http;
+pub mod identity;
+pub mod node;
+pub mod telemetry;
+pub mod watchdog;

@@ -1,3 +1,7 @@
 //! The kairos-chain binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kairos_node::cli::run().into()
+}

@@ -127,6 +127,11 @@ impl Provenance {
         Ok(provenance)
     }
 
+    /// Reads provenance out of a larger object. Nothing of it is established until [`Self::verify`].
+    pub fn from_value(value: &Value) -> Result<Self, ProvenanceError> {
+        Self::from_json(value.to_string().as_bytes())
+    }
+
     /// The provenance with `by` as the next hop. Fails if it does not verify or has reached [`HOP_COUNT_MAX`].
     pub fn handed_on(
         &self,

@@ -11,11 +11,13 @@ use fs_err::{self as fs, File};
 use kairos_place::session::Strength;
 use kairos_protocol::hash::{ContentHash, Hasher};
 use kairos_protocol::id::AgentId;
+use kairos_protocol::provenance::Provenance;
 use kairos_protocol::skill::findings::Finding;
 use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::check::Checks;
 use crate::staging::Held as Locked;
 
 const PAYLOAD: &str = "payload";
@@ -58,6 +60,14 @@ pub enum HeldKind {
 }
 
 impl HeldKind {
+    /// `skill` or `SkillSet`, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Skill => "skill",
+            Self::SkillSet => "SkillSet",
+        }
+    }
+
     /// `skill` or `skillset`.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -134,17 +144,6 @@ impl fmt::Display for HoldId {
     }
 }
 
-/// One thing that was looked at when an acquisition came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// What was looked at, such as `content hash`.
-    pub name: String,
-    /// Whether it held.
-    pub passed: bool,
-    /// What was seen, in words for a person.
-    pub detail: String,
-}
-
 /// Everything known about an acquisition: what a person reads before deciding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
@@ -166,7 +165,10 @@ pub struct Evidence {
     /// How strongly it was established that the sender holds that key.
     pub session: Strength,
     /// What was checked.
-    pub checks: Vec<Check>,
+    pub checks: Checks,
+    /// Who authored it and through whose hands it came, if that was told and verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// What the heuristics point at.
     pub findings: Vec<Finding>,
     /// When it came.
@@ -468,11 +470,12 @@ pub(super) mod tests {
             url: "http://127.0.0.1:8080".to_owned(),
             key_fingerprint: "73:ba:6e".to_owned(),
             session: Strength::Proven,
-            checks: vec![Check {
-                name: "content hash".to_owned(),
-                passed: true,
-                detail: "recomputed".to_owned(),
-            }],
+            checks: {
+                let mut checks = Checks::default();
+                checks.pass("content hash", "recomputed");
+                checks
+            },
+            provenance: None,
             findings: findings(&String::from_utf8_lossy(payload)),
             acquired_at: Timestamp::from_secs(1_771_000_000),
         }

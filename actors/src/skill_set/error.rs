@@ -139,6 +139,18 @@ pub enum SkillSetError {
 }
 
 impl SkillSetError {
+    /// Whether something was kept out for safety's sake; the reference prints these with `Security error:`.
+    pub fn is_security(&self) -> bool {
+        matches!(
+            self,
+            Self::Package(PackageError::Refused(_))
+                | Self::Envelope(EnvelopeError::ContentHash { .. })
+                | Self::LayerFromPeer(_)
+                | Self::HashUndeclared
+                | Self::ForeignKey(_)
+        )
+    }
+
     pub(super) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
     }

@@ -48,6 +48,7 @@ impl BlockStore for Ledger {
 }
 
 struct Node {
+    clock: Arc<ManualClock>,
     data: TempDir,
     ledger: Arc<Ledger>,
     chain: ChainHandle,
@@ -66,9 +67,17 @@ impl Node {
         };
         let chain = ChainActor::start(ledger.clone(), clock.clone(), 8, PATIENCE);
         let store = SkillSetStore::open(data.path(), PackageLimits::default()).unwrap();
-        let sets = SkillSetActor::start(store, chain.clone(), clock, Some(signer), 64, PATIENCE);
+        let sets = SkillSetActor::start(
+            store,
+            chain.clone(),
+            clock.clone(),
+            Some(signer),
+            64,
+            PATIENCE,
+        );
         Self {
             sets: sets.await.unwrap(),
+            clock,
             data,
             ledger,
             chain,
@@ -82,6 +91,12 @@ impl Node {
         fs::write(source.join("skillset.json"), metadata).unwrap();
         fs::write(source.join("knowledge/a.md"), "# A\n").unwrap();
         source
+    }
+
+    /// The catalogue as it is on disk now.
+    async fn looked(&self) -> Arc<Catalogue> {
+        self.clock.advance(Duration::from_secs(1));
+        self.sets.fresh(Duration::ZERO).await.unwrap()
     }
 
     async fn install(&self, name: &str, layer: &str) -> Answer<Outcome> {
@@ -147,16 +162,7 @@ async fn what_cannot_be_recorded_is_not_done() {
     ] {
         assert!(matches!(result, Err(SkillSetError::Unrecorded(_))));
     }
-    assert!(
-        node.sets
-            .refresh()
-            .await
-            .unwrap()
-            .find("kp")
-            .unwrap()
-            .set
-            .enabled
-    );
+    assert!(node.looked().await.find("kp").unwrap().set.enabled);
     let left: Vec<_> = fs::read_dir(node.data.path().join("skillsets"))
         .unwrap()
         .collect();
@@ -231,9 +237,9 @@ async fn a_file_changed_behind_its_back_is_noticed() {
     .unwrap();
     let repacked = node.sets.package("kp").await.unwrap();
     assert_ne!(packed.content_hash, repacked.content_hash);
-    assert_ne!(hash(&node.sets.refresh().await.unwrap()), hash(&before));
+    assert_ne!(hash(&*node.looked().await), hash(&before));
     fs::write(node.data.path().join("skillsets/kp/run.sh"), "x").unwrap();
-    assert_eq!(node.sets.refresh().await.unwrap().shareable().count(), 0);
+    assert_eq!(node.looked().await.shareable().count(), 0);
     assert!(matches!(
         node.sets.package("kp").await,
         Err(SkillSetError::NotExchangeable(_))
@@ -241,7 +247,7 @@ async fn a_file_changed_behind_its_back_is_noticed() {
 }
 
 #[actix::test]
-async fn the_catalogue_follows_the_disk_by_itself() {
+async fn the_catalogue_is_as_fresh_as_a_reader_wants_it() {
     let node = Node::start().await;
     let other = SkillSetStore::open(node.data.path(), PackageLimits::default()).unwrap();
     let change = other.install(
@@ -250,16 +256,20 @@ async fn the_catalogue_follows_the_disk_by_itself() {
         Timestamp::EPOCH,
     );
     change.unwrap().commit().unwrap();
-    assert_eq!(node.names(), [""; 0]);
-    tokio::time::pause();
-    tokio::time::advance(REFRESH_EVERY).await;
-    tokio::time::resume();
-    let follows = async {
-        while node.names().is_empty() {
-            node.sets.health().await.unwrap();
-        }
-    };
-    tokio::time::timeout(PATIENCE, follows).await.unwrap();
+    let age = Duration::from_secs(5);
+    node.clock.advance(age);
+    assert!(
+        node.sets.fresh(age).await.unwrap().sets.is_empty(),
+        "fresh enough"
+    );
+    node.clock.advance(Duration::from_secs(1));
+    let seen = node.sets.fresh(age).await.unwrap();
+    assert_eq!(seen.sets.len(), 1);
+    node.clock.advance(age * 2);
+    assert!(
+        Arc::ptr_eq(&seen, &node.sets.fresh(age).await.unwrap()),
+        "nothing changed"
+    );
 }
 
 #[actix::test]

@@ -126,11 +126,16 @@ impl SkillSetPackage {
         }
     }
 
+    /// Longest JSON text that is read as a package under `limits`: the archive in base64, and the other members.
+    pub fn json_max(limits: &PackageLimits) -> u64 {
+        (limits.compressed.saturating_mul(4) / 3).saturating_add(MEMBERS_MAX)
+    }
+
     /// Reads a package: the bare object, or an agent's whole reply with the object in `skillset_package`.
     ///
     /// A manifest in it is verified, provenance is only read.
     pub fn from_json(bytes: &[u8], limits: &PackageLimits) -> Result<Self, EnvelopeError> {
-        let max = (limits.compressed.saturating_mul(4) / 3).saturating_add(MEMBERS_MAX);
+        let max = Self::json_max(limits);
         if bytes.len() as u64 > max {
             return Err(EnvelopeError::TooLarge(max));
         }

@@ -68,6 +68,22 @@ pub enum Action {
 }
 
 impl Action {
+    /// Its name on the wire, if it has a handler here.
+    pub fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Introduce => Some("introduce"),
+            Self::Goodbye => Some("goodbye"),
+            Self::Error => Some("error"),
+            Self::OfferSkill => Some("offer_skill"),
+            Self::RequestSkill => Some("request_skill"),
+            Self::Accept => Some("accept"),
+            Self::Decline => Some("decline"),
+            Self::Reflect => Some("reflect"),
+            Self::SkillContent => Some("skill_content"),
+            Self::WithoutHandler(_) | Self::Unknown(_) => None,
+        }
+    }
+
     /// The action a value names.
     pub fn of(value: Option<&Value>) -> Self {
         let name = match value {
@@ -144,9 +160,10 @@ impl Envelope {
         })
     }
 
-    /// The answer to this message. `offer` is the pending offer that `in_reply_to` names, if there is one;
-    /// `accepts` tells whether a skill format may be offered here.
-    pub fn answer(&self, offer: Option<&Value>, accepts: impl Fn(&str) -> bool) -> Value {
+    /// The answer to this message. `accepts` tells whether a skill format may be offered here.
+    ///
+    /// No offers are kept waiting here, so the answer to an acceptance never quotes one.
+    pub fn answer(&self, accepts: impl Fn(&str) -> bool) -> Value {
         let from = &self.from;
         let payload = &self.payload;
         let member = |name: &str| payload.get(name).cloned().unwrap_or_default();
@@ -183,7 +200,7 @@ impl Envelope {
             }
             Action::Accept => json!({
                 "status": "accepted", "action": "accept", "from": from,
-                "original_offer": offer, "next_step": "send_skill_content",
+                "original_offer": null, "next_step": "send_skill_content",
             }),
             Action::Decline => {
                 json!({"status": "declined", "action": "decline", "from": from, "reason": member("reason")})
@@ -265,7 +282,7 @@ mod tests {
 
     fn answer(message: Value) -> Value {
         let envelope = Envelope::from_members(message.as_object().unwrap()).unwrap();
-        envelope.answer(None, |format| format == "markdown")
+        envelope.answer(|format| format == "markdown")
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::wire::listing::{SkillSetDetails, SkillSetEntry};
+use serde_json::Value;
 
 use super::{Broken, Installed, Inventory, SkillSetError, tree};
 
@@ -39,6 +41,47 @@ impl Listed {
         self.set == *set && tree::fingerprint(&set.path).is_ok_and(|now| now == self.fingerprint)
     }
 
+    /// As in the list that peers get.
+    pub fn entry(&self) -> SkillSetEntry {
+        let metadata = &self.set.metadata;
+        SkillSetEntry {
+            name: metadata.name.to_string(),
+            version: metadata.version.clone(),
+            layer: self.set.layer.to_string(),
+            description: metadata.description.clone(),
+            knowledge_only: self.is_exchangeable(),
+            content_hash: self.content_hash.to_hex(),
+            file_count: self.file_list.len(),
+        }
+    }
+
+    /// As peers get it who ask for it by name.
+    pub fn details(&self) -> SkillSetDetails {
+        let metadata = &self.set.metadata;
+        SkillSetDetails {
+            name: metadata.name.to_string(),
+            version: metadata.version.clone(),
+            layer: self.set.layer.to_string(),
+            description: metadata.description.clone(),
+            author: metadata.author.clone(),
+            depends_on: metadata
+                .depends_on
+                .iter()
+                .map(|d| d.name.to_string())
+                .collect(),
+            provides: metadata
+                .provides
+                .iter()
+                .cloned()
+                .map(Value::String)
+                .collect(),
+            content_hash: self.content_hash.to_hex(),
+            file_list: self.file_list.clone(),
+            knowledge_only: self.is_exchangeable(),
+            exchangeable: self.is_exchangeable(),
+        }
+    }
+
     /// Whether it is knowledge only, and so may be exchanged.
     pub fn is_exchangeable(&self) -> bool {
         self.refusal.is_none()
@@ -58,6 +101,11 @@ impl Catalogue {
     /// Those that may be exchanged, switched off or not.
     pub fn shareable(&self) -> impl Iterator<Item = &Arc<Listed>> {
         self.sets.iter().filter(|listed| listed.is_exchangeable())
+    }
+
+    /// Those that may be exchanged, as in the list that peers get.
+    pub fn entries(&self) -> Vec<SkillSetEntry> {
+        self.shareable().map(|listed| listed.entry()).collect()
     }
 
     /// The SkillSet `name`.

@@ -1,0 +1,141 @@
+//! An agent opened: its data directory, settings, key, and the actors at work on them.
+//!
+//! What every command and the server share. Several agents may be open on one directory at once, in as many
+//! processes; the stores take locks where that matters.
+
+use std::sync::Arc;
+
+use kairos_actors::meeting::client::ClientLimits;
+use kairos_actors::meeting::inbox::InboxLimits;
+use kairos_actors::peer_manager::PeerPolicy;
+use kairos_actors::{Config, Handles, Identity as Who};
+use kairos_place::session::SessionPolicy;
+use kairos_protocol::crypto::Keypair;
+use kairos_protocol::package::{PackageLimits, SkillSetPackage};
+use kairos_protocol::time::Clock;
+use kairos_protocol::wire::introduction::{ExchangePolicy, Identity, SignedIdentity};
+
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::data_dir::DataDir;
+use crate::identity;
+
+/// An open agent.
+pub struct Agent {
+    /// Where it lives.
+    pub data_dir: DataDir,
+    /// Its settings.
+    pub settings: Settings,
+    /// Who it is.
+    pub signed: Arc<SignedIdentity>,
+    /// Its key.
+    pub keypair: Arc<Keypair>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Its actors.
+    pub handles: Handles,
+}
+
+impl Agent {
+    /// Loads or makes the key and starts the actors. Must run inside an actix system.
+    pub async fn open(data_dir: DataDir, settings: Settings) -> anyhow::Result<Self> {
+        let keys = data_dir.keys();
+        let (keypair, instance_id) =
+            tokio::task::spawn_blocking(move || identity::load_or_create(&keys)).await??;
+        let identity = Identity {
+            name: settings.identity.name.clone(),
+            description: settings.identity.description.clone(),
+            scope: settings.identity.scope.clone(),
+            instance_id,
+        };
+        let signed = Arc::new(SignedIdentity::new(&identity, &keypair)?);
+        let keypair = Arc::new(keypair);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let who = Who {
+            signed: signed.clone(),
+            keypair: keypair.clone(),
+        };
+        let config = actor_config(&data_dir, &settings);
+        let handles = kairos_actors::start(config, who, clock.clone()).await?;
+        Ok(Self {
+            data_dir,
+            settings,
+            signed,
+            keypair,
+            clock,
+            handles,
+        })
+    }
+
+    /// What it advertises and accepts.
+    pub fn policy(&self) -> ExchangePolicy {
+        policy(&self.settings)
+    }
+
+    /// Bounds of the packages it takes.
+    pub fn package_limits(&self) -> PackageLimits {
+        package_limits(&self.settings)
+    }
+
+    /// Stops the actors from the edge inward.
+    pub async fn close(&self) {
+        self.handles.shutdown().await;
+    }
+}
+
+fn policy(settings: &Settings) -> ExchangePolicy {
+    ExchangePolicy {
+        protocol_version: settings.meeting.protocol_version.clone(),
+        allowed_formats: settings.meeting.allowed_formats.clone(),
+        public_by_default: settings.meeting.public_by_default,
+        max_skill_bytes: settings.limits.skill.get(),
+        requests_per_minute: settings.limits.requests_per_session,
+    }
+}
+
+fn package_limits(settings: &Settings) -> PackageLimits {
+    let limits = &settings.limits;
+    PackageLimits {
+        compressed: limits.archive_compressed.get(),
+        expanded: limits.archive_expanded.get(),
+        entries: limits.archive_entries,
+        ratio: u64::from(limits.archive_ratio),
+        depth: limits.archive_depth,
+        ..PackageLimits::default()
+    }
+}
+
+fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
+    let limits = &settings.limits;
+    let package_max = SkillSetPackage::json_max(&package_limits(settings));
+    Config {
+        data: data_dir.path().to_owned(),
+        permits: limits.asks_in_flight,
+        patience: limits.ask_patience.get(),
+        policy: policy(settings),
+        peers: PeerPolicy {
+            sessions: SessionPolicy {
+                ttl: settings.sessions.ttl.get(),
+                max_total: settings.sessions.max_total,
+                max_per_key: settings.sessions.max_per_key,
+                requests_per_minute: limits.requests_per_session,
+            },
+            peers: limits.peers,
+            proof_window: settings.sessions.proof_window.get(),
+            new_peers_per_address: limits.new_peers_per_address,
+        },
+        packages: package_limits(settings),
+        client: ClientLimits {
+            connect_timeout: settings.client.connect_timeout.get(),
+            idle_timeout: settings.client.idle_timeout.get(),
+            total_timeout: settings.client.total_timeout.get(),
+            package_max: usize::try_from(package_max).unwrap_or(usize::MAX),
+            ..ClientLimits::default()
+        },
+        inbox: InboxLimits {
+            total: limits.inbox,
+            per_peer: limits.inbox_per_peer,
+        },
+        quarantine: limits.quarantine,
+    }
+}

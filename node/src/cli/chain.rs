@@ -1,0 +1,85 @@
+//! `chain`: the ledger, what is in it, and whether it is intact.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::Session;
+use super::exit::Exit;
+use super::out::{Cell, Tone};
+
+/// What to do.
+#[derive(Debug, clap::Args)]
+pub struct ChainArgs {
+    #[command(subcommand)]
+    command: ChainCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ChainCommand {
+    /// Check every block
+    Verify,
+    /// Show the newest blocks
+    History {
+        /// How many
+        #[arg(long, default_value_t = 10)]
+        limit: usize,
+    },
+}
+
+/// Runs `chain`. `verify` exits with 1 if the ledger is not intact.
+pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    session.with_agent(|agent, mut out| async move {
+        let chain = &agent.handles.chain;
+        match args.command {
+            ChainCommand::Verify => {
+                let report = chain.verify().await?;
+                let intact = report.is_valid();
+                if out.wants_json() {
+                    out.json(&json!({
+                        "valid": intact, "state": report.state.to_string(), "length": report.length,
+                        "tip": report.tip.as_ref().map(|tip| tip.hash),
+                        "problem": report.problem.as_ref().map(ToString::to_string),
+                        "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                        "warning_count": report.warning_count,
+                    }))?;
+                } else if intact {
+                    out.line(format_args!("Blockchain Integrity Verified: OK (Length: {})", report.length))?;
+                } else {
+                    let text = out.paint(Tone::Bad, "Blockchain Integrity Check FAILED! Chain may be corrupted.");
+                    out.line(text)?;
+                }
+                if !out.wants_json() {
+                    if let Some(problem) = &report.problem {
+                        out.line(format_args!("  {problem}"))?;
+                    }
+                    for warning in &report.warnings {
+                        out.line(format_args!("  warning: {warning}"))?;
+                    }
+                }
+                Ok(if intact { Exit::Done } else { Exit::Failed })
+            }
+            ChainCommand::History { limit } => {
+                let blocks = chain.history(limit).await?;
+                if out.wants_json() {
+                    out.json(&blocks.iter().map(|b| json!({
+                        "index": b.index(), "timestamp": b.timestamp(), "data": b.data(), "hash": b.hash(),
+                    })).collect::<Vec<_>>())?;
+                    return Ok(Exit::Done);
+                }
+                if blocks.is_empty() {
+                    out.line("(No blocks found)")?;
+                }
+                let rows = blocks.iter().map(|block| {
+                    let first = block.data().first().map(String::as_str).unwrap_or_default();
+                    let mut text: String = first.chars().take(120).collect();
+                    if text.len() < first.len() {
+                        text.push('…');
+                    }
+                    [Cell::from(block.index()), Cell::from(block.timestamp()), Cell::from(text)]
+                });
+                out.table(["BLOCK", "TIME", "ENTRY"], rows)?;
+                Ok(Exit::Done)
+            }
+        }
+    })
+}

@@ -1,0 +1,72 @@
+//! `serve`: let other agents meet this one.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use super::Session;
+use super::exit::Exit;
+use crate::agent::Agent;
+use crate::clock::SystemClock;
+use crate::node::{Node, ShutdownReason};
+use crate::telemetry;
+use kairos_protocol::time::Clock as _;
+
+/// Where to listen.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ServeArgs {
+    /// Address to listen on [default: the setting http.host, 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<String>,
+
+    /// Port to listen on; 0 takes a free one [default: the setting http.port, 8080]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+}
+
+/// Serves until a signal arrives. A missing data directory is made with safe defaults.
+pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let mut overrides = Vec::new();
+    overrides.extend(args.host.clone().map(|host| ("http.host".to_owned(), host)));
+    overrides.extend(
+        args.port
+            .map(|port| ("http.port".to_owned(), port.to_string())),
+    );
+    let data_dir = session.data_dir();
+    if !data_dir.is_initialized() {
+        session.out.note(format_args!(
+            "Data directory not initialized at {}; making it",
+            data_dir.path().display()
+        ))?;
+        data_dir.init(SystemClock.now())?;
+    }
+    let settings = session.settings(&overrides)?;
+    telemetry::start(&settings.log.level, settings.log.format);
+    let http = &settings.http;
+    let listener = TcpListener::bind((http.host.as_str(), http.port)).with_context(|| {
+        format!(
+            "cannot listen on {}:{}; choose another with --host and --port",
+            http.host, http.port
+        )
+    })?;
+    let address = listener.local_addr()?;
+    let folder: PathBuf = data_dir.path().to_owned();
+    let out = &mut session.out;
+    let reason = actix::System::new().block_on(async {
+        let agent = Agent::open(data_dir, settings).await?;
+        let id = agent.signed.instance_id.clone();
+        let node = Node::start(agent, listener)?;
+        out.note(format_args!("Agent {id} in {}", folder.display()))?;
+        out.note(format_args!("Listening on http://{address}"))?;
+        if !address.ip().is_loopback() {
+            out.note("Others can reach this address over plain HTTP; put TLS in front of it.")?;
+        }
+        anyhow::Ok(node.join().await)
+    })?;
+    out.note(format_args!("Stopped: {reason}"))?;
+    Ok(match reason {
+        ShutdownReason::Signal(_) => Exit::Done,
+        ShutdownReason::Silent(_) | ShutdownReason::Server(_) => Exit::Failed,
+    })
+}

@@ -1,0 +1,113 @@
+//! The HTTP door: extract, check the caller, ask a handle, map the answer.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use kairos_actors::knowledge::KnowledgeHandle;
+use kairos_actors::meeting::MeetingHandle;
+use kairos_actors::peer_manager::PeerManagerHandle;
+use kairos_actors::skill_set::SkillSetHandle;
+use kairos_place::allowance::AddressAllowance;
+use kairos_place::session::Strength;
+use kairos_protocol::crypto::Keypair;
+use kairos_protocol::time::Clock;
+use kairos_protocol::wire::introduction::SignedIdentity;
+use parking_lot::Mutex;
+
+use crate::watchdog::Readiness;
+pub use body::BodyLimits;
+pub use listing::Listings;
+pub use provenances::Provenances;
+
+mod body;
+mod error;
+mod guard;
+mod health;
+mod listing;
+mod meeting;
+mod provenances;
+mod query;
+mod reply;
+mod routes;
+
+/// What requests are answered with; one for all workers.
+pub struct Doors {
+    /// Reaches the peer manager.
+    pub peers: PeerManagerHandle,
+    /// Reaches knowledge.
+    pub knowledge: KnowledgeHandle,
+    /// Reaches SkillSets.
+    pub skill_sets: SkillSetHandle,
+    /// Reaches the meeting actor.
+    pub meeting: MeetingHandle,
+    /// Introductions and lists.
+    pub listings: Listings,
+    /// Who authored the skills that go out.
+    pub provenances: Provenances,
+    /// Requests per address; held for the time of a count, never across an await.
+    pub allowance: Mutex<AddressAllowance>,
+    /// Who we are.
+    pub signed: Arc<SignedIdentity>,
+    /// Our key.
+    pub keypair: Arc<Keypair>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether the meeting endpoints answer.
+    pub meeting_enabled: bool,
+    /// Whether SkillSets are offered.
+    pub skill_set_exchange: bool,
+    /// What a peer must have shown to read.
+    pub read_strength: Strength,
+    /// What a peer must have shown to leave a message.
+    pub message_strength: Strength,
+    /// How long a challenge is good for.
+    pub proof_window: Duration,
+    /// Bounds of request bodies.
+    pub body_limits: BodyLimits,
+    /// Which parts of the node work.
+    pub readiness: Readiness,
+}
+
+/// Bounds of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Worker threads; 0 means one for each core.
+    pub workers: usize,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Time requests under way are given when the server stops.
+    pub shutdown_timeout: Duration,
+}
+
+/// Longest time for the head of a request to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Starts to answer requests on `listener`.
+pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::io::Result<Server> {
+    let doors = web::Data::new(doors);
+    let workers = match limits.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    };
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(doors.clone())
+            .wrap(from_fn(guard::never_panic))
+            .configure(routes::configure)
+    })
+    .workers(workers)
+    .max_connections(limits.max_connections.div_ceil(workers))
+    .client_request_timeout(HEAD_TIMEOUT)
+    .keep_alive(KEEP_ALIVE)
+    .shutdown_timeout(limits.shutdown_timeout.as_secs())
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    Ok(server)
+}

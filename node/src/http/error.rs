@@ -1,0 +1,290 @@
+//! The one shape of errors over HTTP: `{"error": code, "message": sentence}`.
+//!
+//! Codes and sentences that peers know are the reference's. What went wrong inside is logged here, once, and never
+//! sent: no path, no backtrace, no library's words.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER};
+use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use kairos_actors::bounded_addr::AskError;
+use kairos_actors::knowledge::KnowledgeError;
+use kairos_actors::meeting::MeetingError;
+use kairos_actors::meeting::inbox::InboxError;
+use kairos_actors::peer_manager::PeerError;
+use kairos_actors::peer_manager::table::PeerTableError;
+use kairos_actors::skill_set::SkillSetError;
+use kairos_place::session::Refusal;
+use kairos_protocol::package::PackageError;
+use kairos_protocol::provenance::ProvenanceError;
+use serde_json::json;
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+/// Longest part of a request that is quoted back.
+const QUOTE_MAX: usize = 200;
+
+impl ApiError {
+    /// An error with a status, a stable code and a sentence.
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    fn after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// 404 `not_found`.
+    pub fn not_found(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// 400 `missing_param`: a member or parameter that must be there is not.
+    pub fn missing(name: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "missing_param",
+            format!("{name} is required"),
+        )
+    }
+
+    /// 400 `invalid_param`: a member or parameter that cannot be what it is.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_param", message)
+    }
+
+    /// 429 `rate_limited`.
+    pub fn rate_limited(wait: Duration) -> Self {
+        let message = "Too many requests. Please wait before retrying.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message).after(wait)
+    }
+
+    /// 401 `authentication_required`.
+    pub fn unauthenticated() -> Self {
+        let message =
+            "Bearer token required. Use POST /meeting/v1/introduce to obtain a session token.";
+        Self::new(StatusCode::UNAUTHORIZED, "authentication_required", message)
+    }
+
+    /// 401 `invalid_or_expired_token`.
+    pub fn bad_token() -> Self {
+        let message =
+            "Session token is invalid or has expired. Re-introduce to obtain a new token.";
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_or_expired_token",
+            message,
+        )
+    }
+
+    /// 403 `proof_required`: the session is only introduced.
+    pub fn unproven() -> Self {
+        let message = "This action needs a proven session. Answer the challenge in the reply of POST \
+                       /meeting/v1/introduce.";
+        Self::new(StatusCode::FORBIDDEN, "proof_required", message)
+    }
+
+    /// 503 `mmp_unavailable`.
+    pub fn unavailable() -> Self {
+        let message = "MMP SkillSet is not installed or not enabled";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "mmp_unavailable", message)
+    }
+
+    /// 500 `internal_error`; `cause` is logged and not sent.
+    pub fn internal(cause: &dyn fmt::Display) -> Self {
+        tracing::error!(error = %cause, "a request failed inside");
+        let message = "An internal error occurred while processing the request";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+    }
+}
+
+/// A part of a request, cut for quoting.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTE_MAX) {
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}: {}",
+            self.status.as_u16(),
+            self.code,
+            self.message
+        )
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponseBuilder::new(self.status);
+        response
+            .insert_header((CACHE_CONTROL, "no-cache"))
+            .content_type("application/json");
+        if let Some(wait) = self.retry_after {
+            response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
+        }
+        response.body(json!({"error": self.code, "message": self.message}).to_string())
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Busy => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "This agent is busy. Please retry shortly.",
+            )
+            .after(Duration::from_secs(1)),
+            AskError::Timeout => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout",
+                "The request took too long inside this agent; whether it took effect is unknown.",
+            ),
+            AskError::Stopped => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "This agent is shutting down.",
+            )
+            .after(Duration::from_secs(5)),
+        }
+    }
+}
+
+impl From<PeerError> for ApiError {
+    fn from(error: PeerError) -> Self {
+        match error {
+            PeerError::Refused(Refusal::Unknown) => Self::bad_token(),
+            PeerError::Refused(Refusal::RateLimited { wait }) => Self::rate_limited(wait),
+            PeerError::TooManyNew { wait } => Self::rate_limited(wait),
+            PeerError::Table(PeerTableError::Conflict { .. }) => Self::new(
+                StatusCode::CONFLICT,
+                "identity_conflict",
+                "This instance_id is known here by another key. The owner of this agent has to resolve it.",
+            ),
+            PeerError::Own => Self::new(
+                StatusCode::CONFLICT,
+                "own_identity",
+                "This is the identity of the agent you are talking to.",
+            ),
+            PeerError::Table(PeerTableError::Full { .. }) | PeerError::Full(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "full",
+                "This agent has no room for another session. Please retry later.",
+            )
+            .after(Duration::from_secs(60)),
+            PeerError::Proof(error) => {
+                Self::new(StatusCode::UNAUTHORIZED, "invalid_proof", error.to_string())
+            }
+            PeerError::Ask(error) => error.into(),
+            PeerError::Table(
+                PeerTableError::Unknown(_)
+                | PeerTableError::NoConflict(_)
+                | PeerTableError::OtherConflict { .. },
+            ) => Self::not_found("No such peer."),
+            error @ (PeerError::Store(_) | PeerError::Key(_)) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<KnowledgeError> for ApiError {
+    fn from(error: KnowledgeError) -> Self {
+        match error {
+            KnowledgeError::NotFound { name } => {
+                Self::not_found(format!("Skill not found: {}", quoted(&name)))
+            }
+            KnowledgeError::Unavailable | KnowledgeError::Unfit(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "content_unavailable",
+                "Skill content unavailable",
+            ),
+            KnowledgeError::Ask(error) => error.into(),
+            error @ (KnowledgeError::Exists { .. }
+            | KnowledgeError::CarriesScripts { .. }
+            | KnowledgeError::NotAnEntry { .. }
+            | KnowledgeError::Sidecar { .. }
+            | KnowledgeError::AgentSkill(_)
+            | KnowledgeError::NotAFile { .. }
+            | KnowledgeError::TooMuch { .. }
+            | KnowledgeError::TargetExists { .. }
+            | KnowledgeError::Io(_)) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SkillSetError> for ApiError {
+    fn from(error: SkillSetError) -> Self {
+        match error {
+            SkillSetError::NotFound(name) => {
+                Self::not_found(format!("SkillSet '{}' not found", quoted(&name)))
+            }
+            SkillSetError::NotExchangeable(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "not_exchangeable",
+                "Only knowledge-only SkillSets can be packaged for exchange",
+            ),
+            SkillSetError::Provenance(ProvenanceError::TooManyHops(_)) => Self::not_found(
+                "This SkillSet has been handed on as often as it may be; ask its author.",
+            ),
+            SkillSetError::Package(PackageError::Limit(_)) => Self::new(
+                StatusCode::NOT_FOUND,
+                "content_unavailable",
+                "This SkillSet is larger than a package may be.",
+            ),
+            SkillSetError::Ask(error) => error.into(),
+            // None of the others can come of reading; their texts may name local files.
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<MeetingError> for ApiError {
+    fn from(error: MeetingError) -> Self {
+        match error {
+            MeetingError::Inbox(InboxError::Full | InboxError::PeerFull { .. }) => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "inbox_full",
+                "This agent's inbox has no room for your message. Please retry later.",
+            )
+            .after(Duration::from_secs(3600)),
+            MeetingError::Ask(error) => error.into(),
+            MeetingError::Peer(error) => error.into(),
+            MeetingError::Knowledge(error) => error.into(),
+            MeetingError::SkillSet(error) => error.into(),
+            error @ (MeetingError::Client(_)
+            | MeetingError::Refused { .. }
+            | MeetingError::Quarantine(_)
+            | MeetingError::Inbox(InboxError::Io(_))
+            | MeetingError::Key(_)
+            | MeetingError::Panicked) => Self::internal(&error),
+        }
+    }
+}

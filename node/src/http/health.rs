@@ -1,0 +1,36 @@
+//! `GET /health`: this process lives. `GET /ready`: every part of it works.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+
+use super::{Doors, reply};
+
+/// Peers look for `status: ok` and nothing else.
+pub(super) async fn alive() -> HttpResponse {
+    reply::value(&json!({
+        "status": "ok", "server": "kairos-chain", "version": env!("CARGO_PKG_VERSION"), "tls": false,
+        "place_started": false,
+    }))
+}
+
+/// 200 if every part works, else 503; `parts` tells which.
+pub(super) async fn ready(doors: web::Data<Doors>) -> HttpResponse {
+    let parts = doors.readiness.parts();
+    let ready = parts.iter().all(|part| part.works);
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let parts: serde_json::Map<_, _> = parts
+        .into_iter()
+        .map(|part| (part.name.to_owned(), json!(part.state())))
+        .collect();
+    let word = if ready { "ready" } else { "not_ready" };
+    HttpResponse::build(status)
+        .insert_header((CACHE_CONTROL, "no-cache"))
+        .content_type("application/json")
+        .body(json!({"status": word, "parts": parts}).to_string())
+}

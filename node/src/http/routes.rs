@@ -1,0 +1,52 @@
+//! Every route, grouped by caller.
+
+use actix_web::middleware::from_fn;
+use actix_web::{HttpRequest, guard as when, web};
+
+use super::error::{ApiError, quoted};
+use super::meeting::{introduce, messages, skill_sets, skills};
+use super::{guard, health};
+
+/// The table of routes.
+pub(super) fn configure(app: &mut web::ServiceConfig) {
+    // Anyone.
+    app.route("/health", web::get().to(health::alive));
+    app.route("/ready", web::get().to(health::ready));
+
+    // Peers. Everything below `/meeting/` passes the guard, unknown paths too.
+    app.service(
+        web::scope("/meeting")
+            .wrap(from_fn(guard::admit))
+            .route(
+                "/v1/introduce",
+                web::route().guard(when::Get()).to(introduce::get),
+            )
+            .route("/v1/introduce", web::post().to(introduce::post))
+            .route("/v1/goodbye", web::post().to(introduce::goodbye))
+            .route("/v1/skills", web::get().to(skills::list))
+            .route("/v1/skill_details", web::get().to(skills::details))
+            .route("/v1/skill_content", web::post().to(skills::content))
+            .route("/v1/request_skill", web::post().to(messages::request_skill))
+            .route("/v1/reflect", web::post().to(messages::reflect))
+            .route("/v1/message", web::post().to(messages::message))
+            .route("/v1/skillsets", web::get().to(skill_sets::list))
+            .route("/v1/skillset_details", web::get().to(skill_sets::details))
+            .route("/v1/skillset_content", web::post().to(skill_sets::content))
+            .default_service(web::to(unknown_meeting)),
+    );
+
+    app.default_service(web::to(unknown));
+}
+
+async fn unknown_meeting(request: HttpRequest) -> Result<&'static str, ApiError> {
+    let path = quoted(request.path());
+    Err(ApiError::not_found(format!(
+        "Unknown meeting endpoint: {path}"
+    )))
+}
+
+async fn unknown() -> Result<&'static str, ApiError> {
+    Err(ApiError::not_found(
+        "Endpoint not found. Agents meet at /meeting/v1/introduce.",
+    ))
+}

@@ -1,0 +1,167 @@
+//! The running node: an agent, its HTTP server and its watchdog. Three verbs: start, join, shut down.
+
+use std::fmt;
+use std::net::TcpListener;
+
+use actix_web::dev::ServerHandle;
+use kairos_place::allowance::AddressAllowance;
+use parking_lot::Mutex;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use crate::agent::Agent;
+use crate::config;
+use crate::http::{self, BodyLimits, Doors, Listings, Provenances, ServerLimits};
+use crate::watchdog::{self, Readiness};
+use kairos_place::session::Strength;
+
+/// A node that answers requests.
+pub struct Node {
+    agent: Agent,
+    handle: ServerHandle,
+    server: JoinHandle<std::io::Result<()>>,
+    watchdog: JoinHandle<&'static str>,
+}
+
+/// Why a node stopped.
+#[derive(Debug)]
+pub enum ShutdownReason {
+    /// It was told to, by the named signal.
+    Signal(&'static str),
+    /// A part of it did not answer any more.
+    Silent(&'static str),
+    /// The server ended by itself.
+    Server(String),
+}
+
+impl fmt::Display for ShutdownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(name) => write!(f, "received {name}"),
+            Self::Silent(part) => write!(
+                f,
+                "the part `{part}` stopped answering; start the node again"
+            ),
+            Self::Server(cause) => write!(f, "the HTTP server ended: {cause}"),
+        }
+    }
+}
+
+impl Node {
+    /// Starts to answer on `listener`. Must run inside an actix system.
+    pub fn start(agent: Agent, listener: TcpListener) -> anyhow::Result<Self> {
+        let asks = agent.handles.health();
+        let readiness = Readiness::new(asks.iter().map(|(name, _)| *name));
+        let settings = &agent.settings;
+        let limits = ServerLimits {
+            workers: settings.http.workers,
+            max_connections: settings.http.max_connections,
+            shutdown_timeout: settings.http.shutdown_timeout.get(),
+        };
+        let server = http::serve(listener, doors(&agent, readiness.clone()), limits)?;
+        let handle = server.handle();
+        Ok(Self {
+            agent,
+            handle,
+            server: actix::spawn(server),
+            watchdog: actix::spawn(watchdog::watch(asks, readiness)),
+        })
+    }
+
+    /// The agent it serves.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Runs until a signal arrives or a part fails, then shuts down in order.
+    pub async fn join(mut self) -> ShutdownReason {
+        let reason = tokio::select! {
+            name = stop_signal() => ShutdownReason::Signal(name),
+            part = &mut self.watchdog => match part {
+                Ok(part) => ShutdownReason::Silent(part),
+                Err(_) => ShutdownReason::Silent("watchdog"),
+            },
+            ended = &mut self.server => ShutdownReason::Server(match ended {
+                Ok(Ok(())) => "it was stopped".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => panic.to_string(),
+            }),
+        };
+        tracing::info!(%reason, "shutting down");
+        self.shutdown().await;
+        reason
+    }
+
+    /// Takes no more requests, lets those under way end, then stops the actors, the ledger last.
+    pub async fn shutdown(self) {
+        self.watchdog.abort();
+        self.handle.stop(true).await;
+        self.agent.close().await;
+    }
+}
+
+fn doors(agent: &Agent, readiness: Readiness) -> Doors {
+    let settings = &agent.settings;
+    let handles = &agent.handles;
+    Doors {
+        peers: handles.peers.clone(),
+        knowledge: handles.knowledge.clone(),
+        skill_sets: handles.skill_sets.clone(),
+        meeting: handles.meeting.clone(),
+        listings: Listings::new(
+            agent.signed.clone(),
+            agent.policy(),
+            handles.knowledge.clone(),
+            handles.skill_sets.clone(),
+            settings.meeting.rescan.get(),
+            settings.meeting.skillset_exchange,
+        ),
+        provenances: Provenances::new(
+            agent.signed.instance_id.clone(),
+            agent.keypair.clone(),
+            agent.clock.clone(),
+            handles.knowledge.clone(),
+        ),
+        allowance: Mutex::new(AddressAllowance::new(settings.limits.requests_per_address)),
+        signed: agent.signed.clone(),
+        keypair: agent.keypair.clone(),
+        clock: agent.clock.clone(),
+        meeting_enabled: settings.meeting.enabled,
+        skill_set_exchange: settings.meeting.skillset_exchange,
+        read_strength: strength(settings.sessions.read),
+        message_strength: strength(settings.sessions.message),
+        proof_window: settings.sessions.proof_window.get(),
+        body_limits: BodyLimits {
+            bytes: settings.limits.body.as_usize(),
+            time: settings.limits.body_timeout.get(),
+        },
+        readiness,
+    }
+}
+
+fn strength(setting: config::Strength) -> Strength {
+    match setting {
+        config::Strength::Introduced => Strength::Introduced,
+        config::Strength::Proven => Strength::Proven,
+    }
+}
+
+/// Waits for SIGTERM or SIGINT. A process that cannot listen for them can still be killed.
+async fn stop_signal() -> &'static str {
+    let wait = |kind, name| async move {
+        match signal(kind) {
+            Ok(mut signals) => {
+                signals.recv().await;
+                name
+            }
+            Err(error) => {
+                tracing::error!(%error, signal = name, "cannot listen for a signal");
+                std::future::pending().await
+            }
+        }
+    };
+    tokio::select! {
+        name = wait(SignalKind::terminate(), "SIGTERM") => name,
+        name = wait(SignalKind::interrupt(), "SIGINT") => name,
+    }
+}
