@@ -431,6 +431,7 @@ impl Handler<Introduce> for PeerManagerActor {
         if message.identity.agent_id == own.agent_id || message.identity.key.hash() == own.key {
             return AtomicResponse::new(Box::pin(fut::err(PeerError::Own)));
         }
+        let before = self.table.get(message.identity.agent_id.as_str()).cloned();
         let observed = self
             .strength_of(&message)
             .and_then(|strength| Ok((strength, self.observe(&message, strength)?)));
@@ -446,15 +447,14 @@ impl Handler<Introduce> for PeerManagerActor {
             }
             Err(error) => (Err(error), None),
         };
-        let id = message.identity.agent_id.clone();
         let write = self.persist(change.map(|peer| Change::Put(Box::new(peer))));
         AtomicResponse::new(Box::pin(write.map(move |written, this, _ctx| {
             let strength = result?;
             if let Err(error) = written {
-                // Not on disk, so not pinned: the next introduction starts over.
-                let _ = this.table.forget(id.as_str());
+                this.take_back(&message.identity.agent_id, before);
                 return Err(error);
             }
+            this.end_sessions_of_given_up_key(before.as_ref(), &message.identity);
             this.open_session(&message, strength)
         })))
     }
@@ -487,6 +487,7 @@ impl Handler<Meet> for PeerManagerActor {
     fn handle(&mut self, message: Meet, _ctx: &mut Self::Context) -> Self::Result {
         let id = message.identity.agent_id.clone();
         let now = self.clock.now();
+        let before = self.table.get(id.as_str()).cloned();
         let observed =
             self.table
                 .observe(&message.identity, Some(&message.url), message.strength, now);
@@ -495,16 +496,14 @@ impl Handler<Meet> for PeerManagerActor {
             Err(PeerTableError::Conflict { record, .. }) => record.as_deref().cloned(),
             _ => None,
         };
-        let was_new = matches!(observed, Ok(Observed::Pinned(_)));
         let write = self.persist(change.map(|peer| Change::Put(Box::new(peer))));
         AtomicResponse::new(Box::pin(write.map(move |written, this, _ctx| {
             observed?;
             if let Err(error) = written {
-                if was_new {
-                    let _ = this.table.forget(id.as_str());
-                }
+                this.take_back(&id, before);
                 return Err(error);
             }
+            this.end_sessions_of_given_up_key(before.as_ref(), &message.identity);
             let known = this.table.get(id.as_str()).cloned();
             known.ok_or_else(|| PeerTableError::Unknown(id.to_string()).into())
         })))
@@ -602,6 +601,20 @@ impl Handler<Tick> for PeerManagerActor {
 }
 
 impl PeerManagerActor {
+    /// What is not on disk was not observed: the next introduction starts over.
+    fn take_back(&mut self, id: &AgentId, before: Option<Peer>) {
+        match before {
+            Some(known) => self.table.restore(known),
+            None => drop(self.table.forget(id.as_str())),
+        }
+    }
+
+    fn end_sessions_of_given_up_key(&mut self, before: Option<&Peer>, now: &VerifiedIdentity) {
+        if let Some(old) = before.filter(|known| known.key != now.key) {
+            self.sessions.close_all_of(&old.key.hash());
+        }
+    }
+
     /// A decision made in another process ends the same sessions as one made here.
     fn end_sessions_of_lost_pins(&mut self, change: &Change) {
         let (id, key) = match change {
@@ -691,6 +704,7 @@ mod tests {
                     agent_id: id.parse().unwrap(),
                     key: self.peer.public().clone(),
                     name: "peer".into(),
+                    rotations: vec![],
                 },
                 proof,
                 wants_challenge: true,

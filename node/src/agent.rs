@@ -40,15 +40,20 @@ impl Agent {
     /// Loads or makes the key and starts the actors. Must run inside an actix system.
     pub async fn open(data_dir: DataDir, settings: Settings) -> anyhow::Result<Self> {
         let keys = data_dir.keys();
-        let (keypair, instance_id) =
-            tokio::task::spawn_blocking(move || identity::load_or_create(&keys)).await??;
+        let loaded = tokio::task::spawn_blocking(move || identity::load_or_create(&keys)).await??;
+        let identity::Loaded {
+            keypair,
+            instance_id,
+            rotations,
+        } = loaded;
         let identity = Identity {
             name: settings.identity.name.clone(),
             description: settings.identity.description.clone(),
             scope: settings.identity.scope.clone(),
             instance_id,
         };
-        let signed = Arc::new(SignedIdentity::new(&identity, &keypair)?);
+        let signed = SignedIdentity::new(&identity, &keypair)?.with_rotations(rotations);
+        let signed = Arc::new(signed);
         let keypair = Arc::new(keypair);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let who = Who {

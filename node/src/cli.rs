@@ -18,6 +18,7 @@ pub mod chain;
 pub mod config;
 pub mod demo;
 pub mod exit;
+pub mod identity;
 pub mod init;
 pub mod meet;
 pub mod out;
@@ -99,6 +100,8 @@ enum Command {
     Message(say::MessageArgs),
     /// Messages that other agents left
     Inbox(say::InboxArgs),
+    /// Who this agent is, and a new key for it
+    Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
     /// Settings: their values, sources and meaning
@@ -254,6 +257,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Reflect(args)) => say::reflect(args, &mut session),
         Some(Command::Message(args)) => say::message(args, &mut session),
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
+        Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use kairos_protocol::crypto::{KeyError, Keypair};
 use kairos_protocol::id::{AgentId, IdError};
+use kairos_protocol::time::Timestamp;
+use kairos_protocol::wire::rotation::{ROTATIONS_MAX, Rotation};
 use thiserror::Error;
 
 /// Private key, where the reference keeps it.
@@ -17,6 +19,22 @@ const KEY_FILE: &str = "mmp_keypair.pem";
 const PUBLIC_FILE: &str = "mmp_keypair.pem.pub";
 /// The id of this agent.
 const ID_FILE: &str = "instance_id";
+
+/// Statements that led from earlier keys to the current one.
+const ROTATIONS_FILE: &str = "rotations.json";
+/// The key that is about to take the place of the current one.
+const NEXT_FILE: &str = "mmp_keypair.pem.next";
+
+/// The key of this agent, its id, and how it came to the key.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The key.
+    pub keypair: Keypair,
+    /// The id.
+    pub instance_id: AgentId,
+    /// Oldest first.
+    pub rotations: Vec<Rotation>,
+}
 
 /// Why there is no identity.
 #[derive(Debug, Error)]
@@ -32,6 +50,14 @@ pub enum IdentityError {
         /// Why.
         source: KeyError,
     },
+    /// The file of statements cannot be read.
+    #[error("{} is not readable: {source}; restore it from a backup, or delete it and tell your peers", .path.display())]
+    Rotations {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
     /// The id file holds no id.
     #[error("{} holds no agent id: {source}; delete it to derive the id from the key", .path.display())]
     Id {
@@ -43,7 +69,8 @@ pub enum IdentityError {
 }
 
 /// Loads the key and the id from the folder `keys`, or makes them.
-pub fn load_or_create(keys: &Path) -> Result<(Keypair, AgentId), IdentityError> {
+pub fn load_or_create(keys: &Path) -> Result<Loaded, IdentityError> {
+    finish_rotation(keys)?;
     let path = keys.join(KEY_FILE);
     let unusable = |source| IdentityError::Key {
         path: path.clone(),
@@ -69,10 +96,79 @@ pub fn load_or_create(keys: &Path) -> Result<(Keypair, AgentId), IdentityError> 
     )?;
     let path = keys.join(ID_FILE);
     let id = fs::read_to_string(&path)?.trim().parse();
-    Ok((
+    Ok(Loaded {
         keypair,
-        id.map_err(|source| IdentityError::Id { path, source })?,
-    ))
+        instance_id: id.map_err(|source| IdentityError::Id { path, source })?,
+        rotations: rotations(keys)?,
+    })
+}
+
+/// Makes a new key that the old one signs over, and returns the identity with it.
+///
+/// The statement is on disk before the key is replaced; a crash in between is finished by the next load. Peers that
+/// know the old key follow the statement when they hear from this agent.
+pub fn rotate(keys: &Path, now: Timestamp) -> Result<Loaded, IdentityError> {
+    let current = load_or_create(keys)?;
+    let unusable = |source| IdentityError::Key {
+        path: keys.join(KEY_FILE),
+        source,
+    };
+    let fresh = Keypair::generate().map_err(unusable)?;
+    let statement = Rotation::sign(&current.keypair, fresh.public(), &current.instance_id, now);
+    let mut rotations = current.rotations;
+    rotations.push(statement.map_err(unusable)?);
+    let surplus = rotations.len().saturating_sub(ROTATIONS_MAX);
+    rotations.drain(..surplus);
+    replace(
+        keys,
+        NEXT_FILE,
+        fresh.to_pem().map_err(unusable)?.as_bytes(),
+    )?;
+    let text = serde_json::to_vec_pretty(&rotations).map_err(io::Error::from)?;
+    replace(keys, ROTATIONS_FILE, &text)?;
+    load_or_create(keys)
+}
+
+fn rotations(keys: &Path) -> Result<Vec<Rotation>, IdentityError> {
+    let path = keys.join(ROTATIONS_FILE);
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|source| IdentityError::Rotations { path, source }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Puts the next key in its place if the last statement names it; else the rotation never happened.
+fn finish_rotation(keys: &Path) -> Result<(), IdentityError> {
+    let path = keys.join(NEXT_FILE);
+    let pem = match fs::read_to_string(&path) {
+        Ok(pem) => pem,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let next = Keypair::from_pem(&pem).ok();
+    let named = rotations(keys)?.pop().map(|last| last.new_key);
+    match next.filter(|next| Some(next.public()) == named.as_ref()) {
+        Some(next) => {
+            replace(keys, PUBLIC_FILE, next.public().to_pem().as_bytes())?;
+            fs::rename(&path, keys.join(KEY_FILE))?;
+        }
+        None => fs::remove_file(&path)?,
+    }
+    Ok(fs::File::open(keys)?.sync_all()?)
+}
+
+/// Writes a file with mode 0600 in place of the one that may be there, whole or not at all.
+fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".new")
+        .tempfile_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(name))
+        .map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Makes a file with mode 0600, whole or not at all; an existing one stays as it is.
@@ -97,15 +193,18 @@ fn create(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use kairos_protocol::wire::rotation::leads;
+
     use super::*;
 
     #[test]
     fn the_identity_is_made_once_and_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, id) = load_or_create(folder.path()).unwrap();
-        let (second, again) = load_or_create(folder.path()).unwrap();
-        assert_eq!((first.public(), &id), (second.public(), &again));
-        assert_eq!(id, first.public().agent_id());
+        let first = load_or_create(folder.path()).unwrap();
+        let second = load_or_create(folder.path()).unwrap();
+        assert_eq!(first.keypair.public(), second.keypair.public());
+        assert_eq!(first.instance_id, second.instance_id);
+        assert_eq!(first.instance_id, first.keypair.public().agent_id());
         let mode = fs::metadata(folder.path().join(KEY_FILE))
             .unwrap()
             .permissions()
@@ -114,15 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn the_id_outlives_the_key_and_a_damaged_key_is_not_replaced() {
+    fn a_damaged_key_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let (_, id) = load_or_create(folder.path()).unwrap();
-        fs::write(
-            folder.path().join(KEY_FILE),
-            Keypair::generate().unwrap().to_pem().unwrap(),
-        )
-        .unwrap();
-        assert_eq!(load_or_create(folder.path()).unwrap().1, id);
+        load_or_create(folder.path()).unwrap();
         fs::write(folder.path().join(KEY_FILE), "damaged").unwrap();
         let error = load_or_create(folder.path()).unwrap_err();
         assert!(
@@ -133,5 +226,46 @@ mod tests {
             fs::read_to_string(folder.path().join(KEY_FILE)).unwrap(),
             "damaged"
         );
+    }
+
+    #[test]
+    fn a_rotation_keeps_the_id_and_leads_from_the_old_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = load_or_create(folder.path()).unwrap();
+        let mut last = rotate(folder.path(), Timestamp::EPOCH).unwrap();
+        for _ in 0..ROTATIONS_MAX {
+            last = rotate(folder.path(), Timestamp::EPOCH).unwrap();
+        }
+        assert_eq!(last.instance_id, first.instance_id);
+        assert_eq!(last.rotations.len(), ROTATIONS_MAX);
+        let again = load_or_create(folder.path()).unwrap();
+        let (old, new) = (&again.rotations[0].old_key, again.keypair.public());
+        assert!(leads(&again.rotations, &again.instance_id, old, new));
+        let public = fs::read_to_string(folder.path().join(PUBLIC_FILE)).unwrap();
+        assert_eq!(public, new.to_pem());
+    }
+
+    #[test]
+    fn a_rotation_cut_short_happened_or_did_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = load_or_create(folder.path()).unwrap();
+        let next = Keypair::generate().unwrap();
+        let next_pem = next.to_pem().unwrap();
+        fs::write(folder.path().join(NEXT_FILE), &next_pem).unwrap();
+        let unstated = load_or_create(folder.path()).unwrap();
+        assert_eq!(unstated.keypair.public(), before.keypair.public());
+        assert!(!folder.path().join(NEXT_FILE).exists());
+
+        let id = &before.instance_id;
+        let statement =
+            Rotation::sign(&before.keypair, next.public(), id, Timestamp::EPOCH).unwrap();
+        fs::write(folder.path().join(NEXT_FILE), &next_pem).unwrap();
+        fs::write(
+            folder.path().join(ROTATIONS_FILE),
+            serde_json::to_vec(&[statement]).unwrap(),
+        )
+        .unwrap();
+        let stated = load_or_create(folder.path()).unwrap();
+        assert_eq!(stated.keypair.public(), next.public());
     }
 }

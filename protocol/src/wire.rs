@@ -2,12 +2,14 @@
 //!
 //! Twelve messages travel under `/meeting/v1/`. Two carry identities ([`introduction`]), nine answer about skills
 //! and SkillSets ([`listing`] and [`envelope`]), one says goodbye. [`possession`] is this implementation's
-//! addition: proof that a peer holds its key now, in members that other implementations ignore.
+//! addition: proof that a peer holds its key now, and [`rotation`] changes a key under the old one's signature; both in
+//! members that other implementations ignore.
 
 pub mod envelope;
 pub mod introduction;
 pub mod listing;
 pub mod possession;
+pub mod rotation;
 
 /// The version of the protocol spoken here.
 pub const PROTOCOL_VERSION: &str = "1.0.0";

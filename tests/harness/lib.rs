@@ -4,6 +4,7 @@
 //! - [`TestNode`] runs `kairos-chain serve` until it is dropped, and shows its log where the test fails.
 //! - [`TestPeer`] is a stranger with a key, who introduces itself to a node.
 //! - [`Home`] is a directory that goes away with the test.
+//! - [`Console`] runs the commands that a Markdown file shows.
 //!
 //! Whatever goes wrong here is a failed test, so these functions panic and say why instead of returning errors.
 #![expect(
@@ -15,12 +16,14 @@
 
 mod binary;
 mod call;
+mod console;
 mod home;
 mod node;
 mod peer;
 
 pub use self::binary::binary;
 pub use self::call::{Call, Ended};
+pub use self::console::Console;
 pub use self::home::Home;
 pub use self::node::{Builder, TestNode};
 pub use self::peer::TestPeer;

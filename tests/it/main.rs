@@ -1,1 +1,5 @@
 //! End-to-end tests.
+#![cfg(test)]
+
+mod docs;
+mod policy;

@@ -116,6 +116,12 @@ pub(super) async fn meet(out: &Outbound, url: &PeerUrl) -> Result<Encounter, Mee
         Ok(peer) => peer,
         Err(error) => return Err(fail(&mut checks, "key pin", error.to_string())),
     };
+    if before.is_some_and(|known| known.key != peer.key) {
+        checks.pass(
+            "key pin",
+            "the agent changed its key; the key we knew signed the change",
+        );
+    }
 
     let skills = out
         .client

@@ -1,7 +1,7 @@
 //! Who we know, and by which key: trust on first use, decided without I/O.
 //!
-//! The first key seen for an id is pinned. Nothing a peer sends ever replaces or erases a pin: another key for
-//! the same id becomes a [`Conflict`] that stays until a person resolves it.
+//! The first key seen for an id is pinned. Another key for the same id is taken only if the pinned one signed it over;
+//! else it becomes a [`Conflict`] that stays until a person resolves it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use kairos_protocol::crypto::PublicKey;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 use kairos_protocol::wire::introduction::VerifiedIdentity;
+use kairos_protocol::wire::rotation;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -194,6 +195,14 @@ impl PeerTable {
         let Some(peer) = self.peers.get_mut(&identity.agent_id) else {
             return self.pin(identity, url, trust, strength, now);
         };
+        let rotated = peer.key != identity.key
+            && rotation::leads(&identity.rotations, &peer.id, &peer.key, &identity.key);
+        let before = peer.clone();
+        if rotated {
+            peer.key = identity.key.clone();
+            peer.strength = Strength::Introduced;
+            peer.conflict = peer.conflict.take().filter(|c| c.key != identity.key);
+        }
         if peer.key != identity.key {
             let conflict = peer
                 .conflict
@@ -220,7 +229,6 @@ impl PeerTable {
                 record: worth_it.then(|| Box::new(peer.clone())),
             });
         }
-        let before = peer.clone();
         peer.trust = peer.trust.max(trust);
         peer.strength = peer.strength.max(strength);
         // What an introduction says about its sender may be a replay; what we went for, or what is proven, is not.
@@ -336,6 +344,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use kairos_protocol::crypto::Keypair;
+    use kairos_protocol::wire::rotation::Rotation;
     use proptest::prelude::*;
 
     use super::*;
@@ -351,6 +360,7 @@ mod tests {
             agent_id: id.parse().unwrap(),
             key: KEYS[key].clone(),
             name: format!("n{key}"),
+            rotations: vec![],
         }
     }
 
@@ -441,6 +451,47 @@ mod tests {
             .observe(&identity("c", 2), None, Strength::Introduced, later)
             .unwrap();
         assert!(table.get("a").is_some() && table.get("b").is_none());
+    }
+
+    #[test]
+    fn the_pinned_key_may_name_its_successor() {
+        let [old, new] = [Keypair::generate().unwrap(), Keypair::generate().unwrap()];
+        let mut table = PeerTable::new(10);
+        let id: AgentId = "a".parse().unwrap();
+        let identity = |key: &Keypair, rotations| VerifiedIdentity {
+            agent_id: id.clone(),
+            key: key.public().clone(),
+            name: "n".into(),
+            rotations,
+        };
+        let first = identity(&old, vec![]);
+        table
+            .observe(&first, Some("http://x"), Strength::Proven, at(0))
+            .unwrap();
+        table.trust("a").unwrap();
+        let refused = table.observe(&identity(&new, vec![]), None, Strength::Proven, at(1));
+        assert!(matches!(refused, Err(PeerTableError::Conflict { .. })));
+        let statement = Rotation::sign(&old, new.public(), &id, at(1)).unwrap();
+        let followed = table.observe(
+            &identity(&new, vec![statement]),
+            None,
+            Strength::Introduced,
+            at(2),
+        );
+        let Ok(Observed::Known(Some(peer))) = followed else {
+            panic!("{followed:?}")
+        };
+        assert_eq!(
+            (&peer.key, peer.trust, peer.strength),
+            (new.public(), Trust::Trusted, Strength::Introduced)
+        );
+        assert_eq!(peer.conflict, None);
+        assert!(
+            table
+                .observe(&first, None, Strength::Proven, at(3))
+                .is_err(),
+            "the old key is over"
+        );
     }
 
     proptest! {

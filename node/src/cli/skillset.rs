@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::Session;
 use super::exit::Exit;
-use super::out::Out;
+use super::out::{Out, Tone};
 use super::skill::acquire;
 use crate::agent::Agent;
 
@@ -96,6 +96,12 @@ pub fn run(args: SkillsetArgs, session: &mut Session) -> anyhow::Result<Exit> {
             Err(error) => match error.downcast_ref::<SkillSetError>() {
                 Some(refusal) if refusal.is_security() => {
                     out.note(format_args!("Security error: {refusal}"))?;
+                    Ok(Exit::Failed)
+                }
+                Some(SkillSetError::AlreadyInstalled { .. }) => {
+                    let word = out.paint_note(Tone::Bad, "error:");
+                    out.note(format_args!("{word} {error}"))?;
+                    out.note("Replace it with --force.")?;
                     Ok(Exit::Failed)
                 }
                 _ => Err(error),

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::listing::{IntroducedSkill, IntroducedSkillSet, SkillEntry, SkillSetEntry};
 use super::possession::Possession;
+use super::rotation::Rotation;
 use super::{MESSAGE_SET_VERSION, PROTOCOL_VERSION, envelope};
 use crate::crypto::{KeyError, Keypair, PublicKey, SignatureError};
 use crate::id::{AgentId, IdError};
@@ -50,6 +51,8 @@ pub struct SignedIdentity {
     pub key_fingerprint: String,
     /// Over the canonical identity.
     pub signature: String,
+    /// Statements that led to the current key, for peers that know an older one.
+    pub rotations: Vec<Rotation>,
 }
 
 impl SignedIdentity {
@@ -62,7 +65,14 @@ impl SignedIdentity {
             instance_id: identity.instance_id.clone(),
             public_key: keypair.public().to_pem(),
             key_fingerprint: keypair.public().fingerprint(),
+            rotations: Vec::new(),
         })
+    }
+
+    /// The same with the statements that led to its key.
+    #[must_use]
+    pub fn with_rotations(self, rotations: Vec<Rotation>) -> Self {
+        Self { rotations, ..self }
     }
 }
 
@@ -105,6 +115,8 @@ struct Body<'a> {
     public_key: &'a str,
     key_fingerprint: &'a str,
     identity_signature: &'a str,
+    #[serde(skip_serializing_if = "<[Rotation]>::is_empty")]
+    key_rotations: &'a [Rotation],
 }
 
 /// The introduction object with members in the reference's order.
@@ -145,6 +157,7 @@ pub fn introduction(
         public_key: &signed.public_key,
         key_fingerprint: &signed.key_fingerprint,
         identity_signature: &signed.signature,
+        key_rotations: &signed.rotations,
     };
     serde_json::to_value(body).unwrap_or_default()
 }
@@ -193,6 +206,8 @@ pub struct VerifiedIdentity {
     pub key: PublicKey,
     /// For people; cut and cleaned.
     pub name: String,
+    /// Changes of key it claims; checked by whoever knows an older key.
+    pub rotations: Vec<Rotation>,
 }
 
 impl ReceivedIntroduction {
@@ -241,7 +256,9 @@ impl ReceivedIntroduction {
         };
         let texts = json::signing_texts(identity);
         key.verify_any(texts.iter().map(String::as_str), signature)?;
+        let rotations = Rotation::from_member(self.get("key_rotations"));
         Ok(VerifiedIdentity {
+            rotations,
             agent_id,
             key,
             name: self.shown("name"),

@@ -47,6 +47,14 @@ pub struct Origin {
 
 impl From<&Evidence> for Origin {
     fn from(evidence: &Evidence) -> Self {
+        let told = [
+            ("checks", Some(json!(evidence.checks))),
+            ("findings", Some(json!(evidence.findings))),
+            ("provenance", evidence.provenance.as_ref().map(|p| json!(p))),
+        ];
+        let kept = told
+            .into_iter()
+            .filter_map(|(member, value)| Some((member, value?)));
         Self {
             skill_name: evidence.name.clone(),
             from: evidence.from.clone(),
@@ -55,7 +63,7 @@ impl From<&Evidence> for Origin {
             session: evidence.session,
             received_at: evidence.acquired_at,
             earlier_holders: Vec::new(),
-            evidence: json!({"checks": evidence.checks, "findings": evidence.findings}),
+            evidence: kept.collect(),
         }
     }
 }

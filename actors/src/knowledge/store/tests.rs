@@ -1,7 +1,10 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use kairos_place::session::Strength;
+use kairos_protocol::crypto::Keypair;
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::AgentId;
+use kairos_protocol::provenance::{Kind, Provenance};
 use kairos_protocol::skill::agent_skill::SIDECAR;
 use kairos_protocol::time::Timestamp;
 use proptest::prelude::*;
@@ -9,6 +12,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::check::Checks;
+use crate::quarantine::{Evidence, HeldKind};
 
 const PUBLIC: &str = "---\npublic: true\n---\nbody\n";
 const PRIVATE: &str = "---\npublic: false\n---\nbody\n";
@@ -336,6 +341,39 @@ fn a_received_text_keeps_its_bytes_and_stays_private_until_shared() {
     );
     node.store.set_share("tea", false).unwrap();
     assert_eq!(node.public(), Vec::<String>::new());
+}
+
+#[test]
+fn what_its_author_signed_is_kept_beside_a_received_text() {
+    let (hash, at) = (ContentHash::of(PUBLIC), Timestamp::from_secs(1_771_000_000));
+    let author: AgentId = "4d4827d24dbe5d28".parse().unwrap();
+    let key = Keypair::generate().unwrap();
+    let signed = Provenance::authored(Kind::Skill, "tea", hash, author.clone(), &key, at).unwrap();
+    let evidence = |provenance| Evidence {
+        kind: HeldKind::Skill,
+        name: "tea".to_owned(),
+        version: None,
+        content_hash: hash,
+        from: author.clone(),
+        url: "http://127.0.0.1:8080".to_owned(),
+        key_fingerprint: "73:ba".to_owned(),
+        session: Strength::Proven,
+        checks: Checks::default(),
+        provenance,
+        findings: Vec::new(),
+        acquired_at: at,
+    };
+    for provenance in [None, Some(signed)] {
+        let node = node();
+        let origin = Origin::from(&evidence(provenance.clone()));
+        node.store
+            .receive(&name("tea"), PUBLIC.as_bytes(), &origin, false)
+            .unwrap();
+        let sidecar = node.store.provenance("tea").unwrap().unwrap();
+        let kept = sidecar["evidence"].get("provenance");
+        let kept = kept.map(|value| Provenance::from_value(value).unwrap());
+        assert_eq!(kept, provenance);
+    }
 }
 
 #[test]

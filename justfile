@@ -1,0 +1,29 @@
+# Every recipe is one command; `.ci/run` holds those that CI runs too.
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Formatting, lints, documentation and the dependency policy.
+check:
+    .ci/run fmt clippy doc deps
+
+# All tests.
+test *ARGS:
+    cargo test --workspace {{ ARGS }}
+
+# The benchmarks, as a table of ratios.
+bench *ARGS:
+    cargo bench -p kairos-tests {{ ARGS }}
+
+# Each fuzz target for so many seconds.
+fuzz SECONDS="60":
+    fuzz/run {{ SECONDS }}
+
+# Two agents meet, exchange a skill and a SkillSet, and refuse a poisoned one.
+demo:
+    cargo run --quiet --bin kairos-chain -- demo
+
+# Everything that CI runs.
+ci:
+    .ci/run
