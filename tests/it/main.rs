@@ -2,4 +2,6 @@
 #![cfg(test)]
 
 mod docs;
+mod fixtures;
 mod policy;
+mod transcripts;

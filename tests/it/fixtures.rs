@@ -1,0 +1,148 @@
+//! Each recorded fixture is as it was recorded, and some test reads it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use sha2::{Digest as _, Sha256};
+
+/// A file below the root of the workspace, and what it is for.
+struct Fixture {
+    file: &'static str,
+    /// The tests that read it; each names it.
+    read_by: &'static [&'static str],
+    /// The SHA-256 of the recorded file, uncompressed, for those that are whole files of the recorder.
+    recorded: Option<&'static str>,
+}
+
+const FIXTURES: [Fixture; 10] = [
+    Fixture {
+        file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
+        read_by: &["node/src/data_dir/init/tests.rs"],
+        recorded: Some("83bc08213eb184c64b7dc9a903f5c9cc6931459c1307aa53f7c585e3446126b6"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/identity-signature.json",
+        read_by: &["protocol/src/crypto.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/install-archive.jsonl",
+        read_by: &["protocol/src/package/envelope/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/rubygems-versions.json",
+        read_by: &["protocol/src/version.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/skills.json",
+        read_by: &["protocol/src/skill/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/skillset-content-hash.json",
+        read_by: &["protocol/src/skill_set.rs"],
+        recorded: Some("eba183099b894e7715b9957d555b455e13ae92becd74b82b1362b646b33603b5"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/block-and-merkle.json",
+        read_by: &["protocol/tests/block_vectors.rs"],
+        recorded: Some("60687c8b48fa9befcb30f9f7ba53f2629df9f60f5c65124ac870079047e724fa"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/blockchain-3.json",
+        read_by: &[
+            "actors/src/chain/store/file/tests.rs",
+            "protocol/src/ledger/tests.rs",
+            "protocol/tests/block_vectors.rs",
+        ],
+        recorded: Some("1e57ef5fd9ead8270c8bc1f50bba22592893f3556d36154cba3f71496d2594b2"),
+    },
+    Fixture {
+        file: "tests/fixtures/vectors/mmp-transcript-v2.2.0.jsonl.gz",
+        read_by: &["tests/it/transcripts/recording.rs"],
+        recorded: Some("b43f5f3bb079a66c4e3476d341cdbf7f74d921b97957f83acd23905266e5c8cb"),
+    },
+    Fixture {
+        file: "tests/fixtures/vectors/mmp-transcript-v3.75.jsonl.gz",
+        read_by: &["tests/it/transcripts/recording.rs"],
+        recorded: Some("bffffbfe2250a3cb0f6af19df0b14a7e0daaee0f2afe220412cbbb14f7b87558"),
+    },
+];
+
+#[test]
+fn every_fixture_is_read_by_a_test() {
+    let root = root();
+    let mut found = BTreeSet::new();
+    for member in fs::read_dir(&root).unwrap() {
+        let member = member.unwrap().path();
+        for fixtures in ["tests/fixtures", "fixtures"] {
+            let dir = member.join(fixtures);
+            if dir.is_dir() {
+                collect(&dir, &root, &mut found);
+            }
+        }
+    }
+    let listed: BTreeSet<_> = FIXTURES
+        .iter()
+        .map(|fixture| fixture.file.to_owned())
+        .collect();
+    assert_eq!(found, listed, "on disk, listed here");
+    for fixture in &FIXTURES {
+        let name = Path::new(fixture.file)
+            .file_name()
+            .unwrap()
+            .to_string_lossy();
+        for test in fixture.read_by {
+            let code = fs::read_to_string(root.join(test)).unwrap();
+            assert!(code.contains(&*name), "{test} does not read {name}");
+        }
+        assert!(!fixture.read_by.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn recorded_fixtures_are_as_they_were_recorded() {
+    for fixture in &FIXTURES {
+        let Some(recorded) = fixture.recorded else {
+            continue;
+        };
+        let mut bytes = fs::read(root().join(fixture.file)).unwrap();
+        if fixture.file.ends_with(".gz") {
+            let mut expanded = Vec::new();
+            GzDecoder::new(bytes.as_slice())
+                .read_to_end(&mut expanded)
+                .unwrap();
+            bytes = expanded;
+        }
+        assert_eq!(
+            hex::encode(Sha256::digest(bytes)),
+            recorded,
+            "{}",
+            fixture.file
+        );
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+fn collect(dir: &Path, root: &Path, into: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, root, into);
+        } else {
+            let below = path.strip_prefix(root).unwrap();
+            into.insert(below.to_string_lossy().into_owned());
+        }
+    }
+}
