@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 
 use crate::watchdog::Readiness;
 pub use body::BodyLimits;
+pub use keys::Keys;
 pub use listing::Listings;
 pub use provenances::Provenances;
 
@@ -27,6 +28,7 @@ mod body;
 mod error;
 mod guard;
 mod health;
+mod keys;
 mod listing;
 mod meeting;
 mod provenances;
@@ -44,6 +46,8 @@ pub struct Doors {
     pub skill_sets: SkillSetHandle,
     /// Reaches the meeting actor.
     pub meeting: MeetingHandle,
+    /// Keys of peers that came lately.
+    pub keys: Keys,
     /// Introductions and lists.
     pub listings: Listings,
     /// Who authored the skills that go out.

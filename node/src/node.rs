@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::Agent;
 use crate::config;
-use crate::http::{self, BodyLimits, Doors, Listings, Provenances, ServerLimits};
+use crate::http::{self, BodyLimits, Doors, Keys, Listings, Provenances, ServerLimits};
 use crate::watchdog::{self, Readiness};
 use kairos_place::session::Strength;
 
@@ -108,6 +108,7 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
         knowledge: handles.knowledge.clone(),
         skill_sets: handles.skill_sets.clone(),
         meeting: handles.meeting.clone(),
+        keys: Keys::default(),
         listings: Listings::new(
             agent.signed.clone(),
             agent.policy(),

@@ -105,18 +105,27 @@ pub fn canonical(value: &Value) -> String {
 
 /// The texts a peer may have signed for `value`: members as received, then sorted. Floats are written in the two
 /// styles of the reference's JSON libraries, so a value that holds one gives up to four texts.
-pub fn signing_texts(value: &Value) -> Vec<String> {
-    let mut texts = Vec::with_capacity(2);
-    let in_order = sorted(value);
-    for floats in [Floats::Padded, Floats::Plain] {
-        for candidate in [value, &in_order] {
-            let text = compact(candidate, floats);
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
-    }
-    texts
+///
+/// Made one by one: nearly always the first is the one that was signed.
+pub fn signing_texts(value: &Value) -> impl Iterator<Item = String> {
+    let mut texts: Vec<String> = Vec::new();
+    let styles = [
+        (false, Floats::Padded),
+        (true, Floats::Padded),
+        (false, Floats::Plain),
+        (true, Floats::Plain),
+    ];
+    styles.into_iter().filter_map(move |(in_order, floats)| {
+        let text = match in_order {
+            true => compact(&sorted(value), floats),
+            false => compact(value, floats),
+        };
+        let is_new = !texts.contains(&text);
+        is_new.then(|| {
+            texts.push(text.clone());
+            text
+        })
+    })
 }
 
 /// How a float is written. JSON from 2.6.1 and from 2.21.1 of the reference's library differ.
@@ -236,7 +245,7 @@ mod tests {
     use super::*;
 
     fn check(sent: &str, signed: &str) {
-        let texts = signing_texts(&parse(sent.as_bytes()).unwrap());
+        let texts: Vec<_> = signing_texts(&parse(sent.as_bytes()).unwrap()).collect();
         assert!(
             texts.iter().any(|t| t == signed),
             "{sent} gives {texts:?}, not {signed}"

@@ -254,8 +254,7 @@ impl ReceivedIntroduction {
             Some(key) => key.clone(),
             None => PublicKey::from_pem(key_text)?,
         };
-        let texts = json::signing_texts(identity);
-        key.verify_any(texts.iter().map(String::as_str), signature)?;
+        key.verify_any(json::signing_texts(identity), signature)?;
         let rotations = Rotation::from_member(self.get("key_rotations"));
         Ok(VerifiedIdentity {
             rotations,

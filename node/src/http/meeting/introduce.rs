@@ -32,8 +32,12 @@ pub(in crate::http) async fn post(
     let received = ReceivedIntroduction::new(members);
     let listing = doors.listings.current().await?;
     let ours = listing.introduction(doors.clock.now());
-    let identity = match received.verify(None) {
-        Ok(identity) => identity,
+    let key_text = received.key_text().unwrap_or_default();
+    let identity = match received.verify(doors.keys.get(key_text).as_ref()) {
+        Ok(identity) => {
+            doors.keys.keep(key_text, &identity.key);
+            identity
+        }
         Err(fault) => return Ok(reply::bytes(unverified(&ours, &echo, &fault).into())),
     };
     let possession = received.possession();
