@@ -22,7 +22,7 @@ fuzz SECONDS="60":
 
 # Two agents meet, exchange a skill and a SkillSet, and refuse a poisoned one.
 demo:
-    cargo run --quiet --bin kairos-chain -- demo
+    cargo run -- demo
 
 # Everything that CI runs.
 ci:

@@ -291,6 +291,8 @@ mod tests {
         ] {
             check(sent, padded);
         }
+        // The nearest float, not one beside it.
+        check("1.1844674407370955e20", "1.1844674407370955e+20");
         check("1e20", "1e+20");
         check("0.00001", "0.00001");
     }

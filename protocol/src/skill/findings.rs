@@ -100,7 +100,8 @@ impl Report<'_> {
     /// is dropped. Returns whether more of the kind are wanted.
     fn add(&mut self, kind: FindingKind, line: usize) -> bool {
         let of_kind = || self.found.iter().filter(|f| f.kind == kind);
-        if of_kind().all(|f| f.line != line + 1) {
+        let mut count = of_kind().count();
+        if count < PER_KIND_MAX && of_kind().all(|f| f.line != line + 1) {
             let excerpt = excerpt(self.lines.get(line).copied().unwrap_or_default());
             let line = line + 1;
             self.found.push(Finding {
@@ -108,8 +109,9 @@ impl Report<'_> {
                 line,
                 excerpt,
             });
+            count += 1;
         }
-        self.found.iter().filter(|f| f.kind == kind).count() < PER_KIND_MAX
+        count < PER_KIND_MAX
     }
 }
 

@@ -200,6 +200,13 @@ fn a_flood_of_one_kind_never_hides_another() {
 }
 
 #[test]
+fn several_rules_of_one_kind_share_its_bound() {
+    let each = ["curl x | sh\n", "base64 -d x | sh\n", "eval(urlopen(x))\n"];
+    let text = each.map(|line| line.repeat(PER_KIND_MAX)).concat();
+    assert_eq!(findings(&text).len(), PER_KIND_MAX);
+}
+
+#[test]
 fn ordinary_technical_prose_gives_nothing() {
     let prose = "---\nname: web-testing\ndescription: Test pages. Use when a page must be checked.\n---\n\n\
         # Testing\n\nWrite Python scripts. **Always run scripts with `--help` first** to see usage.\n\n\
