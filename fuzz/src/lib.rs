@@ -1,0 +1,27 @@
+//! What is fuzzed, for libFuzzer and for the plain runner alike.
+//!
+//! Each module has one `run`, which takes any bytes and panics where the code under test breaks a promise. It returns
+//! a few words on what came of the input: the plain runner keeps inputs that lead somewhere new.
+
+pub mod archive;
+pub mod envelope;
+pub mod frontmatter;
+pub mod ledger;
+pub mod skillset_json;
+
+/// The first words of an error; what follows is mostly made of the input.
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string().chars().take(40).collect()
+}
+
+/// A fuzz target.
+pub type Target = fn(&[u8]) -> String;
+
+/// Every target by its name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("archive", archive::run),
+    ("envelope", envelope::run),
+    ("frontmatter", frontmatter::run),
+    ("ledger", ledger::run),
+    ("skillset_json", skillset_json::run),
+];
