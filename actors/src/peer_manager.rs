@@ -20,7 +20,7 @@ use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::VerifiedIdentity;
-use kairos_protocol::wire::possession::{Proof, ProofError};
+use kairos_protocol::wire::possession::{Proof, ProofError, Side};
 use thiserror::Error;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
@@ -361,6 +361,7 @@ impl PeerManagerActor {
         let identity = &message.identity;
         let window = self.policy.proof_window;
         proof.verify(
+            Side::Guest,
             &identity.key,
             &identity.agent_id,
             &self.own.agent_id,
@@ -722,6 +723,7 @@ mod tests {
         assert_eq!(first.strength, Strength::Introduced);
         let (id, now) = ("a".parse().unwrap(), bench.clock.now());
         let proof = Proof::sign(
+            Side::Guest,
             &bench.peer,
             &id,
             &bench.own.agent_id,
@@ -748,6 +750,22 @@ mod tests {
         assert!(
             matches!(replayed, PeerError::Proof(ProofError::Nonce)),
             "{replayed}"
+        );
+    }
+
+    #[actix::test]
+    async fn what_a_host_signed_for_any_caller_opens_no_session_in_its_name() {
+        let bench = Bench::new();
+        let peers = bench.start(PeerPolicy::default());
+        let challenged = peers.introduce(bench.introduce("a", None)).await.unwrap();
+        let (id, now) = ("a".parse().unwrap(), bench.clock.now());
+        let nonce = challenged.nonce.unwrap();
+        let own = &bench.own.agent_id;
+        let passed_on = Proof::sign(Side::Host, &bench.peer, &id, own, &nonce, now).unwrap();
+        let refused = peers.introduce(bench.introduce("a", Some(passed_on))).await;
+        assert!(
+            matches!(refused, Err(PeerError::Proof(ProofError::Signature))),
+            "{refused:?}"
         );
     }
 
