@@ -227,7 +227,7 @@ impl KnowledgeHandle {
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), KnowledgeError> {
-        self.addr.ask(Health).await?
+        self.addr.probe(Health).await?
     }
 
     /// See [`Shutdown`].

@@ -280,7 +280,7 @@ impl PeerManagerHandle {
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), PeerError> {
-        self.0.ask(Health).await?
+        self.0.probe(Health).await?
     }
 
     /// See [`Shutdown`].
