@@ -396,6 +396,19 @@ impl PeerManagerActor {
         self.end_sessions_of_lost_pins(before);
     }
 
+    /// Rewrites the log if it grew `wasteful`.
+    fn compact(&self, wasteful: bool) -> impl Future<Output = ()> + use<> {
+        let work = wasteful.then(|| (Arc::clone(&self.store), self.table.all()));
+        async move {
+            let Some((store, live)) = work else { return };
+            let compact = move || lock(&store).compact(&live);
+            let done = tokio::task::spawn_blocking(compact).await;
+            if let Err(error) = done.map_err(io::Error::other).flatten() {
+                tracing::warn!(%error, "the log of peers could not be rewritten");
+            }
+        }
+    }
+
     fn end_sessions_of_lost_pins(&mut self, before: impl IntoIterator<Item = Peer>) {
         for old in before {
             let now = self.table.get(old.id.as_str());
@@ -603,14 +616,25 @@ impl Handler<Tick> for PeerManagerActor {
     fn handle(&mut self, _tick: Tick, _ctx: &mut Self::Context) -> Self::Result {
         self.sessions.sweep(self.clock.now());
         let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || lock(&store).refresh());
-        AtomicResponse::new(Box::pin(read.into_actor(self).map(
-            |read, this, _ctx| match read {
-                Ok(Ok(news)) => this.absorb(news),
-                Ok(Err(error)) => tracing::warn!(%error, "the log of peers could not be read"),
-                Err(panic) => tracing::error!(error = %panic, "reading the log of peers panicked"),
-            },
-        )))
+        let known = self.table.len();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut store = lock(&store);
+            Ok((store.refresh()?, store.is_wasteful(known)))
+        });
+        let read = read.map(|read| read.map_err(io::Error::other).flatten());
+        AtomicResponse::new(Box::pin(read.into_actor(self).then(|read, this, _ctx| {
+            let wasteful = match read {
+                Ok((news, wasteful)) => {
+                    this.absorb(news);
+                    wasteful
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the log of peers could not be read");
+                    false
+                }
+            };
+            this.compact(wasteful).into_actor(this)
+        })))
     }
 }
 
@@ -851,6 +875,28 @@ mod tests {
         ours.introduce(other).await.unwrap();
         let refused = ours.admit(session.token).await;
         assert!(matches!(refused, Err(PeerError::Refused(Refusal::Unknown))));
+    }
+
+    #[actix::test]
+    async fn the_log_stays_short_while_the_node_runs() {
+        let bench = Bench::new();
+        let peers = bench.start(PeerPolicy::default());
+        let log = bench.folder.path().join("peers.jsonl");
+        let lines = || std::fs::read_to_string(&log).unwrap().lines().count();
+        for n in 0..300 {
+            let met = bench.introduce("a", None).identity;
+            let url = format!("http://192.0.2.7/{n}");
+            peers.meet(met, url, Strength::Introduced).await.unwrap();
+        }
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while lines() > 200 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the log is rewritten");
+        let again = bench.start(PeerPolicy::default()).list().await.unwrap();
+        assert_eq!(again, peers.list().await.unwrap());
     }
 
     #[actix::test]

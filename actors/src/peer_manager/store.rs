@@ -159,9 +159,14 @@ impl PeerStore {
         Ok(news)
     }
 
-    /// Rewrites the log with just `live` if enough of it is superseded.
+    /// Whether so much of the log is superseded that it is worth a rewrite with the `live` peers that are left.
+    pub fn is_wasteful(&self, live: usize) -> bool {
+        self.lines > live * 2 + SLACK
+    }
+
+    /// Rewrites the log with just `live`, if it is wasteful.
     pub fn compact(&mut self, live: &[Peer]) -> io::Result<bool> {
-        if self.lines <= live.len() * 2 + SLACK {
+        if !self.is_wasteful(live.len()) {
             return Ok(false);
         }
         let lock = self.lock()?;
