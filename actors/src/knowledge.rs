@@ -27,7 +27,9 @@ pub mod catalogue;
 pub mod store;
 
 use catalogue::{Catalogue, is_main};
-pub use store::{Audience, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored};
+pub use store::{
+    Audience, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored, signed_provenance,
+};
 use store::{KnowledgeStore, Snapshot};
 
 /// Most texts read from disk at once; more wait their turn.
