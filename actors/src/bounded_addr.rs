@@ -63,6 +63,28 @@ impl<A: Actor> BoundedAddr<A> {
         let Ok(_permit) = self.0.permits.try_acquire() else {
             return Err(AskError::Busy);
         };
+        self.wait_for(message).await
+    }
+
+    /// Sends `message` without a permit and waits for its answer: how the watchdog tells an actor with a lot to do
+    /// from one that is dead. Only for whoever asks one at a time.
+    pub async fn probe<M>(&self, message: M) -> Result<M::Result, AskError>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.wait_for(message).await
+    }
+
+    async fn wait_for<M>(&self, message: M) -> Result<M::Result, AskError>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
         self.0
             .addr
             .send(message)
@@ -237,6 +259,17 @@ mod tests {
             assert_eq!(addr.ask(Seen).await, Err(AskError::Busy));
         }
         assert_eq!(addr.ask(Seen).await, Ok(vec![]));
+    }
+
+    #[actix::test]
+    async fn an_actor_without_a_free_permit_is_busy_and_alive() {
+        let (addr, gate) = slow(1);
+        let mut ask = Box::pin(addr.ask(Echo(7)));
+        assert!(futures::poll!(ask.as_mut()).is_pending());
+        gate.notify_one();
+        assert_eq!(addr.ask(Seen).await, Err(AskError::Busy));
+        assert_eq!(addr.probe(Seen).await, Ok(vec![7]));
+        assert_eq!(ask.await, Ok(7));
     }
 
     #[actix::test]

@@ -111,7 +111,7 @@ impl ChainHandle {
 
     /// Whether the actor answers, and what it counted.
     pub async fn health(&self) -> Result<ChainHealth, AskError> {
-        self.0.ask(Health).await
+        self.0.probe(Health).await
     }
 
     /// Ends the actor once the append under way is done. Whoever still waits is told [`AskError::Stopped`].

@@ -27,7 +27,9 @@ pub mod catalogue;
 pub mod store;
 
 use catalogue::{Catalogue, is_main};
-pub use store::{Audience, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored};
+pub use store::{
+    Audience, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored, signed_provenance,
+};
 use store::{KnowledgeStore, Snapshot};
 
 /// Most texts read from disk at once; more wait their turn.
@@ -227,7 +229,7 @@ impl KnowledgeHandle {
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), KnowledgeError> {
-        self.addr.ask(Health).await?
+        self.addr.probe(Health).await?
     }
 
     /// See [`Shutdown`].

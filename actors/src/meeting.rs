@@ -336,7 +336,7 @@ impl MeetingHandle {
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), MeetingError> {
-        self.arriving.ask(Health).await?
+        self.arriving.probe(Health).await?
     }
 
     /// See [`Shutdown`].

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures::FutureExt as _;
 use kairos_place::allowance::AddressAllowance;
 use kairos_place::nonce::NonceBook;
 use kairos_place::session::{Full, Refusal, SessionPolicy, SessionTable, Strength};
@@ -20,7 +21,7 @@ use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::VerifiedIdentity;
-use kairos_protocol::wire::possession::{Proof, ProofError};
+use kairos_protocol::wire::possession::{Proof, ProofError, Side};
 use thiserror::Error;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
@@ -28,7 +29,7 @@ use crate::bounded_addr::{AskError, BoundedAddr};
 pub mod store;
 pub mod table;
 
-use store::{Change, PeerStore};
+use store::{Appended, Change, News, PeerStore};
 use table::{Observed, Peer, PeerTable, PeerTableError};
 
 /// How often the table looks for what other processes wrote, and for expired sessions.
@@ -279,7 +280,7 @@ impl PeerManagerHandle {
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), PeerError> {
-        self.0.ask(Health).await?
+        self.0.probe(Health).await?
     }
 
     /// See [`Shutdown`].
@@ -306,10 +307,12 @@ impl PeerManagerActor {
         apply(&mut table, changes);
         if is_new {
             for peer in store::read_reference_file(reference_file, clock.now()) {
-                store
-                    .append(Change::Put(Box::new(peer.clone())))
-                    .map_err(PeerError::Store)?;
-                table.restore(peer);
+                let put = Change::Put(Box::new(peer.clone()));
+                match store.append(put).map_err(PeerError::Store)? {
+                    Appended::Done(_) => table.restore(peer),
+                    // Another process is taking them over as well.
+                    Appended::Stale(news) => apply(&mut table, news.changes),
+                }
             }
         }
         store.compact(&table.all()).map_err(PeerError::Store)?;
@@ -330,26 +333,89 @@ impl PeerManagerActor {
         )))
     }
 
-    /// Writes `change` durably, then takes over what other processes wrote.
-    fn persist(
-        &self,
-        change: Option<Change>,
-    ) -> impl ActorFuture<Self, Output = Result<(), PeerError>> + 'static {
-        let store = Arc::clone(&self.store);
-        let write = async move {
-            let Some(change) = change else {
-                return Ok(Vec::new());
-            };
-            let append = move || lock(&store).append(change);
-            match tokio::task::spawn_blocking(append).await {
-                Ok(others) => others.map_err(PeerError::Store),
-                Err(panic) => Err(PeerError::Store(io::Error::other(panic))),
-            }
+    /// Lets `decide` change the record of `id` and writes the outcome durably; sessions of a pin that was given up
+    /// end.
+    ///
+    /// If another process changed the same record meanwhile, its change is taken over and `decide` runs again, so
+    /// that no decision is lost. What could not be written is taken back.
+    fn decide<T: 'static>(
+        &mut self,
+        id: String,
+        decide: impl Fn(&mut PeerTable) -> Decided<T> + 'static,
+    ) -> ResponseActFuture<Self, Result<T, PeerError>> {
+        let before = self.table.get(&id).cloned();
+        let (result, change) = decide(&mut self.table);
+        let result = result.map_err(PeerError::from);
+        let Some(change) = change else {
+            return Box::pin(fut::ready(result));
         };
-        write.into_actor(self).map(|others, this, _ctx| {
-            apply(&mut this.table, others?);
-            Ok(())
-        })
+        let store = Arc::clone(&self.store);
+        let write = tokio::task::spawn_blocking(move || lock(&store).append(change));
+        let write = write.map(|written| written.map_err(io::Error::other).flatten());
+        Box::pin(
+            write
+                .into_actor(self)
+                .then(move |written, this, _ctx| match written {
+                    Ok(Appended::Done(news)) => {
+                        this.end_sessions_of_lost_pins(before);
+                        this.absorb(news);
+                        Box::pin(fut::ready(result))
+                    }
+                    Ok(Appended::Stale(news)) => {
+                        this.put_back(&id, before);
+                        this.absorb(news);
+                        this.decide(id, decide)
+                    }
+                    Err(error) => {
+                        this.put_back(&id, before);
+                        let failed = Err(PeerError::Store(error));
+                        Box::pin(fut::ready(result.and(failed)))
+                    }
+                }),
+        )
+    }
+
+    /// What is not on disk was not decided.
+    fn put_back(&mut self, id: &str, before: Option<Peer>) {
+        match before {
+            Some(known) => self.table.restore(known),
+            None => drop(self.table.forget(id)),
+        }
+    }
+
+    /// Takes over what other processes wrote. Their decisions end the same sessions as those made here.
+    fn absorb(&mut self, news: News) {
+        let before = if news.whole {
+            let fresh = PeerTable::new(self.policy.peers);
+            std::mem::replace(&mut self.table, fresh).all()
+        } else {
+            let ids = news.changes.iter().map(|change| change.id().as_str());
+            ids.filter_map(|id| self.table.get(id).cloned()).collect()
+        };
+        apply(&mut self.table, news.changes);
+        self.end_sessions_of_lost_pins(before);
+    }
+
+    /// Rewrites the log if it grew `wasteful`.
+    fn compact(&self, wasteful: bool) -> impl Future<Output = ()> + use<> {
+        let work = wasteful.then(|| (Arc::clone(&self.store), self.table.all()));
+        async move {
+            let Some((store, live)) = work else { return };
+            let compact = move || lock(&store).compact(&live);
+            let done = tokio::task::spawn_blocking(compact).await;
+            if let Err(error) = done.map_err(io::Error::other).flatten() {
+                tracing::warn!(%error, "the log of peers could not be rewritten");
+            }
+        }
+    }
+
+    fn end_sessions_of_lost_pins(&mut self, before: impl IntoIterator<Item = Peer>) {
+        for old in before {
+            let now = self.table.get(old.id.as_str());
+            if now.is_none_or(|peer| peer.key != old.key) {
+                self.sessions.close_all_of(&old.key.hash());
+            }
+        }
     }
 
     /// Checks an answered challenge; without one the session is merely introduced.
@@ -361,6 +427,7 @@ impl PeerManagerActor {
         let identity = &message.identity;
         let window = self.policy.proof_window;
         proof.verify(
+            Side::Guest,
             &identity.key,
             &identity.agent_id,
             &self.own.agent_id,
@@ -374,14 +441,19 @@ impl PeerManagerActor {
         Ok(Strength::Proven)
     }
 
-    fn observe(&mut self, message: &Introduce, strength: Strength) -> Result<Observed, PeerError> {
-        let now = self.clock.now();
-        if self.table.get(message.identity.agent_id.as_str()).is_none() {
+    /// Checks all that comes before the table is asked.
+    fn admit_newcomer(&mut self, message: &Introduce) -> Result<Strength, PeerError> {
+        let identity = &message.identity;
+        if identity.agent_id == self.own.agent_id || identity.key.hash() == self.own.key {
+            return Err(PeerError::Own);
+        }
+        let strength = self.strength_of(message)?;
+        if self.table.get(identity.agent_id.as_str()).is_none() {
             self.newcomers
-                .admit(message.address, now)
+                .admit(message.address, self.clock.now())
                 .map_err(|wait| PeerError::TooManyNew { wait })?;
         }
-        Ok(self.table.observe(&message.identity, None, strength, now)?)
+        Ok(strength)
     }
 
     fn open_session(
@@ -427,34 +499,16 @@ impl Handler<Introduce> for PeerManagerActor {
     type Result = AtomicResponse<Self, Result<Admission, PeerError>>;
 
     fn handle(&mut self, message: Introduce, _ctx: &mut Self::Context) -> Self::Result {
-        let own = &self.own;
-        if message.identity.agent_id == own.agent_id || message.identity.key.hash() == own.key {
-            return AtomicResponse::new(Box::pin(fut::err(PeerError::Own)));
-        }
-        let before = self.table.get(message.identity.agent_id.as_str()).cloned();
-        let observed = self
-            .strength_of(&message)
-            .and_then(|strength| Ok((strength, self.observe(&message, strength)?)));
-        let (result, change) = match observed {
-            Ok((strength, Observed::Pinned(peer))) => (Ok(strength), Some(peer)),
-            Ok((strength, Observed::Known(changed))) => (Ok(strength), changed),
-            Err(PeerError::Table(error)) => {
-                let record = match &error {
-                    PeerTableError::Conflict { record, .. } => record.as_deref().cloned(),
-                    _ => None,
-                };
-                (Err(PeerError::Table(error)), record)
-            }
-            Err(error) => (Err(error), None),
+        let strength = match self.admit_newcomer(&message) {
+            Ok(strength) => strength,
+            Err(error) => return AtomicResponse::new(Box::pin(fut::err(error))),
         };
-        let write = self.persist(change.map(|peer| Change::Put(Box::new(peer))));
-        AtomicResponse::new(Box::pin(write.map(move |written, this, _ctx| {
-            let strength = result?;
-            if let Err(error) = written {
-                this.take_back(&message.identity.agent_id, before);
-                return Err(error);
-            }
-            this.end_sessions_of_given_up_key(before.as_ref(), &message.identity);
+        let (identity, now) = (message.identity.clone(), self.clock.now());
+        let observed = self.decide(identity.agent_id.to_string(), move |table| {
+            observation(table.observe(&identity, None, strength, now))
+        });
+        AtomicResponse::new(Box::pin(observed.map(move |observed, this, _ctx| {
+            observed?;
             this.open_session(&message, strength)
         })))
     }
@@ -487,23 +541,12 @@ impl Handler<Meet> for PeerManagerActor {
     fn handle(&mut self, message: Meet, _ctx: &mut Self::Context) -> Self::Result {
         let id = message.identity.agent_id.clone();
         let now = self.clock.now();
-        let before = self.table.get(id.as_str()).cloned();
-        let observed =
-            self.table
-                .observe(&message.identity, Some(&message.url), message.strength, now);
-        let change = match &observed {
-            Ok(Observed::Pinned(peer) | Observed::Known(Some(peer))) => Some(peer.clone()),
-            Err(PeerTableError::Conflict { record, .. }) => record.as_deref().cloned(),
-            _ => None,
-        };
-        let write = self.persist(change.map(|peer| Change::Put(Box::new(peer))));
-        AtomicResponse::new(Box::pin(write.map(move |written, this, _ctx| {
-            observed?;
-            if let Err(error) = written {
-                this.take_back(&id, before);
-                return Err(error);
-            }
-            this.end_sessions_of_given_up_key(before.as_ref(), &message.identity);
+        let met = self.decide(id.to_string(), move |table| {
+            let url = Some(message.url.as_str());
+            observation(table.observe(&message.identity, url, message.strength, now))
+        });
+        AtomicResponse::new(Box::pin(met.map(move |met, this, _ctx| {
+            met?;
             let known = this.table.get(id.as_str()).cloned();
             known.ok_or_else(|| PeerTableError::Unknown(id.to_string()).into())
         })))
@@ -533,30 +576,19 @@ impl Handler<Decide> for PeerManagerActor {
         let id = match &decision {
             Decide::Trust(id) | Decide::Forget(id) | Decide::Keep(id) | Decide::Accept(id, _) => id,
         };
-        let before = self.table.get(id).cloned();
-        let decided = match &decision {
-            Decide::Trust(id) => self.table.trust(id),
-            Decide::Forget(id) => self.table.forget(id),
-            Decide::Keep(id) => self.table.keep(id),
-            Decide::Accept(id, fingerprint) => self.table.accept(id, fingerprint),
-        };
-        let change = decided.as_ref().ok().map(|peer| match decision {
-            Decide::Forget(_) => Change::Forget(peer.id.clone()),
-            _ => Change::Put(Box::new(peer.clone())),
-        });
-        let ends_sessions = matches!(decision, Decide::Forget(_) | Decide::Accept(..));
-        let write = self.persist(change);
-        AtomicResponse::new(Box::pin(write.map(move |written, this, _ctx| {
-            let peer = decided?;
-            if let Err(error) = written {
-                before.into_iter().for_each(|old| this.table.restore(old));
-                return Err(error);
-            }
-            if let Some(old) = before.filter(|_| ends_sessions) {
-                this.sessions.close_all_of(&old.key.hash());
-            }
-            Ok(peer)
-        })))
+        AtomicResponse::new(self.decide(id.clone(), move |table| {
+            let decided = match &decision {
+                Decide::Trust(id) => table.trust(id),
+                Decide::Forget(id) => table.forget(id),
+                Decide::Keep(id) => table.keep(id),
+                Decide::Accept(id, fingerprint) => table.accept(id, fingerprint),
+            };
+            let change = decided.as_ref().ok().map(|peer| match decision {
+                Decide::Forget(_) => Change::Forget(peer.id.clone()),
+                _ => Change::Put(Box::new(peer.clone())),
+            });
+            (decided, change)
+        }))
     }
 }
 
@@ -584,51 +616,39 @@ impl Handler<Tick> for PeerManagerActor {
     fn handle(&mut self, _tick: Tick, _ctx: &mut Self::Context) -> Self::Result {
         self.sessions.sweep(self.clock.now());
         let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || lock(&store).refresh());
-        AtomicResponse::new(Box::pin(read.into_actor(self).map(
-            |read, this, _ctx| match read {
-                Ok(Ok(changes)) => {
-                    for change in &changes {
-                        this.end_sessions_of_lost_pins(change);
-                    }
-                    apply(&mut this.table, changes);
+        let known = self.table.len();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut store = lock(&store);
+            Ok((store.refresh()?, store.is_wasteful(known)))
+        });
+        let read = read.map(|read| read.map_err(io::Error::other).flatten());
+        AtomicResponse::new(Box::pin(read.into_actor(self).then(|read, this, _ctx| {
+            let wasteful = match read {
+                Ok((news, wasteful)) => {
+                    this.absorb(news);
+                    wasteful
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "the log of peers could not be read"),
-                Err(panic) => tracing::error!(error = %panic, "reading the log of peers panicked"),
-            },
-        )))
+                Err(error) => {
+                    tracing::warn!(%error, "the log of peers could not be read");
+                    false
+                }
+            };
+            this.compact(wasteful).into_actor(this)
+        })))
     }
 }
 
-impl PeerManagerActor {
-    /// What is not on disk was not observed: the next introduction starts over.
-    fn take_back(&mut self, id: &AgentId, before: Option<Peer>) {
-        match before {
-            Some(known) => self.table.restore(known),
-            None => drop(self.table.forget(id.as_str())),
-        }
-    }
+/// What came of a look at the table, and what is to be written down of it.
+type Decided<T> = (Result<T, PeerTableError>, Option<Change>);
 
-    fn end_sessions_of_given_up_key(&mut self, before: Option<&Peer>, now: &VerifiedIdentity) {
-        if let Some(old) = before.filter(|known| known.key != now.key) {
-            self.sessions.close_all_of(&old.key.hash());
-        }
-    }
-
-    /// A decision made in another process ends the same sessions as one made here.
-    fn end_sessions_of_lost_pins(&mut self, change: &Change) {
-        let (id, key) = match change {
-            Change::Put(peer) => (&peer.id, Some(&peer.key)),
-            Change::Forget(id) => (id, None),
-        };
-        let lost = self
-            .table
-            .get(id.as_str())
-            .filter(|known| Some(&known.key) != key);
-        if let Some(key) = lost.map(|known| known.key.hash()) {
-            self.sessions.close_all_of(&key);
-        }
-    }
+fn observation(observed: Result<Observed, PeerTableError>) -> Decided<()> {
+    let record = match &observed {
+        Ok(Observed::Pinned(peer) | Observed::Known(Some(peer))) => Some(peer.clone()),
+        Err(PeerTableError::Conflict { record, .. }) => record.as_deref().cloned(),
+        _ => None,
+    };
+    let change = record.map(|peer| Change::Put(Box::new(peer)));
+    (observed.map(drop), change)
 }
 
 fn apply(table: &mut PeerTable, changes: Vec<Change>) {
@@ -722,6 +742,7 @@ mod tests {
         assert_eq!(first.strength, Strength::Introduced);
         let (id, now) = ("a".parse().unwrap(), bench.clock.now());
         let proof = Proof::sign(
+            Side::Guest,
             &bench.peer,
             &id,
             &bench.own.agent_id,
@@ -748,6 +769,22 @@ mod tests {
         assert!(
             matches!(replayed, PeerError::Proof(ProofError::Nonce)),
             "{replayed}"
+        );
+    }
+
+    #[actix::test]
+    async fn what_a_host_signed_for_any_caller_opens_no_session_in_its_name() {
+        let bench = Bench::new();
+        let peers = bench.start(PeerPolicy::default());
+        let challenged = peers.introduce(bench.introduce("a", None)).await.unwrap();
+        let (id, now) = ("a".parse().unwrap(), bench.clock.now());
+        let nonce = challenged.nonce.unwrap();
+        let own = &bench.own.agent_id;
+        let passed_on = Proof::sign(Side::Host, &bench.peer, &id, own, &nonce, now).unwrap();
+        let refused = peers.introduce(bench.introduce("a", Some(passed_on))).await;
+        assert!(
+            matches!(refused, Err(PeerError::Proof(ProofError::Signature))),
+            "{refused:?}"
         );
     }
 
@@ -801,6 +838,65 @@ mod tests {
         peers.introduce(bench.introduce("a", None)).await.unwrap();
         bench.clock.advance(Duration::from_secs(61));
         peers.introduce(bench.introduce("c", None)).await.unwrap();
+    }
+
+    #[actix::test]
+    async fn a_decision_of_another_process_is_not_overwritten_before_it_is_seen() {
+        let bench = Bench::new();
+        let ours = bench.start(PeerPolicy::default());
+        for id in ["a", "b"] {
+            ours.introduce(bench.introduce(id, None)).await.unwrap();
+        }
+        let theirs = bench.start(PeerPolicy::default());
+        theirs.decide(Decide::Trust("a".into())).await.unwrap();
+        theirs.decide(Decide::Forget("b".into())).await.unwrap();
+        let met = bench.introduce("a", None).identity;
+        let url = "http://192.0.2.7".to_owned();
+        ours.meet(met, url.clone(), Strength::Proven).await.unwrap();
+        let again = bench.start(PeerPolicy::default()).list().await.unwrap();
+        let [peer] = again.as_slice() else {
+            panic!("{again:?}")
+        };
+        assert_eq!(
+            (peer.id.as_str(), peer.trust, &peer.url),
+            ("a", table::Trust::Trusted, &Some(url))
+        );
+    }
+
+    #[actix::test]
+    async fn whoever_is_forgotten_elsewhere_is_out_as_soon_as_anything_is_written() {
+        let bench = Bench::new();
+        let ours = bench.start(PeerPolicy::default());
+        let session = ours.introduce(bench.introduce("a", None)).await.unwrap();
+        let theirs = bench.start(PeerPolicy::default());
+        theirs.decide(Decide::Forget("a".into())).await.unwrap();
+        let mut other = bench.introduce("b", None);
+        other.identity.key = Keypair::generate().unwrap().public().clone();
+        ours.introduce(other).await.unwrap();
+        let refused = ours.admit(session.token).await;
+        assert!(matches!(refused, Err(PeerError::Refused(Refusal::Unknown))));
+    }
+
+    #[actix::test]
+    async fn the_log_stays_short_while_the_node_runs() {
+        let bench = Bench::new();
+        let peers = bench.start(PeerPolicy::default());
+        let log = bench.folder.path().join("peers.jsonl");
+        let lines = || std::fs::read_to_string(&log).unwrap().lines().count();
+        for n in 0..300 {
+            let met = bench.introduce("a", None).identity;
+            let url = format!("http://192.0.2.7/{n}");
+            peers.meet(met, url, Strength::Introduced).await.unwrap();
+        }
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while lines() > 200 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the log is rewritten");
+        let again = bench.start(PeerPolicy::default()).list().await.unwrap();
+        assert_eq!(again, peers.list().await.unwrap());
     }
 
     #[actix::test]

@@ -126,7 +126,7 @@ impl QuarantineHandle {
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), QuarantineError> {
-        self.0.ask(Health).await?
+        self.0.probe(Health).await?
     }
 
     /// See [`Shutdown`].

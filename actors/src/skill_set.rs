@@ -187,7 +187,7 @@ impl SkillSetHandle {
 
     /// Whether the actor answers, and what it counted.
     pub async fn health(&self) -> Result<SkillSetHealth, AskError> {
-        self.addr.ask(Health).await
+        self.addr.probe(Health).await
     }
 
     /// Ends the actor once the change under way is done. Whoever still waits is told [`AskError::Stopped`].

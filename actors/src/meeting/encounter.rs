@@ -11,7 +11,7 @@ use kairos_protocol::wire::introduction::{ReceivedIntroduction, VerifiedIdentity
 use kairos_protocol::wire::listing::{
     OfferedSkill, OfferedSkillSet, offered_skill_sets, offered_skills,
 };
-use kairos_protocol::wire::possession::{Possession, Proof};
+use kairos_protocol::wire::possession::{Possession, Proof, Side};
 use serde_json::{Map, Value, json};
 
 use super::client::{Answer, PeerUrl};
@@ -194,6 +194,7 @@ async fn introduce(
             let now = out.clock.now();
             let own = &out.signed.instance_id;
             let held = proof.verify(
+                Side::Host,
                 &identity.key,
                 &identity.agent_id,
                 own,
@@ -232,10 +233,10 @@ async fn introduce(
         out.signed.instance_id.clone(),
         out.clock.now(),
     );
-    let proof =
-        tokio::task::spawn_blocking(move || Proof::sign(&keypair, &own, &audience, &nonce, now))
-            .await
-            .map_err(|_| crypto::KeyError::Library)??;
+    let sign = move || Proof::sign(Side::Guest, &keypair, &own, &audience, &nonce, now);
+    let proof = tokio::task::spawn_blocking(sign)
+        .await
+        .map_err(|_| crypto::KeyError::Library)??;
     let proving = Possession {
         proof: Some(proof),
         ..Possession::default()

@@ -42,6 +42,34 @@ pub enum Change {
     Forget(AgentId),
 }
 
+impl Change {
+    /// Whom it is about.
+    pub fn id(&self) -> &AgentId {
+        match self {
+            Self::Put(peer) => &peer.id,
+            Self::Forget(id) => id,
+        }
+    }
+}
+
+/// What other processes wrote since the last look.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Oldest first.
+    pub changes: Vec<Change>,
+    /// The log was rewritten: the changes are all there is, and whoever is not in them is forgotten.
+    pub whole: bool,
+}
+
+/// How an append went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The change is on disk.
+    Done(News),
+    /// Nothing was written: another process changed the same peer since the last look.
+    Stale(News),
+}
+
 impl From<Change> for Line {
     fn from(change: Change) -> Self {
         match change {
@@ -69,6 +97,8 @@ pub struct PeerStore {
     /// Everything before this offset has been read.
     read_to: u64,
     lines: usize,
+    /// What is read next begins with the first line.
+    rewritten: bool,
 }
 
 impl PeerStore {
@@ -83,17 +113,22 @@ impl PeerStore {
             inode,
             read_to: 0,
             lines: 0,
+            rewritten: false,
         };
         let lock = store.lock()?;
-        let changes = store.read_new(true)?;
+        let news = store.read_new()?;
         drop(lock);
-        Ok((store, changes))
+        Ok((store, news.changes))
     }
 
-    /// Appends `change` durably; returns what other processes appended since the last look, oldest first.
-    pub fn append(&mut self, change: Change) -> io::Result<Vec<Change>> {
+    /// Appends `change` durably, unless another process changed the same peer since the last look: it was then
+    /// decided on what is no longer true.
+    pub fn append(&mut self, change: Change) -> io::Result<Appended> {
         let lock = self.lock()?;
-        let others = self.read_new(true)?;
+        let news = self.read_new()?;
+        if news.whole || news.changes.iter().any(|other| other.id() == change.id()) {
+            return Ok(Appended::Stale(news));
+        }
         let mut text = serde_json::to_vec(&Line::from(change))?;
         text.push(b'\n');
         let end = self.read_to;
@@ -109,32 +144,35 @@ impl PeerStore {
         self.read_to = end + text.len() as u64;
         self.lines += 1;
         drop(lock);
-        Ok(others)
+        Ok(Appended::Done(news))
     }
 
-    /// What other processes appended since the last look, oldest first. Cheap when nothing changed.
-    pub fn refresh(&mut self) -> io::Result<Vec<Change>> {
+    /// What other processes wrote since the last look. Cheap when nothing changed.
+    pub fn refresh(&mut self) -> io::Result<News> {
         let now = fs::metadata(&self.path)?;
         if now.ino() == self.inode && now.len() == self.read_to {
-            return Ok(Vec::new());
+            return Ok(News::default());
         }
         let lock = self.lock()?;
-        let changes = self.read_new(true)?;
+        let news = self.read_new()?;
         drop(lock);
-        Ok(changes)
+        Ok(news)
     }
 
-    /// Rewrites the log with just `live` if enough of it is superseded.
+    /// Whether so much of the log is superseded that it is worth a rewrite with the `live` peers that are left.
+    pub fn is_wasteful(&self, live: usize) -> bool {
+        self.lines > live * 2 + SLACK
+    }
+
+    /// Rewrites the log with just `live`, if it is wasteful.
     pub fn compact(&mut self, live: &[Peer]) -> io::Result<bool> {
-        if self.lines <= live.len() * 2 + SLACK {
+        if !self.is_wasteful(live.len()) {
             return Ok(false);
         }
         let lock = self.lock()?;
-        if !self.read_new(true)?.is_empty() {
+        if self.read_new()? != News::default() {
             // Somebody else wrote meanwhile; `live` is not the whole truth. Next time.
-            self.file.seek(SeekFrom::Start(0))?;
-            self.read_to = 0;
-            self.lines = 0;
+            self.start_over();
             return Ok(false);
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
@@ -168,18 +206,21 @@ impl PeerStore {
         if current.as_ref().ok() != Some(&self.inode) {
             self.file = open_log(&self.path)?;
             self.inode = self.file.metadata()?.ino();
-            self.read_to = 0;
-            self.lines = 0;
+            self.start_over();
         }
         Ok(lock)
     }
 
-    /// Reads lines from `read_to` on. With `repair` a torn last line is cut off, which only the holder of the lock
-    /// may do.
-    fn read_new(&mut self, repair: bool) -> io::Result<Vec<Change>> {
+    fn start_over(&mut self) {
+        self.read_to = 0;
+        self.lines = 0;
+        self.rewritten = true;
+    }
+
+    /// Reads lines from `read_to` on and cuts off a torn last one, which only the holder of the lock may do.
+    fn read_new(&mut self) -> io::Result<News> {
         if self.file.metadata()?.len() < self.read_to {
-            self.read_to = 0;
-            self.lines = 0;
+            self.start_over();
         }
         self.file.seek(SeekFrom::Start(self.read_to))?;
         let mut reader = BufReader::new(self.file.file());
@@ -196,9 +237,7 @@ impl PeerStore {
             }
             if line.last() != Some(&b'\n') && length < LINE_MAX {
                 tracing::warn!(bytes = length, "cut off a torn last line of the peer log");
-                if repair {
-                    self.file.set_len(self.read_to)?;
-                }
+                self.file.set_len(self.read_to)?;
                 break;
             }
             self.read_to += length;
@@ -222,7 +261,8 @@ impl PeerStore {
         if skipped > 0 {
             tracing::warn!(lines = skipped, "skipped unreadable lines of the peer log");
         }
-        Ok(changes)
+        let whole = std::mem::take(&mut self.rewritten);
+        Ok(News { changes, whole })
     }
 }
 
@@ -349,6 +389,26 @@ mod tests {
         }
     }
 
+    fn news(changes: impl Into<Vec<Change>>) -> News {
+        News {
+            changes: changes.into(),
+            whole: false,
+        }
+    }
+
+    #[test]
+    fn what_was_decided_on_an_outdated_record_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("peers.jsonl");
+        let (mut ours, _) = PeerStore::open(&path).unwrap();
+        let (mut theirs, _) = PeerStore::open(&path).unwrap();
+        ours.append(put("a", "one")).unwrap();
+        let stale = theirs.append(put("a", "two")).unwrap();
+        assert_eq!(stale, Appended::Stale(news([put("a", "one")])));
+        let done = theirs.append(put("a", "two")).unwrap();
+        assert_eq!(done, Appended::Done(news([])));
+    }
+
     #[test]
     fn two_writers_see_each_other_through_a_rewrite() {
         let folder = tempfile::tempdir().unwrap();
@@ -356,9 +416,10 @@ mod tests {
         let (mut ours, _) = PeerStore::open(&path).unwrap();
         let (mut theirs, _) = PeerStore::open(&path).unwrap();
         ours.append(put("a", "one")).unwrap();
-        assert_eq!(theirs.append(put("b", "two")).unwrap(), [put("a", "one")]);
-        assert_eq!(ours.refresh().unwrap(), [put("b", "two")]);
-        assert_eq!(ours.refresh().unwrap(), []);
+        let done = theirs.append(put("b", "two")).unwrap();
+        assert_eq!(done, Appended::Done(news([put("a", "one")])));
+        assert_eq!(ours.refresh().unwrap(), news([put("b", "two")]));
+        assert_eq!(ours.refresh().unwrap(), news([]));
         for _ in 0..(SLACK + 10) {
             ours.append(put("a", "again")).unwrap();
         }
@@ -366,12 +427,14 @@ mod tests {
             ours.compact(&[peer("a", "again"), peer("b", "two")])
                 .unwrap()
         );
-        assert_eq!(
-            theirs.refresh().unwrap(),
-            [put("a", "again"), put("b", "two")]
-        );
+        let changes = vec![put("a", "again"), put("b", "two")];
+        let rewritten = News {
+            changes,
+            whole: true,
+        };
+        assert_eq!(theirs.refresh().unwrap(), rewritten);
         theirs.append(put("c", "three")).unwrap();
-        assert_eq!(ours.refresh().unwrap(), [put("c", "three")]);
+        assert_eq!(ours.refresh().unwrap(), news([put("c", "three")]));
         let (_, all) = PeerStore::open(&path).unwrap();
         assert_eq!(all.len(), 3);
     }

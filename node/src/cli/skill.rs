@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use kairos_actors::knowledge::Import;
+use kairos_actors::knowledge::{Import, signed_provenance};
 use kairos_actors::meeting::client::PeerUrl;
 use kairos_actors::meeting::{MeetingError, Wanted};
 use kairos_protocol::provenance::Provenance;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Session;
 use super::exit::Exit;
@@ -291,7 +291,7 @@ pub fn provenance(args: ProvenanceArgs, session: &mut Session) -> anyhow::Result
             Err(_) => {
                 let sidecar = agent.handles.knowledge.provenance(&name).await?.unwrap_or_default();
                 let from = sidecar.get("received_from").and_then(Value::as_str).map(str::to_owned);
-                ("skill", from, told_provenance(&sidecar))
+                ("skill", from, signed_provenance(&sidecar))
             }
         };
         let hops = provenance.as_ref().map(Provenance::hops).unwrap_or_default();
@@ -316,8 +316,4 @@ pub fn provenance(args: ProvenanceArgs, session: &mut Session) -> anyhow::Result
         }
         Ok(Exit::Done)
     })
-}
-
-fn told_provenance(sidecar: &Map<String, Value>) -> Option<Provenance> {
-    Provenance::from_value(sidecar.get("evidence")?.get("provenance")?).ok()
 }

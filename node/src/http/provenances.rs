@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kairos_actors::knowledge::{KnowledgeHandle, Served};
+use kairos_actors::knowledge::{KnowledgeHandle, Served, signed_provenance};
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
@@ -91,9 +91,6 @@ impl Provenances {
                 return None;
             }
         };
-        let value = sidecar.get("evidence")?.get("provenance")?;
-        Provenance::from_value(value)
-            .ok()
-            .filter(|p| p.content_hash == *hash)
+        signed_provenance(&sidecar).filter(|p| p.content_hash == *hash)
     }
 }

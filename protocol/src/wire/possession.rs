@@ -18,8 +18,25 @@ use crate::time::Timestamp;
 /// Length of a nonce in hex digits.
 pub const NONCE_LEN: usize = 64;
 
-/// Separates these signatures from everything else the key signs.
-const PURPOSE: &str = "kairos-possession-v1";
+/// Who answers a challenge. The two sides sign different texts: what a host signs for any caller would else open a
+/// session in the host's name at the agent whose challenge the caller passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Who introduces itself; its proof opens a session.
+    Guest,
+    /// Who is introduced to; its proof opens nothing.
+    Host,
+}
+
+impl Side {
+    /// Separates these signatures from everything else the key signs.
+    fn purpose(self) -> &'static str {
+        match self {
+            Self::Guest => "kairos-possession-v1",
+            Self::Host => "kairos-possession-host-v1",
+        }
+    }
+}
 
 /// The member `possession` of an introduction or of its reply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,8 +89,9 @@ pub enum ProofError {
 }
 
 impl Proof {
-    /// Signs `nonce` for `audience` on behalf of `prover`.
+    /// Signs `nonce` for `audience` on behalf of `prover`, who is on the given side.
     pub fn sign(
+        side: Side,
         keypair: &Keypair,
         prover: &AgentId,
         audience: &AgentId,
@@ -81,7 +99,7 @@ impl Proof {
         now: Timestamp,
     ) -> Result<Self, KeyError> {
         let timestamp = now.wire();
-        let signature = keypair.sign(text(prover, audience, nonce, &timestamp).as_bytes())?;
+        let signature = keypair.sign(text(side, prover, audience, nonce, &timestamp).as_bytes())?;
         Ok(Self {
             nonce: nonce.to_owned(),
             audience: audience.clone(),
@@ -90,9 +108,11 @@ impl Proof {
         })
     }
 
-    /// Checks everything but that the nonce is one of ours and unused, which only its keeper knows.
+    /// Checks everything but that the nonce is one of ours and unused, which only its keeper knows. `side` is the
+    /// prover's.
     pub fn verify(
         &self,
+        side: Side,
         key: &PublicKey,
         prover: &AgentId,
         audience: &AgentId,
@@ -108,16 +128,16 @@ impl Proof {
             return Err(ProofError::Time { window });
         }
         key.verify(
-            text(prover, audience, &self.nonce, &self.timestamp).as_bytes(),
+            text(side, prover, audience, &self.nonce, &self.timestamp).as_bytes(),
             &self.signature,
         )
         .map_err(|_| ProofError::Signature)
     }
 }
 
-fn text(prover: &AgentId, audience: &AgentId, nonce: &str, timestamp: &str) -> String {
+fn text(side: Side, prover: &AgentId, audience: &AgentId, nonce: &str, timestamp: &str) -> String {
     let statement = json!({
-        "purpose": PURPOSE, "prover": prover, "audience": audience, "nonce": nonce, "timestamp": timestamp,
+        "purpose": side.purpose(), "prover": prover, "audience": audience, "nonce": nonce, "timestamp": timestamp,
     });
     json::canonical(&statement)
 }
@@ -149,24 +169,29 @@ mod tests {
         let [a, b]: [AgentId; 2] = ["agent-a", "agent-b"].map(|id| id.parse().unwrap());
         let now = Timestamp::from_secs(1_800_000_000);
         let window = Duration::from_secs(60);
-        let proof = Proof::sign(&keypair, &a, &b, &"0".repeat(64), now).unwrap();
-        assert_eq!(proof.verify(key, &a, &b, now, window), Ok(()));
+        let guest = Side::Guest;
+        let proof = Proof::sign(guest, &keypair, &a, &b, &"0".repeat(64), now).unwrap();
+        assert_eq!(proof.verify(guest, key, &a, &b, now, window), Ok(()));
         assert_eq!(
-            proof.verify(key, &a, &a, now, window),
+            proof.verify(Side::Host, key, &a, &b, now, window),
+            Err(ProofError::Signature)
+        );
+        assert_eq!(
+            proof.verify(guest, key, &a, &a, now, window),
             Err(ProofError::Audience)
         );
         assert_eq!(
-            proof.verify(key, &b, &b, now, window),
+            proof.verify(guest, key, &b, &b, now, window),
             Err(ProofError::Signature)
         );
         let late = now.plus(Duration::from_secs(61));
         assert_eq!(
-            proof.verify(key, &a, &b, late, window),
+            proof.verify(guest, key, &a, &b, late, window),
             Err(ProofError::Time { window })
         );
         let early = now.minus(Duration::from_secs(61));
         assert_eq!(
-            proof.verify(key, &a, &b, early, window),
+            proof.verify(guest, key, &a, &b, early, window),
             Err(ProofError::Time { window })
         );
         let other = Proof {
@@ -174,7 +199,7 @@ mod tests {
             ..proof
         };
         assert_eq!(
-            other.verify(key, &a, &b, now, window),
+            other.verify(guest, key, &a, &b, now, window),
             Err(ProofError::Signature)
         );
     }

@@ -7,6 +7,7 @@ use fs_err as fs;
 use kairos_place::session::Strength;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::{AgentId, SkillName};
+use kairos_protocol::provenance::Provenance;
 use kairos_protocol::skill::Skill;
 use kairos_protocol::skill::agent_skill::{self, PROVENANCE, SIDECAR};
 use kairos_protocol::time::Timestamp;
@@ -90,6 +91,12 @@ impl Origin {
             "evidence": self.evidence,
         })
     }
+}
+
+/// Who authored an entry and handed it on, as signed by each of them, if its sidecar holds it.
+pub fn signed_provenance(sidecar: &Map<String, Value>) -> Option<Provenance> {
+    let provenance = sidecar.get("evidence")?.get("provenance")?;
+    Provenance::from_value(provenance).ok()
 }
 
 /// A knowledge entry as it was stored.
@@ -267,4 +274,48 @@ impl KnowledgeStore {
 
 fn pretty(value: &Value) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use kairos_protocol::crypto::Keypair;
+    use kairos_protocol::provenance::Kind;
+
+    use super::*;
+    use crate::check::Checks;
+    use crate::knowledge::KnowledgePolicy;
+    use crate::quarantine::HeldKind;
+
+    #[test]
+    fn who_signed_a_text_is_still_told_after_it_was_stored() {
+        let (text, author) = ("# Tea\n", Keypair::generate().unwrap());
+        let (hash, id) = (ContentHash::of(text), author.public().agent_id());
+        let now = Timestamp::from_secs(1_771_000_000);
+        let signed = Provenance::authored(Kind::Skill, "tea", hash, id.clone(), &author, now);
+        let evidence = Evidence {
+            kind: HeldKind::Skill,
+            name: "tea".to_owned(),
+            version: None,
+            content_hash: hash,
+            from: id,
+            url: "http://192.0.2.7".to_owned(),
+            key_fingerprint: author.public().fingerprint(),
+            session: Strength::Proven,
+            checks: Checks::default(),
+            provenance: Some(signed.unwrap()),
+            findings: Vec::new(),
+            acquired_at: now,
+        };
+        let data = tempfile::tempdir().unwrap();
+        let store = KnowledgeStore::new(data.path(), KnowledgePolicy::default());
+        let name = "tea".parse().unwrap();
+        let origin = Origin::from(&evidence);
+        store
+            .receive(&name, text.as_bytes(), &origin, false)
+            .unwrap();
+        let sidecar = store.provenance("tea").unwrap().unwrap();
+        let told = signed_provenance(&sidecar);
+        assert_eq!(told, evidence.provenance);
+        told.unwrap().verify(&hash).unwrap();
+    }
 }

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::peer_manager::{Admission, Introduce};
 use kairos_protocol::wire::introduction::{IdentityFault, ReceivedIntroduction, VerifiedIdentity};
-use kairos_protocol::wire::possession::{Possession, Proof};
+use kairos_protocol::wire::possession::{Possession, Proof, Side};
 use serde_json::{Map, Value, json};
 
 use crate::http::error::ApiError;
@@ -142,7 +142,7 @@ fn admitted(
 async fn prove(doors: &Doors, peer: &VerifiedIdentity, nonce: String) -> Result<Proof, ApiError> {
     let (keypair, own) = (doors.keypair.clone(), doors.signed.instance_id.clone());
     let (audience, now) = (peer.agent_id.clone(), doors.clock.now());
-    web::block(move || Proof::sign(&keypair, &own, &audience, &nonce, now))
+    web::block(move || Proof::sign(Side::Host, &keypair, &own, &audience, &nonce, now))
         .await
         .map_err(|e| ApiError::internal(&e))?
         .map_err(|e| ApiError::internal(&e))
