@@ -97,6 +97,9 @@ pub enum SkillSetError {
     /// It holds more than knowledge; the refusal says what.
     #[error("Only knowledge-only SkillSets can be packaged for exchange")]
     NotExchangeable(#[source] Refusal),
+    /// An archive is for the layer that rules this agent, and its owner did not name that layer.
+    #[error("L0 SkillSet '{0}' is installed from an archive only with --layer L0")]
+    LayerUnnamed(SkillSetName),
     /// A peer sent something for the layer that rules this agent.
     #[error("L0 SkillSet '{0}' cannot come from a peer")]
     LayerFromPeer(SkillSetName),
@@ -146,6 +149,7 @@ impl SkillSetError {
             Self::Package(PackageError::Refused(_))
                 | Self::Envelope(EnvelopeError::ContentHash { .. })
                 | Self::LayerFromPeer(_)
+                | Self::LayerUnnamed(_)
                 | Self::HashUndeclared
                 | Self::ForeignKey(_)
         )

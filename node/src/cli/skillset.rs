@@ -98,6 +98,19 @@ pub fn run(args: SkillsetArgs, session: &mut Session) -> anyhow::Result<Exit> {
                     out.note(format_args!("Security error: {refusal}"))?;
                     Ok(Exit::Failed)
                 }
+                Some(SkillSetError::NotExchangeable(refusal)) => {
+                    let word = out.paint_note(Tone::Bad, "Error:");
+                    out.note(format_args!(
+                        "{word} Only knowledge-only SkillSets can be packaged for exchange"
+                    ))?;
+                    for offence in refusal.offences() {
+                        out.note(format_args!("- {offence}"))?;
+                    }
+                    if refusal.more() > 0 {
+                        out.note(format_args!("- and {} more", refusal.more()))?;
+                    }
+                    Ok(Exit::Failed)
+                }
                 Some(SkillSetError::AlreadyInstalled { .. }) => {
                     let word = out.paint_note(Tone::Bad, "error:");
                     out.note(format_args!("{word} {error}"))?;

@@ -311,6 +311,14 @@ differences! {
         ["introduce_with_skillsets"] "exchangeable_skillsets[]": "bad_layer" => "absent";
     }
 
+    "an archive comes from somewhere else, and what rules this agent is named by its owner" on BOTH {
+        ["archive_layer_L0_from_archive"]
+            "exit":
+            "0" =>
+            "1 Security error: L0 SkillSet 'h1' is installed from an archive only with --layer L0";
+        ["archive_layer_L0_from_archive"] "tree": "installed" => "absent";
+    }
+
     "code is code wherever it lies" on BOTH {
         ["skillsets_with_disabled", "skillsets_list"] "skillsets[]": "sneaky_pack" => "absent";
         ["introduce_with_skillsets"] "exchangeable_skillsets[]": "sneaky_pack" => "absent";
@@ -402,13 +410,6 @@ differences! {
             "exit":
             "1 Usage: kairos-chain skillset package <name>" =>
             "2 the following required arguments were not provided:";
-    }
-
-    "the first sentence is the reference's, and the cause follows it" on BOTH {
-        ["package_exec_pack", "package_shebang_pack", "package_mmp"]
-            "stderr":
-            "Only knowledge-only SkillSets can be packaged for exchange" =>
-            "Only knowledge-only SkillSets can be packaged for exchange: *";
     }
 
     "the texts are the seed's; what --force does is in the help" on HEAD {

@@ -180,7 +180,7 @@ impl SkillSetStore {
 
     /// Prepares to install `package`, whose archive is read and compared with everything it declares.
     ///
-    /// From a peer it must declare its content hash, may not be for layer L0, must find what it depends on
+    /// Layer L0 must be named in `options`: an archive was made elsewhere. From a peer it must declare its content hash, may not be for layer L0, must find what it depends on
     /// installed, and is switched off until someone switches it on.
     pub fn install_archive(
         &self,
@@ -205,6 +205,9 @@ impl SkillSetStore {
             io::copy(bytes, &mut tree::create(&path, 0o644)?).map(drop)
         })?;
         let content_hash = package.check(&contents)?;
+        if peer.is_none() && contents.metadata.layer == Layer::L0 && options.layer.is_none() {
+            return Err(SkillSetError::LayerUnnamed(name.clone()));
+        }
         let record = match peer {
             Some(evidence) => {
                 check_peer(package, evidence, &contents.metadata, options)?;
