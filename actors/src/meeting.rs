@@ -259,7 +259,6 @@ pub struct MeetingActor {
     out: Arc<Outbound>,
     /// Used from blocking threads only, one at a time; never locked across an await.
     inbox: Arc<Mutex<Inbox>>,
-    mailbox: usize,
 }
 
 /// Reaches the meeting actor. Conversations that we begin have permits and patience of their own, so that they
@@ -370,9 +369,11 @@ impl MeetingActor {
         let actor = Self {
             out: Arc::new(out),
             inbox: Arc::new(Mutex::new(inbox)),
-            mailbox: permits + CONVERSATIONS,
         };
-        let addr = actor.start();
+        let addr = Self::create(|ctx| {
+            ctx.set_mailbox_capacity(permits.saturating_add(CONVERSATIONS));
+            actor
+        });
         Ok(MeetingHandle {
             arriving: BoundedAddr::new(addr.clone(), permits, patience),
             begun: BoundedAddr::new(addr, CONVERSATIONS, CONVERSATION_MAX),
@@ -409,10 +410,6 @@ impl MeetingActor {
 
 impl Actor for MeetingActor {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(self.mailbox);
-    }
 }
 
 impl Handler<Receive> for MeetingActor {

@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use kairos_protocol::crypto::{KeyError, Keypair};
 use kairos_protocol::id::{AgentId, IdError};
 use kairos_protocol::time::Timestamp;
@@ -24,6 +25,8 @@ const ID_FILE: &str = "instance_id";
 const ROTATIONS_FILE: &str = "rotations.json";
 /// The key that is about to take the place of the current one.
 const NEXT_FILE: &str = "mmp_keypair.pem.next";
+/// Held while the key is changed.
+const LOCK_FILE: &str = ".lock";
 
 /// The key of this agent, its id, and how it came to the key.
 #[derive(Debug)]
@@ -70,7 +73,26 @@ pub enum IdentityError {
 
 /// Loads the key and the id from the folder `keys`, or makes them.
 pub fn load_or_create(keys: &Path) -> Result<Loaded, IdentityError> {
-    finish_rotation(keys)?;
+    if keys.join(NEXT_FILE).try_exists()? {
+        let _lock = lock(keys)?;
+        finish_rotation(keys)?;
+    }
+    load(keys)
+}
+
+/// Keeps others from taking a change under way for one that was cut short.
+fn lock(keys: &Path) -> io::Result<fs::File> {
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(keys.join(LOCK_FILE))?;
+    file.file().lock()?;
+    Ok(file)
+}
+
+fn load(keys: &Path) -> Result<Loaded, IdentityError> {
     let path = keys.join(KEY_FILE);
     let unusable = |source| IdentityError::Key {
         path: path.clone(),
@@ -108,7 +130,10 @@ pub fn load_or_create(keys: &Path) -> Result<Loaded, IdentityError> {
 /// The statement is on disk before the key is replaced; a crash in between is finished by the next load. Peers that
 /// know the old key follow the statement when they hear from this agent.
 pub fn rotate(keys: &Path, now: Timestamp) -> Result<Loaded, IdentityError> {
-    let current = load_or_create(keys)?;
+    load_or_create(keys)?;
+    let _lock = lock(keys)?;
+    finish_rotation(keys)?;
+    let current = load(keys)?;
     let unusable = |source| IdentityError::Key {
         path: keys.join(KEY_FILE),
         source,
@@ -126,7 +151,8 @@ pub fn rotate(keys: &Path, now: Timestamp) -> Result<Loaded, IdentityError> {
     )?;
     let text = serde_json::to_vec_pretty(&rotations).map_err(io::Error::from)?;
     replace(keys, ROTATIONS_FILE, &text)?;
-    load_or_create(keys)
+    finish_rotation(keys)?;
+    load(keys)
 }
 
 fn rotations(keys: &Path) -> Result<Vec<Rotation>, IdentityError> {
@@ -139,7 +165,8 @@ fn rotations(keys: &Path) -> Result<Vec<Rotation>, IdentityError> {
     }
 }
 
-/// Puts the next key in its place if the last statement names it; else the rotation never happened.
+/// Puts the next key in its place if the last statement names it; else the rotation never happened. Only for the
+/// holder of the lock.
 fn finish_rotation(keys: &Path) -> Result<(), IdentityError> {
     let path = keys.join(NEXT_FILE);
     let pem = match fs::read_to_string(&path) {
@@ -243,6 +270,36 @@ mod tests {
         assert!(leads(&again.rotations, &again.instance_id, old, new));
         let public = fs::read_to_string(folder.path().join(PUBLIC_FILE)).unwrap();
         assert_eq!(public, new.to_pem());
+    }
+
+    #[test]
+    fn rotations_and_loads_at_once_lose_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = load_or_create(folder.path()).unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let loads = scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    load_or_create(folder.path()).unwrap();
+                }
+            });
+            let rotations = [(), ()].map(|()| {
+                scope.spawn(|| {
+                    for _ in 0..3 {
+                        rotate(folder.path(), Timestamp::EPOCH).unwrap();
+                    }
+                })
+            });
+            for thread in rotations {
+                thread.join().unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            loads.join().unwrap();
+        });
+        let last = load_or_create(folder.path()).unwrap();
+        assert_eq!(last.rotations.len(), 6);
+        let (old, new) = (first.keypair.public(), last.keypair.public());
+        assert!(leads(&last.rotations, &last.instance_id, old, new));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! Nothing is installed here. What passes every check is handed to the quarantine with the checks as evidence, and
 //! waits there for a person.
 
+use kairos_protocol::crypto::PublicKey;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::package::{PackageLimits, SkillSetPackage, unpack};
-use kairos_protocol::provenance::{Kind, Provenance};
+use kairos_protocol::provenance::{Hop, Kind, Provenance};
 use kairos_protocol::skill::findings::{Finding, findings};
 use kairos_protocol::skill::{ReadOptions, Skill};
 use kairos_protocol::skill_set::Layer;
@@ -132,6 +133,7 @@ pub(super) async fn skill(
     checks.pass("format", skill.format.as_str());
 
     let provenance = provenance_in(&reply, &found, &mut checks)?;
+    compare_with_pins(out, provenance.as_ref(), &mut checks).await?;
     Ok(Acquisition {
         kind: Kind::Skill,
         name,
@@ -182,7 +184,9 @@ pub(super) async fn skill_set(
         .and_then(|s| s.content_hash.clone());
     let inspected =
         tokio::task::spawn_blocking(move || inspect(payload, &wanted, offered.as_deref(), &limits));
-    inspected.await.map_err(|_| MeetingError::Panicked)?
+    let mut acquired = inspected.await.map_err(|_| MeetingError::Panicked)??;
+    compare_with_pins(out, acquired.provenance.as_ref(), &mut acquired.checks).await?;
+    Ok(acquired)
 }
 
 /// Checks a package without installing it. Blocks on decompression and hashing.
@@ -306,6 +310,37 @@ fn provenance_in(
     }
 }
 
+/// Points out hops that name an agent known here and are signed by another key than that agent's: anyone can sign
+/// as anyone. It may also be a key that the agent has given up, so this refuses nothing.
+async fn compare_with_pins(
+    out: &Outbound,
+    provenance: Option<&Provenance>,
+    checks: &mut Checks,
+) -> Result<(), MeetingError> {
+    for hop in provenance.map(Provenance::hops).unwrap_or_default() {
+        let id = &hop.instance_id;
+        let known = match *id == out.signed.instance_id {
+            true => Some(out.keypair.public().clone()),
+            false => out.peers.find(id.as_str()).await?.map(|peer| peer.key),
+        };
+        note_other_key(hop, known.as_ref(), checks);
+    }
+    Ok(())
+}
+
+fn note_other_key(hop: &Hop, known: Option<&PublicKey>, checks: &mut Checks) {
+    let Some(known) = known.filter(|known| **known != hop.public_key) else {
+        return;
+    };
+    let (id, signed, known) = (
+        &hop.instance_id,
+        hop.public_key.fingerprint(),
+        known.fingerprint(),
+    );
+    let detail = format!("signed as {id} with the key {signed}, {id} is known here by {known}");
+    checks.unknown("provenance key", detail);
+}
+
 /// `authored by A, handed on by B`.
 fn told(provenance: &Provenance) -> String {
     let mut words = Vec::new();
@@ -334,10 +369,32 @@ fn in_file(finding: Finding, path: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
+    use kairos_protocol::crypto::Keypair;
     use kairos_protocol::package::pack;
     use kairos_protocol::time::Timestamp;
 
     use super::*;
+
+    #[test]
+    fn a_hop_signed_in_the_name_of_someone_known_by_another_key_is_pointed_out() {
+        let [ada, mallory] = [Keypair::generate().unwrap(), Keypair::generate().unwrap()];
+        let (hash, id, now) = (
+            ContentHash::of("tea"),
+            ada.public().agent_id(),
+            Timestamp::EPOCH,
+        );
+        for (signer, known, noted) in [
+            (&ada, Some(ada.public()), 0),
+            (&mallory, Some(ada.public()), 1),
+            (&mallory, None, 0),
+        ] {
+            let kind = Kind::Skill;
+            let signed = Provenance::authored(kind, "tea", hash, id.clone(), signer, now).unwrap();
+            let mut checks = Checks::default();
+            note_other_key(signed.author().unwrap(), known, &mut checks);
+            assert_eq!(checks.0.len(), noted);
+        }
+    }
 
     #[test]
     fn every_file_of_a_skill_set_is_searched_whatever_it_is_called() {

@@ -114,6 +114,8 @@ impl Inbox {
             per_peer: HashMap::new(),
             ids: HashSet::new(),
         };
+        // Under the lock: half a line may be one that another process is about to complete.
+        let _lock = inbox.lock_existing()?;
         inbox.recount()?;
         Ok(inbox)
     }
@@ -171,21 +173,29 @@ impl Inbox {
 
     /// Drops every message; returns how many there were.
     pub fn clear(&mut self) -> io::Result<usize> {
+        let Some(file) = self.lock_existing()? else {
+            return Ok(0);
+        };
         let count = self.entries()?.len();
-        match fs::OpenOptions::new().write(true).open(&self.path) {
-            Ok(file) => {
-                file.file().lock()?;
-                file.set_len(0)?;
-                file.sync_all()?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        file.set_len(0)?;
+        file.sync_all()?;
         self.recount()?;
         Ok(count)
     }
 
-    /// Counts what is there, cutting off a torn last line.
+    /// Takes the lock that every writer takes, if there is an inbox.
+    fn lock_existing(&self) -> io::Result<Option<File>> {
+        match OpenOptions::new().write(true).open(&self.path) {
+            Ok(file) => {
+                file.file().lock()?;
+                Ok(Some(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts what is there, cutting off a torn last line, which only the holder of the lock may do.
     fn recount(&mut self) -> io::Result<()> {
         self.total = 0;
         self.per_peer.clear();
@@ -242,6 +252,32 @@ mod tests {
         );
         entry.id = Some(id.to_owned());
         entry
+    }
+
+    #[test]
+    fn opening_waits_for_a_message_that_another_process_is_writing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inbox.jsonl");
+        let limits = InboxLimits {
+            total: 3,
+            per_peer: 2,
+        };
+        let line = serde_json::to_vec(&entry("a", "1")).unwrap();
+        let (begin, end) = line.split_at(10);
+        let mut writer = File::create(&path).unwrap();
+        writer.file().lock().unwrap();
+        writer.write_all(begin).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| tell.send(Inbox::open(&path, limits)).unwrap());
+            let early = told.recv_timeout(std::time::Duration::from_millis(50));
+            assert!(early.is_err(), "opened while it was locked");
+            writer.write_all(end).unwrap();
+            writer.write_all(b"\n").unwrap();
+            drop(writer);
+            let inbox = told.recv().unwrap().unwrap();
+            assert_eq!(inbox.entries().unwrap(), [entry("a", "1")]);
+        });
     }
 
     #[test]

@@ -131,6 +131,10 @@ pub fn approve(args: ApproveArgs, session: &mut Session) -> anyhow::Result<Exit>
     session.with_agent(|agent, mut out| async move {
         let (held, _) = agent.handles.quarantine.show(args.id.clone()).await?;
         if !args.yes {
+            if out.wants_json() {
+                out.note("With --json nobody is asked. Look with `quarantine show`, approve with --yes --seal SEAL.")?;
+                return Ok(Exit::Failed);
+            }
             show(&held, &mut out)?;
             if !std::io::stdin().is_terminal() {
                 out.note("Nobody can be asked here. Approve with --yes.")?;
