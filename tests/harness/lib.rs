@@ -1,1 +1,26 @@
-//! Harness of the end-to-end tests.
+//! Harness of the end-to-end tests: the real binary, in directories of its own, on free ports.
+//!
+//! - [`Call`] runs one command to its end; [`Ended`] is what came of it.
+//! - [`TestNode`] runs `kairos-chain serve` until it is dropped, and shows its log where the test fails.
+//! - [`TestPeer`] is a stranger with a key, who introduces itself to a node.
+//! - [`Home`] is a directory that goes away with the test.
+//!
+//! Whatever goes wrong here is a failed test, so these functions panic and say why instead of returning errors.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness that cannot do its work fails the test, and shows the log of its nodes"
+)]
+
+mod binary;
+mod call;
+mod home;
+mod node;
+mod peer;
+
+pub use self::binary::binary;
+pub use self::call::{Call, Ended};
+pub use self::home::Home;
+pub use self::node::{Builder, TestNode};
+pub use self::peer::TestPeer;

@@ -1,0 +1,232 @@
+//! A running node.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::Home;
+use crate::call::program;
+
+/// What the node says on standard error once it accepts requests, before its address.
+const READY: &str = "Listening on ";
+/// Longer than a node takes to start, even on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// Longer than a node takes to stop, which its own deadline bounds.
+const STOP: Duration = Duration::from_secs(30);
+
+/// `kairos-chain serve` on a free loopback port; stopped with SIGTERM when dropped.
+///
+/// ```no_run
+/// # use kairos_tests::TestNode;
+/// let node = TestNode::start();
+/// let url = node.url("/health");
+/// ```
+#[derive(Debug)]
+pub struct TestNode {
+    base: String,
+    data_dir: PathBuf,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    /// Hangs up when the node has closed its standard error, which it does by ending.
+    lines: Receiver<String>,
+    /// Removed after the node has stopped.
+    _home: Option<Home>,
+}
+
+/// What a node is started with.
+#[derive(Debug)]
+pub struct Builder {
+    command: Command,
+    data_dir: Option<PathBuf>,
+}
+
+impl TestNode {
+    /// Starts a node with default settings in a fresh data directory, which goes away with it.
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// Prepares a node.
+    pub fn builder() -> Builder {
+        let mut command = program();
+        command.args(["serve", "--port", "0"]);
+        Builder {
+            command,
+            data_dir: None,
+        }
+    }
+
+    /// Returns the URL of `path`, which starts with `/` or is empty.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Returns the data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Returns the process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns what the node has written to standard error so far.
+    pub fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Asks the node to stop, as a service manager would, and returns how it ended.
+    pub fn stop(mut self) -> ExitStatus {
+        self.terminate()
+    }
+
+    /// Ends the node at once, as a power cut would.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    fn terminate(&mut self) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+            return status;
+        }
+        let signalled = Command::new("sh")
+            .args(["-c", r#"kill -TERM "$1""#, "sh", &self.pid().to_string()])
+            .status()
+            .expect("sh starts");
+        let hung_up = loop {
+            match self.lines.recv_timeout(STOP) {
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => break true,
+                Err(RecvTimeoutError::Timeout) => break false,
+            }
+        };
+        if !(signalled.success() && hung_up) {
+            eprintln!("the node did not stop within {STOP:?} and is killed");
+            self.child.kill().expect("a child can be killed");
+        }
+        self.child.wait().expect("a child can be waited for")
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        let status = self.terminate();
+        if thread::panicking() {
+            let mut shown = String::new();
+            let _ = writeln!(shown, "--- log of the node at {} ({status}) ---", self.base);
+            eprintln!("{shown}{}--- end of log ---", self.log());
+        }
+    }
+}
+
+impl Builder {
+    /// Works on the data directory of `home`, which outlives the node.
+    pub fn home(self, home: &Home) -> Self {
+        self.data_dir(home.data_dir())
+    }
+
+    /// Works on `dir`, which outlives the node.
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Changes a setting: `.set("limits.requests_per_session", "5")`.
+    pub fn set(self, key: &str, value: &str) -> Self {
+        self.arg("--set").arg(format!("{key}={value}"))
+    }
+
+    /// Adds one more argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Sets a variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts the node and waits until it accepts requests.
+    pub fn start(mut self) -> TestNode {
+        let (data_dir, home) = match self.data_dir {
+            Some(dir) => (dir, None),
+            None => {
+                let home = Home::new();
+                (home.data_dir(), Some(home))
+            }
+        };
+        let mut child = self
+            .command
+            .arg("--data-dir")
+            .arg(&data_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = child.stderr.take().expect("standard error is a pipe");
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = follow(stderr, Arc::clone(&log));
+        let base = loop {
+            match lines.recv_timeout(START) {
+                Ok(line) => {
+                    if let Some((_, base)) = line.split_once(READY) {
+                        break base.trim_end().trim_end_matches('/').to_owned();
+                    }
+                }
+                Err(why) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    panic!("the node does not start ({why}):\n{log}");
+                }
+            }
+        };
+        TestNode {
+            base,
+            data_dir,
+            child,
+            log,
+            lines,
+            _home: home,
+        }
+    }
+}
+
+/// Copies what the node says into `log`, and each line to the receiver, until the node ends.
+fn follow(
+    stderr: impl std::io::Read + Send + 'static,
+    log: Arc<Mutex<String>>,
+) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut stderr = BufReader::new(stderr);
+        let mut line = Vec::new();
+        while stderr
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|read| read > 0)
+        {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            log.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_str(&text);
+            // Nobody listens while a node is being dropped; the log is still kept.
+            let _ = sender.send(text);
+            line.clear();
+        }
+    });
+    receiver
+}
