@@ -55,7 +55,9 @@ impl From<&Evidence> for Origin {
             session: evidence.session,
             received_at: evidence.acquired_at,
             earlier_holders: Vec::new(),
-            evidence: json!({"checks": evidence.checks, "findings": evidence.findings}),
+            evidence: json!({
+                "checks": evidence.checks, "findings": evidence.findings, "provenance": evidence.provenance,
+            }),
         }
     }
 }
