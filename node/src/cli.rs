@@ -146,6 +146,8 @@ impl Session {
     where
         F: Future<Output = anyhow::Result<Exit>>,
     {
+        // First, since settings are read from it.
+        let data_dir = self.data_dir().existing()?;
         let settings = self.settings(&[])?;
         // Commands speak for themselves; only what went wrong inside is worth a line of log.
         let level = if settings.log.level == "info" {
@@ -154,7 +156,6 @@ impl Session {
             &settings.log.level
         };
         telemetry::start(level, settings.log.format);
-        let data_dir = self.data_dir().existing()?;
         let out = std::mem::replace(
             &mut self.out,
             Out::to(std::io::sink(), std::io::sink(), false),

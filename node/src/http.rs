@@ -35,6 +35,7 @@ mod provenances;
 mod query;
 mod reply;
 mod routes;
+mod unread;
 
 /// What requests are answered with; one for all workers.
 pub struct Doors {
@@ -103,6 +104,7 @@ pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::
         App::new()
             .app_data(doors.clone())
             .wrap(from_fn(guard::never_panic))
+            .wrap(from_fn(unread::hang_up))
             .configure(routes::configure)
     })
     .workers(workers)

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -62,6 +62,12 @@ impl Call {
         self
     }
 
+    /// Adds more arguments.
+    pub fn args<I: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = I>) -> Self {
+        self.command.args(args);
+        self
+    }
+
     /// Sets a variable.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
@@ -72,6 +78,13 @@ impl Call {
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
+    }
+
+    /// Starts it and lets go of it; for tests that end it themselves. Its streams go nowhere.
+    pub fn spawn(mut self) -> Child {
+        let streams = self.command.stdin(Stdio::null()).stdout(Stdio::null());
+        let child = streams.stderr(Stdio::null()).spawn();
+        child.expect("the program starts")
     }
 
     /// Runs it to its end, which must come within two minutes.

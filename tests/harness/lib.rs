@@ -3,6 +3,7 @@
 //! - [`Call`] runs one command to its end; [`Ended`] is what came of it.
 //! - [`TestNode`] runs `kairos-chain serve` until it is dropped, and shows its log where the test fails.
 //! - [`TestPeer`] is a stranger with a key, who introduces itself to a node.
+//! - [`Request`] and [`Reply`] are HTTP as anyone may speak it; [`Stranger`] is a server that keeps to no rules.
 //! - [`Home`] is a directory that goes away with the test.
 //! - [`Console`] runs the commands that a Markdown file shows.
 //!
@@ -18,12 +19,18 @@ mod binary;
 mod call;
 mod console;
 mod home;
+mod http;
 mod node;
 mod peer;
+mod stranger;
+mod wait;
 
 pub use self::binary::binary;
 pub use self::call::{Call, Ended};
 pub use self::console::Console;
 pub use self::home::Home;
+pub use self::http::{Reply, Request, connect, finish};
 pub use self::node::{Builder, TestNode};
 pub use self::peer::TestPeer;
+pub use self::stranger::{Asked, Stranger};
+pub use self::wait::eventually;

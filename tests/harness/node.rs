@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -34,7 +35,7 @@ pub struct TestNode {
     child: Child,
     log: Arc<Mutex<String>>,
     /// Hangs up when the node has closed its standard error, which it does by ending.
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     /// Removed after the node has stopped.
     _home: Option<Home>,
 }
@@ -67,6 +68,12 @@ impl TestNode {
         format!("{}{path}", self.base)
     }
 
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.base.trim_start_matches("http://");
+        address.parse().expect("a node says where it listens")
+    }
+
     /// Returns the data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -90,6 +97,19 @@ impl TestNode {
         self.terminate()
     }
 
+    /// Sends the node a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let script = r#"kill -s "$1" "$2""#;
+        let sent = Command::new("sh")
+            .args(["-c", script, "sh", name, &pid])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "{name} is not sent"
+        );
+    }
+
     /// Ends the node at once, as a power cut would.
     pub fn kill(mut self) {
         self.child.kill().expect("a child can be killed");
@@ -105,7 +125,9 @@ impl TestNode {
             .status()
             .expect("sh starts");
         let hung_up = loop {
-            match self.lines.recv_timeout(STOP) {
+            let lines = self.lines.get_mut();
+            let lines = lines.unwrap_or_else(PoisonError::into_inner);
+            match lines.recv_timeout(STOP) {
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => break true,
                 Err(RecvTimeoutError::Timeout) => break false,
@@ -200,7 +222,7 @@ impl Builder {
             data_dir,
             child,
             log,
-            lines,
+            lines: Mutex::new(lines),
             _home: home,
         }
     }

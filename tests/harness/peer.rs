@@ -1,30 +1,52 @@
 //! A peer that is only a key: what a stranger's program would do over HTTP.
 
 use kairos_protocol::crypto::Keypair;
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
 use kairos_protocol::wire::introduction::{Identity, SignedIdentity};
+use kairos_protocol::wire::possession::{Proof, Side};
 use serde_json::{Value, json};
 
-use crate::TestNode;
+use crate::{Reply, Request, TestNode};
 
 /// An agent with a fresh key that introduces itself to nodes.
 #[derive(Debug)]
 pub struct TestPeer {
     /// Who it says it is.
     pub signed: SignedIdentity,
+    /// Its key.
+    pub keypair: Keypair,
 }
 
 impl TestPeer {
     /// Makes one with a fresh key.
     pub fn new(name: &str) -> Self {
         let keypair = Keypair::generate().expect("a key can be made");
+        let id = keypair.public().agent_id();
+        Self::with(name, id, keypair)
+    }
+
+    /// Makes one that claims the id of another, with a key of its own.
+    pub fn claiming(id: &str) -> Self {
+        let keypair = Keypair::generate().expect("a key can be made");
+        let id = id.parse().expect("an id is an id");
+        Self::with("somebody else", id, keypair)
+    }
+
+    fn with(name: &str, instance_id: AgentId, keypair: Keypair) -> Self {
         let identity = Identity {
             name: name.to_owned(),
             description: "a peer of a test".to_owned(),
             scope: "testing".to_owned(),
-            instance_id: keypair.public().agent_id(),
+            instance_id,
         };
         let signed = SignedIdentity::new(&identity, &keypair).expect("an identity can be signed");
-        Self { signed }
+        Self { signed, keypair }
+    }
+
+    /// Returns its id.
+    pub fn id(&self) -> &str {
+        self.signed.instance_id.as_str()
     }
 
     /// Returns the least that opens a session.
@@ -36,6 +58,23 @@ impl TestPeer {
         })
     }
 
+    /// Returns an introduction that also says `possession`.
+    pub fn introduction_with(&self, possession: &Value) -> Value {
+        let mut body = self.introduction();
+        if let Some(members) = body.as_object_mut() {
+            members.insert("possession".to_owned(), possession.clone());
+        }
+        body
+    }
+
+    /// Answers a challenge of `audience`.
+    pub fn proof(&self, audience: &str, nonce: &str, at: Timestamp) -> Proof {
+        let audience = audience.parse().expect("an id is an id");
+        let own = &self.signed.instance_id;
+        Proof::sign(Side::Guest, &self.keypair, own, &audience, nonce, at)
+            .expect("a proof can be signed")
+    }
+
     /// Opens a session at `node` and returns its token.
     pub async fn introduce(&self, client: &reqwest::Client, node: &TestNode) -> String {
         let answer = client
@@ -44,10 +83,26 @@ impl TestPeer {
             .send()
             .await
             .expect("the node answers");
-        let body: Value = answer.json().await.expect("the answer is JSON");
-        let token = body.get("session_token").and_then(Value::as_str);
-        token
-            .unwrap_or_else(|| panic!("no session: {body}"))
-            .to_owned()
+        token(&answer.json().await.expect("the answer is JSON"))
     }
+
+    /// Introduces itself to `node` and returns the whole answer.
+    pub fn knock(&self, node: &TestNode) -> Reply {
+        let request = Request::post("/meeting/v1/introduce");
+        request.json(&self.introduction()).send(node)
+    }
+
+    /// Opens a session at `node` and returns its token.
+    #[track_caller]
+    pub fn session(&self, node: &TestNode) -> String {
+        token(&self.knock(node).ok())
+    }
+}
+
+#[track_caller]
+fn token(body: &Value) -> String {
+    let token = body.get("session_token").and_then(Value::as_str);
+    token
+        .unwrap_or_else(|| panic!("no session: {body}"))
+        .to_owned()
 }

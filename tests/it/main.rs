@@ -1,7 +1,16 @@
 //! End-to-end tests.
 #![cfg(test)]
 
+mod bad_input;
+mod cli;
+mod crashes;
 mod docs;
+mod exchange;
+mod existing_directory;
 mod fixtures;
+mod hostile_packages;
+mod hostile_peers;
+mod persona;
 mod policy;
+mod serving;
 mod transcripts;

@@ -91,6 +91,11 @@ pub(super) async fn skill(
         None => return Err(fail(&mut checks, "content hash", "the peer sent no hash")),
     }
     let name = text("skill_name").unwrap_or(wanted).to_owned();
+    if name != wanted && text("skill_id") != Some(wanted) {
+        let shown: String = name.chars().take(200).collect();
+        let detail = format!("asked for `{wanted}`, got `{shown}`");
+        return Err(fail(&mut checks, "name", detail));
+    }
     let offered = met
         .skills
         .iter()

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kairos_protocol::json;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
@@ -240,7 +240,9 @@ impl PeerClient {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.to_string());
         }
-        let response = request.send().await.map_err(|e| self.failed(&host, &e))?;
+        let began = Instant::now();
+        let sent = request.send().await;
+        let response = sent.map_err(|e| self.failed(&host, began, &e))?;
         let status = response.status();
         if status.is_redirection() {
             let location = response
@@ -254,7 +256,9 @@ impl PeerClient {
             Answer::Package if status.is_success() => self.limits.package_max,
             _ => self.limits.answer_max,
         };
-        let bytes = self.body(response, limit, &host, progress).await?;
+        let bytes = self
+            .body(response, limit, progress, |e| self.failed(&host, began, e))
+            .await?;
         understand(status, &bytes)
     }
 
@@ -262,15 +266,15 @@ impl PeerClient {
         &self,
         mut response: Response,
         limit: usize,
-        host: &str,
         progress: Progress<'_>,
+        failed: impl Fn(&reqwest::Error) -> ClientError,
     ) -> Result<Vec<u8>, ClientError> {
         let announced = response.content_length();
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(ClientError::TooLarge { limit });
         }
         let mut bytes = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|e| self.failed(host, &e))? {
+        while let Some(piece) = response.chunk().await.map_err(|e| failed(&e))? {
             if bytes.len() + piece.len() > limit {
                 return Err(ClientError::TooLarge { limit });
             }
@@ -280,10 +284,13 @@ impl PeerClient {
         Ok(bytes)
     }
 
-    fn failed(&self, host: &str, error: &reqwest::Error) -> ClientError {
+    /// Says what became of a request that began at `began`.
+    fn failed(&self, host: &str, began: Instant, error: &reqwest::Error) -> ClientError {
         if error.is_timeout() {
             let after = if error.is_connect() {
                 self.limits.connect_timeout
+            } else if began.elapsed() >= self.limits.total_timeout {
+                self.limits.total_timeout
             } else {
                 self.limits.idle_timeout
             };

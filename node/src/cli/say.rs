@@ -1,6 +1,5 @@
 //! `reflect`, `message`, `inbox`: what agents say to each other beside skills.
 
-use anyhow::Context as _;
 use clap::Subcommand;
 use kairos_actors::meeting::SendMessage;
 use kairos_actors::meeting::client::PeerUrl;
@@ -80,7 +79,8 @@ pub fn message(args: MessageArgs, session: &mut Session) -> anyhow::Result<Exit>
         payload,
         in_reply_to,
     } = args;
-    let payload: Value = serde_json::from_str(&payload).context("the payload is not JSON")?;
+    let payload: Value = serde_json::from_str(&payload)
+        .map_err(|error| Usage(format!("the payload is not JSON: {error}")))?;
     if !payload.is_object() {
         return Err(Usage(
             "the payload must be a JSON object, such as '{\"reason\":\"no\"}'".into(),
