@@ -1,0 +1,192 @@
+//! Requests to a node with many public skills.
+
+use std::fs;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Instant;
+
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair};
+use aws_lc_rs::{rand::SystemRandom, rsa::KeySize};
+use kairos_tests::{Home, TestNode, TestPeer};
+use serde_json::{Value, json};
+
+use crate::bare::Bare;
+use crate::load::{Round, once, request, round};
+use crate::table::{Aim, Row, median};
+
+/// Worker threads of the node and of the bare server.
+const WORKERS: usize = 2;
+/// Public skills of the node.
+const SKILLS: usize = 100;
+/// Measurements of each side.
+const ROUNDS: usize = 5;
+/// Requests of one measurement, after a tenth as many to warm up.
+const REQUESTS: usize = 20_000;
+
+pub(crate) fn run() -> Vec<Row> {
+    let home = Home::initialized();
+    write_skills(&home.data_dir());
+    let node = TestNode::builder()
+        .home(&home)
+        .set("http.workers", &WORKERS.to_string())
+        .set("limits.requests_per_address", "1000000")
+        .set("limits.requests_per_session", "1000000")
+        .set("limits.new_peers_per_address", "1000000")
+        .set("log.level", "warn")
+        .start();
+    let url = node.url("");
+    let address: SocketAddr = url
+        .trim_start_matches("http://")
+        .parse()
+        .expect("an address");
+    let introduction = TestPeer::new("bench").introduction().to_string();
+    let introduce = request("POST", "/meeting/v1/introduce", None, &introduction);
+    let reply: Value = serde_json::from_slice(&once(address, &introduce)).expect("JSON");
+    let token = reply
+        .get("session_token")
+        .and_then(Value::as_str)
+        .expect("a session");
+    let wanted = json!({"skill_id": "note_7"}).to_string();
+    let server = Server {
+        address,
+        pid: node.pid(),
+    };
+    let mut rows = vec![
+        server.against_bare(
+            "GET /introduce",
+            &request("GET", "/meeting/v1/introduce", None, ""),
+        ),
+        server.against_bare(
+            "GET /skills",
+            &request("GET", "/meeting/v1/skills", Some(token), ""),
+        ),
+        server.against_bare(
+            "POST /skill_content",
+            &request("POST", "/meeting/v1/skill_content", Some(token), &wanted),
+        ),
+    ];
+    rows.push(server.against_verifying(&introduce));
+    node.stop();
+    rows
+}
+
+fn write_skills(data_dir: &Path) {
+    for n in 0..SKILLS {
+        let dir = data_dir.join(format!("knowledge/note_{n}"));
+        fs::create_dir_all(&dir).expect("a directory");
+        let text = format!(
+            "---\nname: note_{n}\ndescription: What note {n} is about, in one line\ntags: [note, bench]\n\
+             public: true\n---\n\n# Note {n}\n\n{}\n",
+            "A sentence of ordinary length about nothing in particular. ".repeat(40)
+        );
+        fs::write(dir.join(format!("note_{n}.md")), text).expect("a file");
+    }
+}
+
+/// The node.
+#[derive(Clone, Copy)]
+struct Server {
+    address: SocketAddr,
+    pid: u32,
+}
+
+impl Server {
+    fn round(self, request: &[u8]) -> Round {
+        round(self.address, self.pid, request, REQUESTS)
+    }
+
+    /// Compares with a server that answers every request with the bytes that the node answered this one with.
+    fn against_bare(self, what: &str, request: &[u8]) -> Row {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("body");
+        fs::write(&file, once(self.address, request)).expect("a file");
+        let bare = Bare::start(WORKERS, &file);
+        let baseline = Server {
+            address: bare.address,
+            pid: bare.pid(),
+        };
+        for server in [self, baseline] {
+            round(server.address, server.pid, request, REQUESTS / 10);
+        }
+        let rounds: Vec<_> = (0..ROUNDS)
+            .map(|_| (self.round(request), baseline.round(request)))
+            .collect();
+        let (ratio, least, most) = median(rounds.iter().map(|(ours, bare)| ours.rate / bare.rate));
+        let (cpu, ..) = median(rounds.iter().map(|(ours, _)| ours.cpu_micros));
+        let (bare_cpu, ..) = median(rounds.iter().map(|(_, bare)| bare.cpu_micros));
+        Row {
+            what: what.to_owned(),
+            ours: rate(rounds.iter().map(|(ours, _)| ours.rate)),
+            baseline: rate(rounds.iter().map(|(_, bare)| bare.rate)),
+            ratio,
+            aim: Aim::AtLeast(0.6),
+            note: format!("{least:.2}..{most:.2}, CPU {cpu:.0} us a request against {bare_cpu:.0}"),
+        }
+    }
+
+    /// Compares introductions, each of which has to be verified, with verifying alone.
+    fn against_verifying(self, request: &[u8]) -> Row {
+        round(self.address, self.pid, request, REQUESTS / 10);
+        let verifier = Verifier::new();
+        let rounds: Vec<_> = (0..ROUNDS)
+            .map(|_| (self.round(request), verifier.rate()))
+            .collect();
+        let (ratio, least, most) = median(rounds.iter().map(|(ours, alone)| ours.rate / alone));
+        let (cpu, ..) = median(rounds.iter().map(|(ours, _)| ours.cpu_micros));
+        let (alone, ..) = median(rounds.iter().map(|(_, alone)| 1e6 / alone));
+        Row {
+            what: "POST /introduce, to RSA-2048 verify on one core".to_owned(),
+            ours: rate(rounds.iter().map(|(ours, _)| ours.rate)),
+            baseline: rate(rounds.iter().map(|(_, alone)| *alone)),
+            ratio,
+            aim: Aim::AtLeast(0.7),
+            note: format!("{least:.2}..{most:.2}, CPU {cpu:.0} us a request against {alone:.0}"),
+        }
+    }
+}
+
+fn rate(rates: impl Iterator<Item = f64>) -> String {
+    format!("{:.0}/s", median(rates).0)
+}
+
+/// Nothing but verification: the key is parsed, the signature is bytes.
+struct Verifier {
+    key: ParsedPublicKey,
+    text: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl Verifier {
+    fn new() -> Self {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
+        let text = vec![b'x'; 256];
+        let mut signature = vec![0; pair.public_modulus_len()];
+        pair.sign(
+            &RSA_PKCS1_SHA256,
+            &SystemRandom::new(),
+            &text,
+            &mut signature,
+        )
+        .expect("a signature");
+        let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key().as_ref());
+        Self {
+            key: key.expect("the key just made"),
+            text,
+            signature,
+        }
+    }
+
+    /// Verifications of one core a second.
+    fn rate(&self) -> f64 {
+        let began = Instant::now();
+        for _ in 0..REQUESTS {
+            let verified = self
+                .key
+                .verify_sig(black_box(&self.text), black_box(&self.signature));
+            verified.expect("it verifies");
+        }
+        REQUESTS as f64 / began.elapsed().as_secs_f64()
+    }
+}

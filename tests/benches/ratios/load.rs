@@ -1,0 +1,153 @@
+//! A fixed number of requests over a fixed number of kept connections, from one thread.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
+
+use crate::process::cpu_time;
+
+/// Connections kept open; few enough that no server refuses one.
+const CONNECTIONS: usize = 32;
+/// Longest a round may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What one round came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// CPU time of the server for one request, in microseconds.
+    pub(crate) cpu_micros: f64,
+}
+
+/// Returns the bytes of a request.
+pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: &str) -> Vec<u8> {
+    let authorization = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let content = match body.len() {
+        0 => String::new(),
+        length => format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"),
+    };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{}{content}\r\n",
+        authorization.unwrap_or_default()
+    );
+    [head.as_bytes(), body.as_bytes()].concat()
+}
+
+/// Sends `request` `count` times to the server with that process id. Panics at an answer other than 200.
+pub(crate) fn round(server: SocketAddr, pid: u32, request: &[u8], count: usize) -> Round {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let request: Rc<[u8]> = request.into();
+    let left = Rc::new(Cell::new(count));
+    let tasks = LocalSet::new();
+    let all = async {
+        let mut workers = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let stream = TcpStream::connect(server)
+                .await
+                .expect("the server listens");
+            stream.set_nodelay(true).expect("a socket");
+            workers.push(send(stream, Rc::clone(&request), Rc::clone(&left)));
+        }
+        let (began, cpu) = (Instant::now(), cpu_time(pid));
+        let workers: Vec<_> = workers.into_iter().map(tokio::task::spawn_local).collect();
+        for worker in workers {
+            worker.await.expect("every request is answered");
+        }
+        (began.elapsed(), cpu_time(pid).saturating_sub(cpu))
+    };
+    let bounded = async {
+        tokio::time::timeout(PATIENCE, all)
+            .await
+            .expect("a round ends in time")
+    };
+    let (took, cpu) = tasks.block_on(&runtime, bounded);
+    let count = count as f64;
+    Round {
+        rate: count / took.as_secs_f64(),
+        cpu_micros: cpu.as_secs_f64() * 1e6 / count,
+    }
+}
+
+/// Returns the body of the answer to one request.
+pub(crate) fn once(server: SocketAddr, request: &[u8]) -> Vec<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(async {
+        let mut stream = TcpStream::connect(server)
+            .await
+            .expect("the server listens");
+        stream
+            .write_all(request)
+            .await
+            .expect("the server takes a request");
+        let mut buffer = Vec::new();
+        let end = answer(&mut stream, &mut buffer).await;
+        buffer.truncate(end);
+        let head = find_head(&buffer).expect("a whole answer has a head");
+        buffer.split_off(head)
+    })
+}
+
+async fn send(mut stream: TcpStream, request: Rc<[u8]>, left: Rc<Cell<usize>>) {
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    while left.get() > 0 {
+        left.set(left.get() - 1);
+        stream
+            .write_all(&request)
+            .await
+            .expect("the server takes a request");
+        buffer.clear();
+        answer(&mut stream, &mut buffer).await;
+    }
+}
+
+/// Reads one answer and returns where it ends.
+async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> usize {
+    let mut end = None;
+    loop {
+        if end.is_none()
+            && let Some(head) = find_head(buffer)
+        {
+            assert!(
+                buffer.starts_with(b"HTTP/1.1 200 "),
+                "{}",
+                String::from_utf8_lossy(buffer)
+            );
+            end = Some(head + content_length(buffer.get(..head).unwrap_or_default()));
+        }
+        if let Some(end) = end.filter(|end| *end <= buffer.len()) {
+            return end;
+        }
+        let read = stream.read_buf(buffer).await.expect("the server answers");
+        assert!(read > 0, "the server hung up");
+    }
+}
+
+fn find_head(buffer: &[u8]) -> Option<usize> {
+    let end = buffer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    Some(end + 4)
+}
+
+fn content_length(head: &[u8]) -> usize {
+    let head = std::str::from_utf8(head).expect("a head is text");
+    let mut lines = head.lines();
+    let length = lines.find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length")
+            .then_some(value.trim())
+    });
+    length
+        .expect("an answer has a length")
+        .parse()
+        .expect("a number")
+}
