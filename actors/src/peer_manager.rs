@@ -28,11 +28,14 @@ use crate::bounded_addr::{AskError, BoundedAddr};
 pub mod store;
 pub mod table;
 
-use store::{Change, PeerStore};
+use store::{Appended, Change, PeerStore};
 use table::{Observed, Peer, PeerTable, PeerTableError};
 
 /// How often the table looks for what other processes wrote, and for expired sessions.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How often an observation starts over because another process wrote about the same peer meanwhile.
+const RETRIES: u32 = 8;
 
 /// Bounds of the peer manager.
 #[derive(Debug, Clone)]
@@ -100,6 +103,14 @@ pub enum PeerError {
     /// The actor did not answer.
     #[error("the peer manager {0}")]
     Ask(#[from] AskError),
+}
+
+impl PeerError {
+    fn contended() -> Self {
+        Self::Store(io::Error::other(
+            "other processes keep writing about this peer",
+        ))
+    }
 }
 
 /// Opens a session for a correctly signed identity.
@@ -352,6 +363,33 @@ impl PeerManagerActor {
         })
     }
 
+    /// Writes `peer` durably unless another process wrote about it first, and takes over what others wrote; whether
+    /// the table and the log now tell of `peer`.
+    fn persist_if_current(
+        &self,
+        peer: Option<Peer>,
+    ) -> impl ActorFuture<Self, Output = Result<bool, PeerError>> + 'static {
+        let store = Arc::clone(&self.store);
+        let write = async move {
+            let Some(peer) = peer else {
+                return Ok(Appended {
+                    others: Vec::new(),
+                    written: true,
+                });
+            };
+            let append = move || lock(&store).append_if_current(Change::Put(Box::new(peer)));
+            match tokio::task::spawn_blocking(append).await {
+                Ok(appended) => appended.map_err(PeerError::Store),
+                Err(panic) => Err(PeerError::Store(io::Error::other(panic))),
+            }
+        };
+        write.into_actor(self).map(|appended, this, _ctx| {
+            let appended = appended?;
+            apply(&mut this.table, appended.others);
+            Ok(appended.written)
+        })
+    }
+
     /// Checks an answered challenge; without one the session is merely introduced.
     fn strength_of(&mut self, message: &Introduce) -> Result<Strength, PeerError> {
         let Some(proof) = &message.proof else {
@@ -382,6 +420,78 @@ impl PeerManagerActor {
                 .map_err(|wait| PeerError::TooManyNew { wait })?;
         }
         Ok(self.table.observe(&message.identity, None, strength, now)?)
+    }
+
+    /// Observes, writes, and opens a session; again from the start if another process wrote about this peer first.
+    fn introduced(
+        &mut self,
+        message: Introduce,
+        strength: Strength,
+        retries: u32,
+    ) -> ResponseActFuture<Self, Result<Admission, PeerError>> {
+        let (result, change) = match self.observe(&message, strength) {
+            Ok(Observed::Pinned(peer)) => (Ok(()), Some(peer)),
+            Ok(Observed::Known(changed)) => (Ok(()), changed),
+            Err(error) => {
+                let record = conflict_in(&error);
+                (Err(error), record)
+            }
+        };
+        let write = self.persist_if_current(change);
+        Box::pin(write.then(move |written, this, _ctx| {
+            let done = match (result, written) {
+                (_, Ok(false)) if retries > 0 => {
+                    return this.introduced(message, strength, retries - 1);
+                }
+                (Err(error), _) => Err(error),
+                (Ok(()), Ok(true)) => this.open_session(&message, strength),
+                (Ok(()), Ok(false)) => Err(PeerError::contended()),
+                (Ok(()), Err(error)) => {
+                    // Not on disk, so not pinned: the next introduction starts over.
+                    let _ = this.table.forget(message.identity.agent_id.as_str());
+                    Err(error)
+                }
+            };
+            Box::pin(fut::ready(done))
+        }))
+    }
+
+    /// Observes and writes; again from the start if another process wrote about this peer first.
+    fn met(
+        &mut self,
+        message: Meet,
+        retries: u32,
+    ) -> ResponseActFuture<Self, Result<Peer, PeerError>> {
+        let now = self.clock.now();
+        let observed =
+            self.table
+                .observe(&message.identity, Some(&message.url), message.strength, now);
+        let observed = observed.map_err(PeerError::from);
+        let change = match &observed {
+            Ok(Observed::Pinned(peer) | Observed::Known(Some(peer))) => Some(peer.clone()),
+            Ok(Observed::Known(None)) => None,
+            Err(error) => conflict_in(error),
+        };
+        let write = self.persist_if_current(change);
+        Box::pin(write.then(move |written, this, _ctx| {
+            let id = &message.identity.agent_id;
+            let done = match (observed, written) {
+                (_, Ok(false)) if retries > 0 => return this.met(message, retries - 1),
+                (Err(error), _) => Err(error),
+                (Ok(_), Ok(true)) => {
+                    let known = this.table.get(id.as_str()).cloned();
+                    known.ok_or_else(|| PeerTableError::Unknown(id.to_string()).into())
+                }
+                (Ok(_), Ok(false)) => Err(PeerError::contended()),
+                (Ok(observed), Err(error)) => {
+                    if matches!(observed, Observed::Pinned(_)) {
+                        let _ = this.table.forget(id.as_str());
+                    }
+                    Err(error)
+                }
+            };
+            Box::pin(fut::ready(done))
+        }))
     }
 
     fn open_session(
@@ -431,32 +541,10 @@ impl Handler<Introduce> for PeerManagerActor {
         if message.identity.agent_id == own.agent_id || message.identity.key.hash() == own.key {
             return AtomicResponse::new(Box::pin(fut::err(PeerError::Own)));
         }
-        let observed = self
-            .strength_of(&message)
-            .and_then(|strength| Ok((strength, self.observe(&message, strength)?)));
-        let (result, change) = match observed {
-            Ok((strength, Observed::Pinned(peer))) => (Ok(strength), Some(peer)),
-            Ok((strength, Observed::Known(changed))) => (Ok(strength), changed),
-            Err(PeerError::Table(error)) => {
-                let record = match &error {
-                    PeerTableError::Conflict { record, .. } => record.as_deref().cloned(),
-                    _ => None,
-                };
-                (Err(PeerError::Table(error)), record)
-            }
-            Err(error) => (Err(error), None),
-        };
-        let id = message.identity.agent_id.clone();
-        let write = self.persist(change.map(|peer| Change::Put(Box::new(peer))));
-        AtomicResponse::new(Box::pin(write.map(move |written, this, _ctx| {
-            let strength = result?;
-            if let Err(error) = written {
-                // Not on disk, so not pinned: the next introduction starts over.
-                let _ = this.table.forget(id.as_str());
-                return Err(error);
-            }
-            this.open_session(&message, strength)
-        })))
+        AtomicResponse::new(match self.strength_of(&message) {
+            Ok(strength) => self.introduced(message, strength, RETRIES),
+            Err(error) => Box::pin(fut::err(error)),
+        })
     }
 }
 
@@ -485,29 +573,7 @@ impl Handler<Meet> for PeerManagerActor {
     type Result = AtomicResponse<Self, Result<Peer, PeerError>>;
 
     fn handle(&mut self, message: Meet, _ctx: &mut Self::Context) -> Self::Result {
-        let id = message.identity.agent_id.clone();
-        let now = self.clock.now();
-        let observed =
-            self.table
-                .observe(&message.identity, Some(&message.url), message.strength, now);
-        let change = match &observed {
-            Ok(Observed::Pinned(peer) | Observed::Known(Some(peer))) => Some(peer.clone()),
-            Err(PeerTableError::Conflict { record, .. }) => record.as_deref().cloned(),
-            _ => None,
-        };
-        let was_new = matches!(observed, Ok(Observed::Pinned(_)));
-        let write = self.persist(change.map(|peer| Change::Put(Box::new(peer))));
-        AtomicResponse::new(Box::pin(write.map(move |written, this, _ctx| {
-            observed?;
-            if let Err(error) = written {
-                if was_new {
-                    let _ = this.table.forget(id.as_str());
-                }
-                return Err(error);
-            }
-            let known = this.table.get(id.as_str()).cloned();
-            known.ok_or_else(|| PeerTableError::Unknown(id.to_string()).into())
-        })))
+        AtomicResponse::new(self.met(message, RETRIES))
     }
 }
 
@@ -626,6 +692,14 @@ fn apply(table: &mut PeerTable, changes: Vec<Change>) {
                 let _ = table.forget(id.as_str());
             }
         }
+    }
+}
+
+/// The record of a conflict that is worth writing.
+fn conflict_in(error: &PeerError) -> Option<Peer> {
+    match error {
+        PeerError::Table(PeerTableError::Conflict { record, .. }) => record.as_deref().cloned(),
+        _ => None,
     }
 }
 

@@ -42,6 +42,24 @@ pub enum Change {
     Forget(AgentId),
 }
 
+impl Change {
+    fn id(&self) -> &AgentId {
+        match self {
+            Self::Put(peer) => &peer.id,
+            Self::Forget(id) => id,
+        }
+    }
+}
+
+/// What came of [`PeerStore::append_if_current`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// What other processes appended since the last look, oldest first.
+    pub others: Vec<Change>,
+    /// Whether the change was appended too.
+    pub written: bool,
+}
+
 impl From<Change> for Line {
     fn from(change: Change) -> Self {
         match change {
@@ -92,8 +110,24 @@ impl PeerStore {
 
     /// Appends `change` durably; returns what other processes appended since the last look, oldest first.
     pub fn append(&mut self, change: Change) -> io::Result<Vec<Change>> {
+        Ok(self.write(change, false)?.others)
+    }
+
+    /// Appends `change` as [`Self::append`] does, unless another process wrote about the same peer since the last
+    /// look: whoever decided on the change did not know of that.
+    pub fn append_if_current(&mut self, change: Change) -> io::Result<Appended> {
+        self.write(change, true)
+    }
+
+    fn write(&mut self, change: Change, if_current: bool) -> io::Result<Appended> {
         let lock = self.lock()?;
         let others = self.read_new(true)?;
+        if if_current && others.iter().any(|other| other.id() == change.id()) {
+            return Ok(Appended {
+                others,
+                written: false,
+            });
+        }
         let mut text = serde_json::to_vec(&Line::from(change))?;
         text.push(b'\n');
         let end = self.read_to;
@@ -109,7 +143,10 @@ impl PeerStore {
         self.read_to = end + text.len() as u64;
         self.lines += 1;
         drop(lock);
-        Ok(others)
+        Ok(Appended {
+            others,
+            written: true,
+        })
     }
 
     /// What other processes appended since the last look, oldest first. Cheap when nothing changed.
