@@ -1,11 +1,13 @@
 //! The HTTP door: extract, check the caller, ask a handle, map the answer.
 
+use std::any::Any;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::meeting::MeetingHandle;
@@ -92,6 +94,8 @@ pub struct ServerLimits {
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a peer may leave what was sent to it unread; its connection then ends.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Starts to answer requests on `listener`.
 pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::io::Result<Server> {
@@ -111,9 +115,38 @@ pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::
     .max_connections(limits.max_connections.div_ceil(workers))
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
+    .on_connect(|stream, _| end_if_unread(stream))
     .shutdown_timeout(limits.shutdown_timeout.as_secs())
     .disable_signals()
     .listen(listener)?
     .run();
     Ok(server)
+}
+
+/// Has the system end a connection whose peer does not read: the HTTP library waits for such a peer without end, and
+/// holds the answer and one of the connections meanwhile.
+fn end_if_unread(stream: &dyn Any) {
+    let Some(stream) = stream.downcast_ref::<TcpStream>() else {
+        return;
+    };
+    let timeout = u32::try_from(UNREAD_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, timeout) {
+        tracing::debug!(%error, "a connection has no limit on unread answers");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_peer_that_does_not_read_loses_its_connection() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        end_if_unread(&stream);
+        let set = rustix::net::sockopt::tcp_user_timeout(&stream).unwrap();
+        assert_eq!(u128::from(set), UNREAD_TIMEOUT.as_millis());
+    }
 }

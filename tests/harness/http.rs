@@ -74,31 +74,45 @@ impl Request {
 
     /// Sends it and waits for the whole answer.
     pub fn send(self, node: &TestNode) -> Reply {
+        self.try_send(node).expect("the node accepts connections")
+    }
+
+    /// The same with a node that may be gone: nothing if it does not accept the connection.
+    pub fn try_send(self, node: &TestNode) -> Option<Reply> {
         let length = self.body.len().to_string();
-        let mut stream = self.header("content-length", &length).begin(node);
-        finish(&mut stream)
+        let mut stream = try_connect(node.address())?;
+        self.header("content-length", &length).write(&mut stream);
+        Some(finish(&mut stream))
     }
 
     /// Sends what there is, the body as well, and leaves the connection open.
     pub fn begin(self, node: &TestNode) -> TcpStream {
         let mut stream = connect(node.address());
+        self.write(&mut stream);
+        stream
+    }
+
+    fn write(&self, stream: &mut TcpStream) {
         let head = format!("{}{}\r\n", self.line, self.headers);
         // A server that has read enough answers and closes while we still write.
         let _ = stream
             .write_all(head.as_bytes())
             .and_then(|()| stream.write_all(&self.body));
-        stream
     }
 }
 
 /// Opens a connection on which reads and writes do not wait for ever.
 pub fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the node accepts connections");
+    try_connect(address).expect("the node accepts connections")
+}
+
+fn try_connect(address: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect(address).ok()?;
     stream
         .set_read_timeout(Some(PATIENCE))
         .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
         .expect("a socket takes timeouts");
-    stream
+    Some(stream)
 }
 
 /// Reads to the end what a server answers.

@@ -188,7 +188,8 @@ fn a_node_killed_under_load_keeps_what_it_acknowledged() {
                     let texts = (0..40).map(|n| format!("{round}-{n}-{}", token.get(..8).unwrap()));
                     let heard = |text: &String| {
                         let request = Request::post("/meeting/v1/reflect").token(&token);
-                        request.json(&json!({"reflection": text})).send(node).status == 200
+                        let answer = request.json(&json!({"reflection": text})).try_send(node);
+                        answer.is_some_and(|reply| reply.status == 200)
                     };
                     texts.take_while(heard).collect::<Vec<_>>()
                 })
@@ -294,4 +295,33 @@ fn many_processes_share_the_peers_they_meet() {
         (newcomer.knock(&node).status == 200).then_some(())
     });
     assert!(Path::new(&home.data_dir().join("storage/peers.jsonl")).is_file());
+}
+
+#[test]
+fn of_two_keys_for_one_new_id_the_first_to_be_written_is_the_pin() {
+    let home = Home::initialized();
+    home.json(["peers", "list"]); // makes its keys
+    for round in 0..6 {
+        let first = Persona::start();
+        let id = first.peer.id().to_owned();
+        let second = Persona::with(TestPeer::claiming(&id));
+        let met = thread::scope(|scope| {
+            let home = &home;
+            let meets = [&first, &second]
+                .map(|persona| scope.spawn(move || home.run(["meet", &persona.url()]).code));
+            meets.map(|meet| meet.join().unwrap())
+        });
+        let winner = match met {
+            [0, 1] => &first,
+            [1, 0] => &second,
+            _ => panic!("round {round}: both keys were taken, or none: {met:?}"),
+        };
+        let known = home.json(["peers", "show", &id]);
+        assert_eq!(
+            known["public_key"],
+            winner.peer.signed.public_key.as_str(),
+            "round {round}: {known}"
+        );
+        assert_ne!(known["conflict"], Value::Null, "round {round}: {known}");
+    }
 }

@@ -17,7 +17,7 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 10] = [
+const FIXTURES: [Fixture; 12] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
@@ -61,6 +61,16 @@ const FIXTURES: [Fixture; 10] = [
             "protocol/tests/block_vectors.rs",
         ],
         recorded: Some("1e57ef5fd9ead8270c8bc1f50bba22592893f3556d36154cba3f71496d2594b2"),
+    },
+    Fixture {
+        file: "tests/fixtures/keys/p-256.pub.pem",
+        read_by: &["tests/it/bad_input.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "tests/fixtures/keys/rsa-1024.pub.pem",
+        read_by: &["tests/it/bad_input.rs"],
+        recorded: None,
     },
     Fixture {
         file: "tests/fixtures/vectors/mmp-transcript-v2.2.0.jsonl.gz",

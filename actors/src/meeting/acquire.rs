@@ -3,11 +3,13 @@
 //! Nothing is installed here. What passes every check is handed to the quarantine with the checks as evidence, and
 //! waits there for a person.
 
+use std::borrow::Cow;
+
 use kairos_protocol::crypto::PublicKey;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::package::{PackageLimits, SkillSetPackage, unpack};
 use kairos_protocol::provenance::{Hop, Kind, Provenance};
-use kairos_protocol::skill::findings::{Finding, findings};
+use kairos_protocol::skill::findings::{Finding, FindingKind, findings};
 use kairos_protocol::skill::{ReadOptions, Skill};
 use kairos_protocol::skill_set::Layer;
 use serde_json::{Map, Value, json};
@@ -222,8 +224,12 @@ fn inspect(
         // Whatever its name and even if it is not clean UTF-8: a reader would make something of it, too.
         let mut content = Vec::new();
         bytes.read_to_end(&mut content)?;
-        let found = findings(&String::from_utf8_lossy(&content));
-        findings_in.extend(found.into_iter().map(|finding| in_file(finding, path)));
+        let text = String::from_utf8_lossy(&content);
+        // Pictures and the like are full of characters that do not show; in them these say nothing.
+        let is_binary = matches!(text, Cow::Owned(_));
+        let tells = |f: &Finding| !(is_binary && f.kind == FindingKind::HiddenCharacters);
+        let found = findings(&text).into_iter().filter(tells);
+        findings_in.extend(found.map(|finding| in_file(finding, path)));
         findings_in.truncate(FINDINGS_MAX);
         Ok(())
     };

@@ -15,8 +15,10 @@ use kairos_protocol::wire::rotation;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// A peer that only ever came to us and stayed away this long gives way when the table is full.
-pub const IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A peer that only ever came to us, never proved its key, and stayed away this long gives way when the table is full.
+///
+/// Short, because ids cost nothing: whoever fills the table with them keeps newcomers out for this long.
+pub const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// How often a peer's `last_seen` is worth writing down.
 const LAST_SEEN_STEP: Duration = Duration::from_secs(3600);

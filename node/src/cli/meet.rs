@@ -64,10 +64,12 @@ pub fn show_checks(checks: &Checks, out: &mut Out) -> std::io::Result<()> {
             Outcome::Failed => (Tone::Bad, "FAILED"),
             Outcome::Unknown => (Tone::Careful, "unknown"),
         };
+        // The rest of a long detail is told with the refusal.
+        let detail = check.detail.lines().next().unwrap_or_default();
         [
             Cell::from(&check.name),
             Cell::toned(tone, word),
-            Cell::from(&check.detail),
+            Cell::from(detail),
         ]
     });
     out.table(["CHECK", "RESULT", "DETAIL"], rows)

@@ -1,7 +1,7 @@
 //! Every route, grouped by caller.
 
 use actix_web::middleware::from_fn;
-use actix_web::{HttpRequest, guard as when, web};
+use actix_web::{HttpRequest, web};
 
 use super::error::{ApiError, quoted};
 use super::meeting::{introduce, messages, skill_sets, skills};
@@ -17,10 +17,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.service(
         web::scope("/meeting")
             .wrap(from_fn(guard::admit))
-            .route(
-                "/v1/introduce",
-                web::route().guard(when::Get()).to(introduce::get),
-            )
+            .route("/v1/introduce", web::get().to(introduce::get))
             .route("/v1/introduce", web::post().to(introduce::post))
             .route("/v1/goodbye", web::post().to(introduce::goodbye))
             .route("/v1/skills", web::get().to(skills::list))

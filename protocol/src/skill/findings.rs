@@ -319,8 +319,7 @@ fn code_blocks(text: &str) -> Vec<CodeBlock> {
     let mut open: Option<(&str, CodeBlock)> = None;
     let mut at = 0;
     for line in text.split_inclusive('\n') {
-        let (start, end) = (at, at + line.len());
-        at = end;
+        at += line.len();
         let trimmed = line.trim();
         let fence_char = if trimmed.starts_with("~~~") { '~' } else { '`' };
         let mark_len = trimmed.len() - trimmed.trim_start_matches(fence_char).len();
@@ -329,13 +328,12 @@ fn code_blocks(text: &str) -> Vec<CodeBlock> {
             if mark.starts_with(*fence) && info.trim().is_empty() {
                 blocks.extend(open.take().map(|(_, block)| block));
             } else {
-                block.range.end = end;
+                block.range.end = at;
             }
         } else if mark_len >= 3 {
-            let _ = start;
             let block = CodeBlock {
                 language: language(info),
-                range: end..end,
+                range: at..at,
             };
             open = Some((mark, block));
         }
