@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use arc_swap::ArcSwap;
 use kairos_protocol::block::entry::{Entry, KnowledgeAction, KnowledgeUpdate, SkillProvenance};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
 use kairos_protocol::time::{Clock, Timestamp};
 use serde_json::{Map, Value};
@@ -28,7 +29,8 @@ pub mod store;
 
 use catalogue::{Catalogue, is_main};
 pub use store::{
-    Audience, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored, signed_provenance,
+    Audience, Authorship, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored,
+    signed_provenance,
 };
 use store::{KnowledgeStore, Snapshot};
 
@@ -200,6 +202,21 @@ impl KnowledgeHandle {
     ) -> Result<Option<Map<String, Value>>, KnowledgeError> {
         let name = name.to_owned();
         self.read(move |store| store.provenance(&name)).await
+    }
+
+    /// Whose work the text of the skill `name` with `hash` is. A sidecar that cannot be read is an error: it does
+    /// not make the text ours.
+    pub async fn authorship(
+        &self,
+        name: &str,
+        hash: ContentHash,
+    ) -> Result<Authorship, KnowledgeError> {
+        match self.provenance(name).await {
+            Ok(sidecar) => Ok(Authorship::of(sidecar.as_ref(), &hash)),
+            // Only a text with a directory of its own can have come from a peer.
+            Err(KnowledgeError::NotFound { .. }) => Ok(Authorship::Ours),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes the entry `name` as an Agent Skill directory below `target`; returns where.

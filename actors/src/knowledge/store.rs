@@ -19,7 +19,7 @@ use super::catalogue::{Catalogue, Sharing, Unfit, entry_of, main_path, sidecar_p
 
 mod exchange;
 
-pub use exchange::{Imported, Origin, Stored, signed_provenance};
+pub use exchange::{Authorship, Imported, Origin, Stored, signed_provenance};
 
 /// Longest sidecar read, in bytes.
 const SIDECAR_MAX: u64 = 1024 * 1024;

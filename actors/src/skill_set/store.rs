@@ -208,7 +208,7 @@ impl SkillSetStore {
     /// Everything about the SkillSet `name`, read anew.
     pub fn info(&self, name: &str) -> Result<Info, SkillSetError> {
         let set = self.find(name)?;
-        let origin = OriginRecord::load(&set.path);
+        let origin = OriginRecord::load(&set.path)?;
         let listed = Listed::read(set)?;
         Ok(Info { listed, origin })
     }
@@ -221,7 +221,7 @@ impl SkillSetStore {
     /// Packs the SkillSet `name` for exchange, signed by `signer` if there is one.
     ///
     /// With a signer the package carries a manifest and its provenance: what came from a peer unchanged is handed
-    /// on, anything else is authored here. Fails with [`SkillSetError::NotExchangeable`] on anything but knowledge.
+    /// on, or stays unsigned if it came unsigned; anything else is authored here. Fails with [`SkillSetError::NotExchangeable`] on anything but knowledge.
     pub fn package(
         &self,
         name: &str,
@@ -235,16 +235,19 @@ impl SkillSetStore {
             let id = || signer.id.clone();
             package.manifest = Some(SignedManifest::new(&contents, id(), &signer.key, now)?);
             let hash = contents.content_hash();
-            let received = OriginRecord::load(&set.path)
-                .filter(|origin| origin.content_hash == hash)
-                .and_then(|origin| origin.provenance);
-            package.provenance = Some(match received {
-                Some(provenance) => provenance.handed_on(id(), &signer.key, now)?,
+            let received = OriginRecord::load(&set.path)?;
+            package.provenance = match received.filter(|origin| origin.content_hash == hash) {
+                Some(origin) => {
+                    let signed = origin.provenance;
+                    let on = signed.map(|path| path.handed_on(id(), &signer.key, now));
+                    on.transpose()?
+                }
                 None => {
                     let kind = provenance::Kind::SkillSet;
-                    Provenance::authored(kind, name, hash, id(), &signer.key, now)?
+                    let ours = Provenance::authored(kind, name, hash, id(), &signer.key, now);
+                    Some(ours?)
                 }
-            });
+            };
         }
         Ok(package)
     }

@@ -1,11 +1,12 @@
 //! The provenance that goes out with a skill: made once per text, since each one costs a signature.
 //!
-//! What came from a peer unchanged is handed on with its earlier hops; anything else is authored here.
+//! What came from a peer unchanged is handed on with its earlier hops, or goes out unsigned if it came unsigned;
+//! anything else is authored here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kairos_actors::knowledge::{KnowledgeHandle, Served, signed_provenance};
+use kairos_actors::knowledge::{Authorship, KnowledgeHandle, Served};
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
@@ -46,19 +47,25 @@ impl Provenances {
         }
     }
 
-    /// The provenance of a text that is about to be served.
+    /// The provenance of a text that is about to be served; null if nobody signed for it.
     pub async fn of(&self, served: &Served) -> Result<Arc<Value>, ApiError> {
         let skill = &served.skill;
         let key = (skill.id.clone(), skill.content_hash);
         if let Some(made) = self.made.lock().get(&key) {
             return Ok(Arc::clone(made));
         }
-        let received = self.received(&skill.name, &skill.content_hash).await;
+        let authorship = self
+            .knowledge
+            .authorship(&skill.name, skill.content_hash)
+            .await?;
         let (id, keypair, now) = (self.id.clone(), Arc::clone(&self.keypair), self.clock.now());
         let (name, hash) = (skill.name.clone(), skill.content_hash);
-        let sign = move || match received {
-            Some(received) => received.handed_on(id, &keypair, now),
-            None => Provenance::authored(Kind::Skill, &name, hash, id, &keypair, now),
+        let sign = move || match authorship {
+            Authorship::Theirs(None) => Ok(None),
+            Authorship::Theirs(Some(received)) => received.handed_on(id, &keypair, now).map(Some),
+            Authorship::Ours => {
+                Provenance::authored(Kind::Skill, &name, hash, id, &keypair, now).map(Some)
+            }
         };
         let signed = actix_web::web::block(sign)
             .await
@@ -80,17 +87,5 @@ impl Provenances {
         }
         made.insert(key, Arc::clone(&value));
         Ok(value)
-    }
-
-    /// The provenance that came with the skill `name`, if its text is still the one that came.
-    async fn received(&self, name: &str, hash: &ContentHash) -> Option<Provenance> {
-        let sidecar = match self.knowledge.provenance(name).await {
-            Ok(sidecar) => sidecar?,
-            Err(error) => {
-                tracing::debug!(%error, skill = name, "no provenance beside a skill");
-                return None;
-            }
-        };
-        signed_provenance(&sidecar).filter(|p| p.content_hash == *hash)
     }
 }

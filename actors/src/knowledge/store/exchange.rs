@@ -99,6 +99,30 @@ pub fn signed_provenance(sidecar: &Map<String, Value>) -> Option<Provenance> {
     Provenance::from_value(provenance).ok()
 }
 
+/// Whose work a text is, as far as it is known here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authorship {
+    /// It was written or changed here.
+    Ours,
+    /// It is as it came from a peer, with what its author and holders signed, if they did.
+    Theirs(Option<Box<Provenance>>),
+}
+
+impl Authorship {
+    /// Reads the authorship of the text with `hash` from the sidecar of its entry.
+    pub fn of(sidecar: Option<&Map<String, Value>>, hash: &ContentHash) -> Self {
+        let received = sidecar.filter(|s| s.contains_key("received_from"));
+        let as_it_came = |s: &&Map<String, Value>| s.get("original_hash") == Some(&json!(hash));
+        match received.filter(as_it_came) {
+            None => Self::Ours,
+            Some(sidecar) => {
+                let signed = signed_provenance(sidecar).filter(|p| p.content_hash == *hash);
+                Self::Theirs(signed.map(Box::new))
+            }
+        }
+    }
+}
+
 /// A knowledge entry as it was stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -317,5 +341,21 @@ mod tests {
         let told = signed_provenance(&sidecar);
         assert_eq!(told, evidence.provenance);
         told.unwrap().verify(&hash).unwrap();
+    }
+
+    #[test]
+    fn what_came_from_a_peer_is_never_taken_for_our_own_work() {
+        let hash = ContentHash::of("as it came");
+        let sidecar = json!({"received_from": "a", "original_hash": hash, "evidence": {}});
+        let sidecar = sidecar.as_object();
+        assert_eq!(Authorship::of(sidecar, &hash), Authorship::Theirs(None));
+        let changed = ContentHash::of("changed here");
+        assert_eq!(Authorship::of(sidecar, &changed), Authorship::Ours);
+        assert_eq!(Authorship::of(None, &hash), Authorship::Ours);
+        let imported = json!({"share": true});
+        assert_eq!(
+            Authorship::of(imported.as_object(), &hash),
+            Authorship::Ours
+        );
     }
 }

@@ -82,12 +82,22 @@ impl OriginRecord {
         })
     }
 
-    /// The record of the SkillSet in `directory`; nothing if it did not come from a peer or does not load.
-    pub(super) fn load(directory: &Path) -> Option<Self> {
-        let mut bytes = Vec::new();
-        let file = tree::open(&directory.join(ORIGIN_FILE)).ok()?;
-        file.take(ORIGIN_MAX).read_to_end(&mut bytes).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    /// The record of the SkillSet in `directory`; nothing if it did not come from a peer. One that does not load is
+    /// an error: it does not make the SkillSet ours.
+    pub(super) fn load(directory: &Path) -> Result<Option<Self>, SkillSetError> {
+        let read = || -> io::Result<Option<Self>> {
+            let path = directory.join(ORIGIN_FILE);
+            if let Err(error) = fs::symlink_metadata(&path) {
+                let is_absent = error.kind() == io::ErrorKind::NotFound;
+                return if is_absent { Ok(None) } else { Err(error) };
+            }
+            let mut bytes = Vec::new();
+            tree::open(&path)?
+                .take(ORIGIN_MAX)
+                .read_to_end(&mut bytes)?;
+            Ok(Some(serde_json::from_slice(&bytes)?))
+        };
+        read().map_err(SkillSetError::io("read the origin of the SkillSet"))
     }
 
     pub(super) fn save(&self, directory: &Path) -> Result<(), SkillSetError> {

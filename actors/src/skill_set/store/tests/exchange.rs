@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use kairos_protocol::gate::{Kind, Reason};
+use serde_json::Value;
 
 use super::*;
 
@@ -79,6 +80,22 @@ fn a_package_goes_from_node_to_node_and_on() {
     assert_eq!(provenance.author().unwrap().public_key, *KEY.public());
     there.receive(&handed_on, &OTHER).unwrap().commit().unwrap();
 
+    // Whose it is cannot be told, so nothing is said in our name.
+    let origin = here.store.root.join("kp").join(ORIGIN_FILE);
+    let kept = fs::read(&origin).unwrap();
+    fs::write(&origin, "damaged").unwrap();
+    let claimed = here.store.package("kp", Some(&signer(&OTHER)), now());
+    assert!(matches!(claimed, Err(SkillSetError::Io { .. })));
+    let mut unsigned: Value = serde_json::from_slice(&kept).unwrap();
+    unsigned.as_object_mut().unwrap().remove("provenance");
+    fs::write(&origin, unsigned.to_string()).unwrap();
+    let package = here
+        .store
+        .package("kp", Some(&signer(&OTHER)), now())
+        .unwrap();
+    assert_eq!(package.provenance, None);
+    fs::write(&origin, kept).unwrap();
+
     // Changed here, so authored here.
     fs::write(here.store.root.join("kp/knowledge/a.md"), "changed").unwrap();
     let changed = here
@@ -109,7 +126,7 @@ fn a_local_archive_is_switched_on_and_recorded_by_its_layer() {
     let change = install().unwrap();
     assert!(texts(&change)[0].contains(r#""action":"install_from_archive""#));
     let outcome = change.commit().unwrap();
-    assert!(outcome.set.enabled && OriginRecord::load(&outcome.set.path).is_none());
+    assert!(outcome.set.enabled && OriginRecord::load(&outcome.set.path).unwrap().is_none());
     check_error(
         install(),
         &format!(
