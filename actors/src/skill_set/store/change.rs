@@ -216,7 +216,18 @@ impl SkillSetStore {
                 record.save(prepared.path())?;
                 Some(record)
             }
-            None => None,
+            None => {
+                // The owner's archive, which keeps the hands it says it went through.
+                if let Some(last) = package.provenance.as_ref().and_then(|p| p.hops().last()) {
+                    let sender = PeerEvidence {
+                        peer: last.instance_id.clone(),
+                        key: Some(last.public_key.clone()),
+                        received_at: now,
+                    };
+                    OriginRecord::new(package, &sender, content_hash)?.save(prepared.path())?;
+                }
+                None
+            }
         };
         tree::flush(prepared.path())?;
         let action = match slot.replaced {

@@ -109,6 +109,24 @@ fn a_package_goes_from_node_to_node_and_on() {
 }
 
 #[test]
+fn an_archive_of_the_owner_keeps_the_hands_it_went_through() {
+    let fixture = Fixture::new();
+    let package = fixture.foreign("", &KEY);
+    let options = Options::default();
+    let installed = fixture
+        .store
+        .install_archive(&package, &Origin::Local, options, now());
+    assert!(installed.unwrap().commit().unwrap().set.enabled);
+    let again = fixture
+        .store
+        .package("kp", Some(&signer(&OTHER)), now())
+        .unwrap();
+    let provenance = again.provenance.unwrap();
+    assert_eq!(provenance.author().unwrap().public_key, *KEY.public());
+    assert_eq!(provenance.hop_count(), 1);
+}
+
+#[test]
 fn a_local_archive_is_switched_on_and_recorded_by_its_layer() {
     let fixture = Fixture::new();
     let package = fixture.foreign(r#","layer":"L1""#, &KEY);
