@@ -102,19 +102,8 @@ pub(super) async fn skill(
         .skills
         .iter()
         .find(|s| s.id == wanted || s.name == wanted);
-    match offered.and_then(|s| s.content_hash.as_deref()) {
-        Some(told) if told == found.to_hex() => {
-            checks.pass("as listed", "the hash in the peer's list")
-        }
-        Some(_) => {
-            return Err(fail(
-                &mut checks,
-                "as listed",
-                "the peer's list names another hash",
-            ));
-        }
-        None => checks.unknown("as listed", "the peer does not list it"),
-    }
+    let listed = offered.and_then(|s| s.content_hash.as_deref());
+    as_listed(listed, &found, &mut checks)?;
 
     let options = ReadOptions {
         max_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
@@ -249,19 +238,7 @@ fn inspect(
         Err(error) => return Err(fail(&mut checks, "content hash", error.to_string())),
     };
     checks.pass("content hash", found.to_hex());
-    match offered {
-        Some(told) if told == found.to_hex() => {
-            checks.pass("as listed", "the hash in the peer's list")
-        }
-        Some(_) => {
-            return Err(fail(
-                &mut checks,
-                "as listed",
-                "the peer's list names another hash",
-            ));
-        }
-        None => checks.unknown("as listed", "the peer does not list it"),
-    }
+    as_listed(offered, &found, &mut checks)?;
     if contents.metadata.layer == Layer::L0 {
         return Err(fail(
             &mut checks,
@@ -294,6 +271,28 @@ fn inspect(
         payload,
         checks,
     })
+}
+
+/// Compares what was fetched with the hash in the peer's list.
+fn as_listed(
+    listed: Option<&str>,
+    found: &ContentHash,
+    checks: &mut Checks,
+) -> Result<(), MeetingError> {
+    match listed {
+        Some(told) if told == found.to_hex() => {
+            checks.pass("as listed", "the hash in the peer's list");
+        }
+        Some(_) => {
+            return Err(fail(
+                checks,
+                "as listed",
+                "the peer's list names another hash",
+            ));
+        }
+        None => checks.unknown("as listed", "the peer does not list it"),
+    }
+    Ok(())
 }
 
 fn provenance_in(

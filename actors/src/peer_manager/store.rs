@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{self as fs, File, OpenOptions};
+use kairos_place::session::Strength;
+use kairos_protocol::crypto::PublicKey;
 use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::table::Peer;
+use super::table::{Peer, Trust};
 
 /// Version of the line format.
 const VERSION: u32 = 1;
@@ -278,7 +281,7 @@ fn open_log(path: &Path) -> io::Result<File> {
 
 /// The peers the reference wrote to its own `peers.json`, as far as they can be read: an array of objects with
 /// `id`, `name`, `url`, `public_key` and `verified`. Entries without a verified key give nothing to pin.
-pub fn read_reference_file(path: &Path, now: kairos_protocol::time::Timestamp) -> Vec<Peer> {
+pub fn read_reference_file(path: &Path, now: Timestamp) -> Vec<Peer> {
     let Ok(bytes) = fs::read(path) else {
         return Vec::new();
     };
@@ -290,7 +293,7 @@ pub fn read_reference_file(path: &Path, now: kairos_protocol::time::Timestamp) -
     for entry in entries {
         let text = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
         let id: Option<AgentId> = text("id").and_then(|id| id.parse().ok());
-        let key = text("public_key").and_then(|pem| pem.parse_key());
+        let key = text("public_key").and_then(|pem| PublicKey::from_pem(pem).ok());
         let verified = entry.get("verified") == Some(&serde_json::Value::Bool(true));
         if let (Some(id), Some(key), true) = (id, key, verified) {
             let peer = Peer {
@@ -298,8 +301,8 @@ pub fn read_reference_file(path: &Path, now: kairos_protocol::time::Timestamp) -
                 name: text("name").unwrap_or_default().chars().take(200).collect(),
                 url: text("url").map(str::to_owned),
                 key,
-                trust: super::table::Trust::Met,
-                strength: kairos_place::session::Strength::Introduced,
+                trust: Trust::Met,
+                strength: Strength::Introduced,
                 first_seen: now,
                 last_seen: now,
                 conflict: None,
@@ -308,16 +311,6 @@ pub fn read_reference_file(path: &Path, now: kairos_protocol::time::Timestamp) -
         }
     }
     peers.into_values().collect()
-}
-
-trait ParseKey {
-    fn parse_key(&self) -> Option<kairos_protocol::crypto::PublicKey>;
-}
-
-impl ParseKey for str {
-    fn parse_key(&self) -> Option<kairos_protocol::crypto::PublicKey> {
-        kairos_protocol::crypto::PublicKey::from_pem(self).ok()
-    }
 }
 
 #[cfg(test)]
