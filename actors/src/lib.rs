@@ -55,6 +55,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Whether what gives no reason to ask is installed at once.
+    pub auto_install: bool,
 }
 
 /// Who the node is.
@@ -189,6 +191,7 @@ pub async fn start(
         client_limits: config.client,
         proof_window,
         inbox_limits: config.inbox,
+        auto_install: config.auto_install,
         peers: peers.clone(),
         quarantine: quarantine.clone(),
         knowledge: knowledge.clone(),

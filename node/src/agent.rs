@@ -142,5 +142,6 @@ fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
             per_peer: limits.inbox_per_peer,
         },
         quarantine: limits.quarantine,
+        auto_install: settings.acquire.auto_install,
     }
 }

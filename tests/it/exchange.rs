@@ -328,10 +328,15 @@ fn what_is_shared_on_carries_the_path_it_came_and_stops_at_the_limit() {
         // Not offered before its owner says so.
         let node = TestNode::builder().home(&next).start();
         let offered = next_offers(&node);
-        assert!(!offered.contains("tea"), "{offered}");
+        assert!(
+            !offered.contains("tea") && !offered.contains("house"),
+            "{offered}"
+        );
         next.json(["skill", "share", "tea"]);
-        kairos_tests::eventually("the skill is offered", || {
-            next_offers(&node).contains("tea").then_some(())
+        next.json(["skillset", "enable", "house"]);
+        kairos_tests::eventually("skill and SkillSet are offered", || {
+            let offered = next_offers(&node);
+            (offered.contains("tea") && offered.contains("house")).then_some(())
         });
         nodes.push(node);
         homes.push(next);
@@ -350,9 +355,34 @@ fn what_is_shared_on_carries_the_path_it_came_and_stops_at_the_limit() {
     });
 }
 
+#[test]
+fn what_gives_no_reason_to_ask_is_installed_at_once_if_the_owner_allows_it() {
+    let (_ada, node) = host();
+    let ben = Home::initialized();
+    let at_once = |home: &Home, node: &TestNode, kind: &str, name: &str| {
+        let url = node.url("");
+        home.json([
+            kind,
+            "acquire",
+            &url,
+            name,
+            "--set",
+            "acquire.auto_install=true",
+        ])
+    };
+    for (kind, name) in [("skill", "tea"), ("skillset", "house")] {
+        let told = at_once(&ben, &node, kind, name);
+        assert_eq!(told["name"], name, "{told}");
+    }
+    assert_eq!(ben.json(["quarantine", "list"])["waiting"], json!([]));
+    let house = ben.json(["skillset", "info", "house"]);
+    assert_eq!(house["enabled"], false, "never switched on by itself");
+}
+
 /// What anyone sees in the introduction of `node`.
 fn next_offers(node: &TestNode) -> String {
-    Request::get("/meeting/v1/introduce").send(node).ok()["skills"].to_string()
+    let told = Request::get("/meeting/v1/introduce").send(node).ok();
+    format!("{}{}", told["skills"], told["exchangeable_skillsets"])
 }
 
 fn instance_id(home: &Home) -> String {

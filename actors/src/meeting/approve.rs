@@ -12,7 +12,7 @@ use kairos_protocol::provenance::Kind;
 use super::acquire::Acquisition;
 use super::encounter::Encounter;
 use super::{MeetingError, Outbound};
-use crate::check::Checks;
+use crate::check::{Check, Checks, Outcome};
 use crate::knowledge::{Origin, Receive};
 use crate::quarantine::{Evidence, Held, HeldKind, HoldId};
 use crate::skill_set::{Options, Origin as SkillSetOrigin, PeerEvidence};
@@ -31,6 +31,25 @@ pub struct Approval {
     pub replace: bool,
     /// Offer it to peers in turn.
     pub share: bool,
+}
+
+impl Approval {
+    /// Approves `held` as it is, under its own name.
+    pub fn of(held: &Held) -> Self {
+        Self {
+            id: held.id.clone(),
+            seal: held.seal,
+            name: None,
+            replace: false,
+            share: false,
+        }
+    }
+}
+
+/// Whether nothing about an item is for a person to weigh: every check passed and nothing looks suspicious.
+pub(super) fn needs_nobody(evidence: &Evidence) -> bool {
+    let passed = |check: &Check| check.outcome == Outcome::Passed;
+    evidence.findings.is_empty() && evidence.checks.0.iter().all(passed)
 }
 
 /// What was installed.

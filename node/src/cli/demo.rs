@@ -145,13 +145,7 @@ async fn tell(home: &Path, out: &mut Out) -> anyhow::Result<()> {
             held.evidence.name,
             held.seal.to_hex()
         ))?;
-        let approval = Approval {
-            id: held.id.clone(),
-            seal: held.seal,
-            name: None,
-            replace: false,
-            share: false,
-        };
+        let approval = Approval::of(held);
         let approved = ben.agent().handles.meeting.approve(approval).await?;
         story.say(format_args!("approved: now in {}", approved.path))?;
     }

@@ -52,7 +52,7 @@ pub struct ApproveArgs {
     /// Replace what is installed under the same name
     #[arg(long)]
     replace: bool,
-    /// Offer it to other agents in turn
+    /// Offer a skill to other agents in turn; a SkillSet is offered once it is enabled
     #[arg(long)]
     share: bool,
 }

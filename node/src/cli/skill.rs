@@ -228,8 +228,7 @@ async fn own(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Fetches something into the quarantine and shows the evidence; with the setting `acquire.auto_install` installs
-/// it at once if nothing looks suspicious.
+/// Fetches something into the quarantine and shows the evidence, or what was installed where it did not have to wait.
 pub async fn acquire(
     agent: &Agent,
     url: PeerUrl,
@@ -248,16 +247,8 @@ pub async fn acquire(
         Err(error) => return Err(error.into()),
     };
     let held = &fetched.held;
-    if agent.settings.acquire.auto_install && held.evidence.findings.is_empty() {
-        let approval = kairos_actors::meeting::Approval {
-            id: held.id.clone(),
-            seal: held.seal,
-            name: None,
-            replace: false,
-            share: false,
-        };
-        let approved = agent.handles.meeting.approve(approval).await?;
-        return super::quarantine::installed(&approved, held, out);
+    if let Some(approved) = &fetched.installed {
+        return super::quarantine::installed(approved, held, out);
     }
     if out.wants_json() {
         out.json(&json!({"quarantined": held_json(held), "agent": encounter_json(&met)}))?;

@@ -182,7 +182,8 @@ settings! {
 
     /// What happens to things acquired from others.
     acquire: Acquire {
-        /// Whether what passes every check is installed without asking its owner.
+        /// Whether what passes every check, with none left unknown and nothing suspicious in it, is installed without
+        /// asking its owner.
         auto_install: bool = false, any();
     }
 

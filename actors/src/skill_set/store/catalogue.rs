@@ -6,7 +6,7 @@ use kairos_protocol::hash::ContentHash;
 use kairos_protocol::wire::listing::{SkillSetDetails, SkillSetEntry};
 use serde_json::Value;
 
-use super::{Broken, Installed, Inventory, SkillSetError, tree};
+use super::{Broken, Installed, Inventory, ORIGIN_FILE, SkillSetError, tree};
 
 /// One SkillSet with what its files say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Listed {
     pub file_list: Vec<String>,
     /// Why it is not exchanged, in words; nothing if it may be.
     pub refusal: Option<String>,
+    /// Whether it was made elsewhere, as the record of its origin tells.
+    pub is_received: bool,
     fingerprint: ContentHash,
 }
 
@@ -31,6 +33,7 @@ impl Listed {
             content_hash: scan.content_hash(),
             refusal: scan.gate.as_ref().err().map(ToString::to_string),
             file_list: scan.files.into_iter().map(|file| file.path).collect(),
+            is_received: set.path.join(ORIGIN_FILE).try_exists().unwrap_or(true),
             fingerprint,
             set,
         })
@@ -86,6 +89,12 @@ impl Listed {
     pub fn is_exchangeable(&self) -> bool {
         self.refusal.is_none()
     }
+
+    /// Whether peers are told of it. What its owner made is offered switched off as well, as the reference does;
+    /// what came from elsewhere is not passed on before its owner switches it on.
+    pub fn is_offered(&self) -> bool {
+        self.set.enabled || !self.is_received
+    }
 }
 
 /// All SkillSets as they were when this was made.
@@ -98,14 +107,21 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Those that may be exchanged, switched off or not.
+    /// Those that are offered and may be exchanged.
     pub fn shareable(&self) -> impl Iterator<Item = &Arc<Listed>> {
-        self.sets.iter().filter(|listed| listed.is_exchangeable())
+        self.sets
+            .iter()
+            .filter(|listed| listed.is_offered() && listed.is_exchangeable())
     }
 
     /// Those that may be exchanged, as in the list that peers get.
     pub fn entries(&self) -> Vec<SkillSetEntry> {
         self.shareable().map(|listed| listed.entry()).collect()
+    }
+
+    /// The SkillSet `name`, for a peer that asks for it.
+    pub fn find_offered(&self, name: &str) -> Option<&Arc<Listed>> {
+        self.find(name).filter(|listed| listed.is_offered())
     }
 
     /// The SkillSet `name`.

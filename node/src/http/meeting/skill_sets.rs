@@ -27,7 +27,7 @@ pub(in crate::http) async fn details(
     exchange_enabled(&doors)?;
     let name = param(request.query_string(), "name").ok_or_else(|| ApiError::missing("name"))?;
     let listing = doors.listings.current().await?;
-    let found = listing.sets.find(&name);
+    let found = listing.sets.find_offered(&name);
     let Some(listed) = found else {
         return Err(ApiError::not_found(format!(
             "SkillSet not found: {}",
@@ -54,7 +54,7 @@ pub(in crate::http) async fn content(
     let members = body::read_object(payload, doors.body_limits).await?;
     let name = body::required_text(&members, "name", NAME_MAX)?;
     let listing = doors.listings.current().await?;
-    let Some(listed) = listing.sets.find(name) else {
+    let Some(listed) = listing.sets.find_offered(name) else {
         return Err(ApiError::not_found(format!(
             "SkillSet '{}' not found",
             quoted(name)
