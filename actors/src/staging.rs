@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{self as fs, File, OpenOptions};
 
+use crate::file_lock;
+
 /// Name of the lock, a dot-file that no listing shows.
 const LOCK: &str = ".lock";
 /// Start of the name of a directory that is being filled.
@@ -50,7 +52,7 @@ impl Held {
             .write(true)
             .mode(0o600)
             .open(parent.join(LOCK))?;
-        lock.file().lock()?;
+        file_lock::take(lock.file())?;
         let held = Self {
             parent: parent.to_owned(),
             mode,

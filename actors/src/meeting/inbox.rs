@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::file_lock;
+
 /// Version of the line format.
 const VERSION: u32 = 1;
 /// Most bytes of all kept messages together.
@@ -127,7 +129,7 @@ impl Inbox {
             .append(true)
             .mode(0o600)
             .open(&self.path)?;
-        file.file().lock()?;
+        file_lock::take(file.file())?;
         if file.metadata()?.len() != self.length {
             self.recount()?;
         }
@@ -187,7 +189,7 @@ impl Inbox {
     fn lock_existing(&self) -> io::Result<Option<File>> {
         match OpenOptions::new().write(true).open(&self.path) {
             Ok(file) => {
-                file.file().lock()?;
+                file_lock::take(file.file())?;
                 Ok(Some(file))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

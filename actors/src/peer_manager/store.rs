@@ -18,6 +18,7 @@ use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::table::{Peer, Trust};
+use crate::file_lock;
 
 /// Version of the line format.
 const VERSION: u32 = 1;
@@ -204,7 +205,7 @@ impl PeerStore {
             .truncate(false)
             .write(true)
             .open(self.path.with_extension("jsonl.lock"))?;
-        lock.file().lock()?;
+        file_lock::take(lock.file())?;
         let current = fs::metadata(&self.path).map(|m| m.ino());
         if current.as_ref().ok() != Some(&self.inode) {
             self.file = open_log(&self.path)?;

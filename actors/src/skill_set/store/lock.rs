@@ -1,16 +1,14 @@
 //! The lock that every process takes before it changes the SkillSets of a data directory.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::SkillSetError;
+use crate::file_lock::{self, Unlocked};
 
 /// The lock file; a dot-file, so that no version of the reference takes it for a SkillSet.
 const LOCK_FILE: &str = ".lock";
-/// Longest pause between two tries.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// Keeps everyone else out until it is dropped.
 #[derive(Debug)]
@@ -29,18 +27,10 @@ impl Lock {
             .truncate(false)
             .open(root.join(LOCK_FILE))
             .map_err(SkillSetError::io(ACTION))?;
-        let begin = Instant::now();
-        let mut pause = Duration::from_micros(200);
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(TryLockError::Error(error)) => return Err(SkillSetError::io(ACTION)(error)),
-                Err(TryLockError::WouldBlock) if begin.elapsed() >= patience => {
-                    return Err(SkillSetError::Locked);
-                }
-                Err(TryLockError::WouldBlock) => thread::park_timeout(pause),
-            }
-            pause = (pause * 2).min(PAUSE_MAX);
+        match file_lock::wait(patience, || file.try_lock()) {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(Unlocked::TimedOut) => Err(SkillSetError::Locked),
+            Err(Unlocked::Failed(error)) => Err(SkillSetError::io(ACTION)(error)),
         }
     }
 }

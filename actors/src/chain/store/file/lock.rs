@@ -3,13 +3,11 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::StoreError;
+use crate::file_lock::{self, Unlocked};
 
-/// Longest pause between two tries for the lock.
-const PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Most symbolic links that lead to a ledger.
 const LINKS_MAX: usize = 16;
 
@@ -40,7 +38,7 @@ impl Paths {
     /// Waits for the lock that keeps everyone else out. It ends with the returned file.
     pub(super) fn lock_for_writing(&self, patience: Duration) -> Result<File, StoreError> {
         let file = self.lock_file().map_err(StoreError::io(LOCKING))?;
-        poll(patience, || file.try_lock())?;
+        wait(patience, || file.try_lock())?;
         Ok(file)
     }
 
@@ -50,7 +48,7 @@ impl Paths {
         let Ok(file) = self.lock_file() else {
             return Ok(None);
         };
-        poll(patience, || file.try_lock_shared())?;
+        wait(patience, || file.try_lock_shared())?;
         Ok(Some(file))
     }
 
@@ -67,24 +65,15 @@ impl Paths {
 
 const LOCKING: &str = "lock the ledger";
 
-/// Tries until it works or `patience` is over. The system's own waiting call knows no limit.
-fn poll(
+/// See [`file_lock::wait`].
+fn wait(
     patience: Duration,
-    mut attempt: impl FnMut() -> Result<(), TryLockError>,
+    attempt: impl FnMut() -> Result<(), TryLockError>,
 ) -> Result<(), StoreError> {
-    let begin = Instant::now();
-    let mut pause = Duration::from_micros(200);
-    loop {
-        match attempt() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(source)) => return Err(StoreError::io(LOCKING)(source)),
-            Err(TryLockError::WouldBlock) if begin.elapsed() >= patience => {
-                return Err(StoreError::Locked);
-            }
-            Err(TryLockError::WouldBlock) => thread::park_timeout(pause),
-        }
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
+    file_lock::wait(patience, attempt).map_err(|unlocked| match unlocked {
+        Unlocked::TimedOut => StoreError::Locked,
+        Unlocked::Failed(source) => StoreError::io(LOCKING)(source),
+    })
 }
 
 fn real_path(path: &Path) -> io::Result<PathBuf> {

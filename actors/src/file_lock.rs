@@ -1,0 +1,71 @@
+//! Waiting for a file lock, but not for ever: the system's own waiting call knows no limit, and a process that was
+//! stopped while it held the lock would stop everyone else.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long others may hold a lock that is held for one change; the largest install takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// First pause between two tries; each is twice as long as the one before.
+const PAUSE_MIN: Duration = Duration::from_micros(200);
+/// Longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// Why there is no lock.
+#[derive(Debug)]
+pub(crate) enum Unlocked {
+    /// Somebody else held it all the time.
+    TimedOut,
+    /// The system refused.
+    Failed(io::Error),
+}
+
+/// Tries until it works or `patience` is over.
+pub(crate) fn wait(
+    patience: Duration,
+    mut attempt: impl FnMut() -> Result<(), TryLockError>,
+) -> Result<(), Unlocked> {
+    let begin = Instant::now();
+    let mut pause = PAUSE_MIN;
+    loop {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) => return Err(Unlocked::Failed(error)),
+            Err(TryLockError::WouldBlock) if begin.elapsed() >= patience => {
+                return Err(Unlocked::TimedOut);
+            }
+            Err(TryLockError::WouldBlock) => thread::park_timeout(pause),
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Locks `file` against all others within [`PATIENCE`].
+pub(crate) fn take(file: &File) -> io::Result<()> {
+    wait(PATIENCE, || file.try_lock()).map_err(|unlocked| match unlocked {
+        Unlocked::Failed(error) => error,
+        Unlocked::TimedOut => io::Error::new(
+            io::ErrorKind::TimedOut,
+            "another process holds its lock; try again when that one is done",
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_for_another_only_so_long() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || File::create(folder.path().join("lock")).unwrap();
+        let (ours, theirs) = (open(), open());
+        theirs.lock().unwrap();
+        let refused = wait(Duration::from_millis(5), || ours.try_lock());
+        assert!(matches!(refused, Err(Unlocked::TimedOut)));
+        theirs.unlock().unwrap();
+        take(&ours).unwrap();
+    }
+}
