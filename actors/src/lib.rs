@@ -25,7 +25,8 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
-use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::store::file::Recovery;
+use chain::store::place::{OpenError, Places};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
@@ -40,6 +41,8 @@ use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
 pub struct Config {
     /// The data directory.
     pub data: PathBuf,
+    /// Where the ledger is.
+    pub ledger: Places,
     /// Asks in flight per actor.
     pub permits: usize,
     /// Longest wait for an actor.
@@ -91,7 +94,7 @@ pub struct Handles {
 pub enum StartError {
     /// The ledger.
     #[error("the ledger cannot be used: {0}")]
-    Ledger(#[from] chain::store::StoreError),
+    Ledger(#[from] OpenError),
     /// Skills.
     #[error("the knowledge cannot be used: {0}")]
     Knowledge(#[from] knowledge::KnowledgeError),
@@ -121,11 +124,11 @@ pub async fn start(
     } = config;
     let storage = data.join("storage");
 
-    let (ledger, recovery) = FileStore::open(&storage.join("blockchain.json"), LOCK_PATIENCE)?;
+    let (ledger, recovery) = config.ledger.open()?;
     if recovery != Recovery::Clean {
         tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
     }
-    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+    let chain = ChainActor::start(ledger, clock.clone(), permits, patience);
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,

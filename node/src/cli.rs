@@ -135,10 +135,19 @@ impl Session {
 
     /// The settings in force, with `more` on top of `--set`.
     pub fn settings(&self, more: &[(String, String)]) -> anyhow::Result<settings::Settings> {
+        Ok(self.loaded(more)?.settings)
+    }
+
+    /// As [`settings`](Self::settings), with the source of each.
+    fn loaded(&self, more: &[(String, String)]) -> anyhow::Result<settings::Loaded> {
         let mut overrides = self.overrides.clone();
         overrides.extend_from_slice(more);
         let data_dir = self.data_dir();
-        Ok(settings::load(data_dir.path(), Self::environment(), &overrides)?.settings)
+        Ok(settings::load(
+            data_dir.path(),
+            Self::environment(),
+            &overrides,
+        )?)
     }
 
     /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.

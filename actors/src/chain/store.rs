@@ -4,6 +4,9 @@
 
 pub mod file;
 pub mod memory;
+pub mod place;
+pub mod sqlite;
+pub mod transfer;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -54,6 +57,9 @@ pub enum StoreError {
     /// Another process held the ledger's lock for too long.
     #[error("ledger is locked by another process")]
     Locked,
+    /// The ledger was there and is not any more, so that whoever took it away must say what is next.
+    #[error("the ledger was taken away; start the program anew once that is meant")]
+    Gone,
     /// The blocks together are longer than a ledger file takes at once.
     #[error("blocks of {0} bytes are too long to be written at once")]
     TooLong(usize),
@@ -82,6 +88,7 @@ impl StoreError {
             Self::Refused(state) => Self::Refused(*state),
             Self::NotReadable(state) => Self::NotReadable(*state),
             Self::Locked => Self::Locked,
+            Self::Gone => Self::Gone,
             Self::TooLong(bytes) => Self::TooLong(*bytes),
             Self::Io { action, source } => Self::Io {
                 action,

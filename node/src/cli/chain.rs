@@ -1,6 +1,9 @@
 //! `chain`: the ledger, what is in it, and whether it is intact.
 
+mod transfer;
+
 use clap::Subcommand;
+use kairos_protocol::block::entry::Entry;
 use serde_json::json;
 
 use super::Session;
@@ -24,13 +27,35 @@ enum ChainCommand {
         #[arg(long, default_value_t = 10)]
         limit: usize,
     },
+    Export(transfer::ExportArgs),
+    Import(transfer::ImportArgs),
+    Migrate(transfer::MigrateArgs),
+}
+
+/// What an entry is, as far as it can be told.
+fn kind(entry: &str) -> String {
+    match Entry::read(entry) {
+        Ok(entry) => entry.kind().to_string(),
+        Err(unread) if unread.name.is_empty() => "?".to_owned(),
+        Err(unread) => format!("{}?", unread.name),
+    }
 }
 
 /// Runs `chain`. `verify` exits with 1 if the ledger is not intact.
 pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let command = match args.command {
+        ChainCommand::Export(args) => return transfer::export(&args, session),
+        ChainCommand::Import(args) => return transfer::import(&args, session),
+        ChainCommand::Migrate(args) => return transfer::migrate(&args, session),
+        other => other,
+    };
     session.with_agent(|agent, mut out| async move {
         let chain = &agent.handles.chain;
-        match args.command {
+        match command {
+            ChainCommand::Export(_) | ChainCommand::Import(_) | ChainCommand::Migrate(_) => {
+                // Handled above; they work on the files while no actor does.
+                Ok(Exit::Invalid)
+            }
             ChainCommand::Verify => {
                 let report = chain.verify().await?;
                 let intact = report.is_valid();
@@ -63,6 +88,7 @@ pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
                 if out.wants_json() {
                     out.json(&blocks.iter().map(|b| json!({
                         "index": b.index(), "timestamp": b.timestamp(), "data": b.data(), "hash": b.hash(),
+                        "kinds": b.data().iter().map(|entry| kind(entry)).collect::<Vec<_>>(),
                     })).collect::<Vec<_>>())?;
                     return Ok(Exit::Done);
                 }
@@ -75,9 +101,9 @@ pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
                     if text.len() < first.len() {
                         text.push('…');
                     }
-                    [Cell::from(block.index()), Cell::from(block.timestamp()), Cell::from(text)]
+                    [Cell::from(block.index()), Cell::from(block.timestamp()), Cell::from(kind(first)), Cell::from(text)]
                 });
-                out.table(["BLOCK", "TIME", "ENTRY"], rows)?;
+                out.table(["BLOCK", "TIME", "KIND", "ENTRY"], rows)?;
                 Ok(Exit::Done)
             }
         }

@@ -109,6 +109,9 @@ fn the_defaults_are_those_that_are_promised() {
 identity.name "KairosChain Instance"
 identity.description "A memory-capable, evolvable agent framework"
 identity.scope general
+storage.backend file
+storage.sqlite_path "storage/kairos.db"
+storage.sqlite_wal true
 http.host 127.0.0.1
 http.port 8080
 http.workers 0
@@ -150,6 +153,36 @@ acquire.auto_install false
 log.level info
 log.format human"#;
     assert_eq!(listed, promised.trim().lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_ledger_is_where_the_file_of_the_reference_says_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(SERVER);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let load = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        load(dir.path(), std::iter::empty(), &[]).map(|loaded| loaded.settings.storage)
+    };
+    let found = load("storage:\n  backend: sqlite\n  sqlite: {path: a.db, wal_mode: false}\n");
+    let expected = Storage {
+        backend: Backend::Sqlite,
+        sqlite_path: "a.db".to_owned(),
+        sqlite_wal: false,
+    };
+    assert_eq!(found.unwrap(), expected);
+    for bad in [
+        "storage: {backend: sqlit}",
+        "storage: {backend: [}",
+        "storage: 7",
+        "storage: {backend: 1}",
+    ] {
+        assert!(load(bad).is_err(), "{bad}");
+    }
+    assert_eq!(
+        load("storage: {backend: file}").unwrap(),
+        Storage::default()
+    );
 }
 
 #[test]

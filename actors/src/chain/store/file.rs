@@ -12,6 +12,7 @@
 //! and everything before it is a chain that the record continues.
 
 mod disk;
+mod held;
 mod journal;
 mod known;
 mod lock;
@@ -22,22 +23,25 @@ mod scan;
 mod tests;
 
 use std::fs::{self, OpenOptions};
-use std::io;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
-use kairos_protocol::ledger::VerifyReport;
+use kairos_protocol::ledger::{LoadState, Verifier, VerifyReport};
 use kairos_protocol::time::Clock;
 use tracing::warn;
 
 use super::{BlockStore, HISTORY_MAX, StoreError};
 use disk::{Disk, Os};
+pub(crate) use held::HeldFile;
 use journal::{Content, Journal, Record, sync_directory_of};
 use known::{Chain, Known, scan_file, scan_patched};
 use lock::Paths;
 use patch::{Patch, Undo};
+pub(crate) use scan::BLOCK_BYTES_MAX;
 
 /// How long to wait for the lock unless told otherwise.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -69,6 +73,8 @@ pub struct FileStore {
     lock_patience: Duration,
     disk: Box<dyn Disk>,
     known: Mutex<Known>,
+    /// Whether there was a chain when last looked.
+    seen: AtomicBool,
 }
 
 impl FileStore {
@@ -91,6 +97,7 @@ impl FileStore {
             lock_patience,
             disk,
             known: Mutex::default(),
+            seen: AtomicBool::new(false),
         };
         let recovery = store.reading(|_, _, recovery| Ok(recovery))?;
         Ok((store, recovery))
@@ -111,9 +118,16 @@ impl FileStore {
             recovery = self.recover(&mut known, &paths)?;
         }
         known.refresh(&paths.ledger);
+        self.note(&known);
         let result = read(&known, &paths, recovery);
         drop(lock);
         result
+    }
+
+    fn note(&self, known: &Known) {
+        if matches!(known, Known::Chain(_)) {
+            self.seen.store(true, Ordering::Relaxed);
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -245,6 +259,13 @@ fn set_aside(paths: &Paths, tip: BlockRef) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
+/// Checks the blocks of the array `text` and hands each good one to `seen`. Problems end up in the verifier.
+pub(crate) fn walk_text(text: impl BufRead, verifier: &mut Verifier, seen: &mut dyn FnMut(&Block)) {
+    scan::walk(scan::Elements::of_file(text), verifier, |block, _| {
+        seen(block)
+    });
+}
+
 fn pending(paths: &Paths) -> Result<bool, StoreError> {
     Journal::is_pending(&paths.journal).map_err(StoreError::io("look at the ledger's journal"))
 }
@@ -266,6 +287,9 @@ impl BlockStore for FileStore {
         }
         known.refresh(&paths.ledger);
         let state = known.state();
+        if state == LoadState::Absent && self.seen.load(Ordering::Relaxed) {
+            return Err(StoreError::Gone);
+        }
         if !state.allows_append() {
             return Err(StoreError::Refused(state));
         }
@@ -287,6 +311,7 @@ impl BlockStore for FileStore {
         let (record, ledger, blocks) = patch.finish(undo.length());
         self.commit(&paths, &record, &undo)?;
         *known = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
+        self.note(&known);
         Ok(refs)
     }
 

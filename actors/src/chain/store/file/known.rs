@@ -76,7 +76,7 @@ impl Stamp {
 }
 
 /// Whether the error says that there is no file. Any other says that nobody can tell.
-fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory

@@ -293,7 +293,9 @@ fn notices_whatever_others_do_to_the_file() {
     }
     fs::remove_file(place.ledger()).unwrap();
     assert_eq!(store.tip().unwrap(), None);
-    assert_eq!(store.append(one("x"), &clock()).unwrap()[0].index, 1);
+    let gone = store.append(one("x"), &clock());
+    assert!(matches!(gone, Err(StoreError::Gone)));
+    assert_eq!(place.open().append(one("x"), &clock()).unwrap()[0].index, 1);
 }
 
 #[test]
