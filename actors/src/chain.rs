@@ -36,9 +36,15 @@ pub struct ChainActor {
     health: ChainHealth,
     /// The position of the last block acknowledged.
     last: u64,
+    /// Whether the store has something to do once there is time.
+    unsettled: bool,
     /// Whom to tell once everything that waits is done, which ends the actor.
     stopping: Vec<oneshot::Sender<()>>,
 }
+
+/// How long after an append the store is asked to bring the ledger to rest: often enough for programs that know
+/// nothing of its journal, seldom enough to cost writers nothing.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
 /// Answers whoever asked for an append.
 type Teller = oneshot::Sender<Result<BlockRef, ChainError>>;
@@ -175,6 +181,7 @@ impl ChainActor {
             queue: Queue::default(),
             health: ChainHealth::default(),
             last: 0,
+            unsettled: false,
             stopping: Vec::new(),
         }))
     }
@@ -183,7 +190,10 @@ impl ChainActor {
     fn commit(&mut self, ctx: &mut Context<Self>) {
         let jobs = self.queue.next_batch(oneshot::Sender::is_closed);
         if jobs.is_empty() {
-            if self.queue.is_idle() && !self.stopping.is_empty() {
+            let stops = self.queue.is_idle() && !self.stopping.is_empty();
+            if stops && self.unsettled {
+                self.settle(ctx);
+            } else if stops {
                 ctx.stop();
                 for tell in self.stopping.drain(..) {
                     // Whoever does not listen any more need not know.
@@ -197,9 +207,31 @@ impl ChainActor {
         let end = |done: Result<Committed, _>, this: &mut Self, ctx: &mut Context<Self>| {
             let committed = done.unwrap_or(Committed::Crashed);
             this.end(&committed);
+            if !this.unsettled {
+                this.unsettled = true;
+                ctx.run_later(SETTLE_AFTER, |this, ctx| {
+                    if this.unsettled {
+                        this.settle(ctx);
+                    }
+                });
+            }
             this.commit(ctx);
         };
         ctx.spawn(work.into_actor(self).map(end));
+    }
+
+    /// Lets the store do what is left to do.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        self.unsettled = false;
+        let store = Arc::clone(&self.store);
+        let end = |done: Result<(), ChainError>, this: &mut Self, ctx: &mut Context<Self>| {
+            if let Err(error) = done {
+                // Whoever uses the ledger next does it.
+                tracing::warn!(%error, "the ledger was not brought to rest");
+            }
+            this.commit(ctx);
+        };
+        ctx.spawn(blocking(move || store.settle()).into_actor(self).map(end));
     }
 
     /// Tells each asker of the last batch what came of it.

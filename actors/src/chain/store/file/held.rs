@@ -15,7 +15,7 @@ use super::disk::Os;
 use super::journal::sync_directory_of;
 use super::known::is_absence;
 use super::lock::Paths;
-use super::{FileStore, Known, StoreError, pending, walk_text};
+use super::{FileStore, StoreError, walk_text};
 
 /// What a new ledger may be used for, before the user's mask.
 const MODE: u32 = 0o644;
@@ -34,10 +34,9 @@ impl HeldFile {
         }
         let (store, _) = FileStore::open(path, patience)?;
         let paths = store.paths()?;
-        let lock = paths.lock_for_writing(patience)?;
-        if pending(&paths)? {
-            store.recover(&mut Known::Unknown, &paths)?;
-        }
+        let lock = paths.lock_for_writing(&Os, patience)?;
+        // The journal speaks of the file that is there, so it must have nothing to say about another one.
+        store.settle_locked(&mut store.state(), &paths)?;
         Ok(Self { paths, _lock: lock })
     }
 

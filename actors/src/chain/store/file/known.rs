@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use kairos_protocol::block::Block;
 use kairos_protocol::ledger::{Ledger, LoadState, Verifier, VerifyReport};
 
-use super::journal::Record;
+use super::journal::{Record, read_at};
 use super::scan::{Elements, Span, parse, unreadable, walk};
 
 /// The place of every so many blocks is remembered, so that recent ones are found without reading from the start.
@@ -84,6 +84,17 @@ pub(super) fn is_absence(error: &io::Error) -> bool {
 }
 
 impl Known {
+    /// Whether what there is of `record` in the ledger at `path` is as the record has it.
+    pub(super) fn leads_to(&self, record: &Record, path: &Path) -> io::Result<bool> {
+        let Known::Chain(chain) = self else {
+            return Ok(true);
+        };
+        let there = usize::try_from(chain.end().saturating_sub(record.at)).unwrap_or(usize::MAX);
+        let mut found = vec![0; there.min(record.patch.len())];
+        let read = read_at(&File::open(path)?, record.at, &mut found)?;
+        Ok(read == there && record.patch.get(..there) == Some(&found))
+    }
+
     pub(super) fn state(&self) -> LoadState {
         match self {
             Known::Unknown => LoadState::Unreadable,
