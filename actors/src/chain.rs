@@ -26,6 +26,7 @@ use tokio::task::spawn_blocking;
 use crate::bounded_addr::{AskError, BoundedAddr};
 use commit::Committed;
 use queue::{IdempotencyKey, Queue};
+use store::file::Recovery;
 use store::{BlockStore, StoreError};
 
 /// Writes blocks and answers questions about them.
@@ -103,6 +104,10 @@ struct Verify;
 struct History(usize);
 
 #[derive(Message)]
+#[rtype(result = "Option<Recovery>")]
+struct Recovered;
+
+#[derive(Message)]
 #[rtype(result = "ChainHealth")]
 struct Health;
 
@@ -153,6 +158,11 @@ impl ChainHandle {
     /// The last `limit` blocks (at most [`store::HISTORY_MAX`]), newest first.
     pub async fn history(&self, limit: usize) -> Result<Vec<Block>, ChainError> {
         self.0.ask(History(limit)).await?
+    }
+
+    /// What had to be done about a crash since the start; nothing if there was none.
+    pub async fn recovery(&self) -> Result<Option<Recovery>, ChainError> {
+        Ok(self.0.ask(Recovered).await?)
     }
 
     /// Whether the actor answers, and what it counted.
@@ -317,6 +327,14 @@ impl Handler<History> for ChainActor {
 
     fn handle(&mut self, History(limit): History, _ctx: &mut Self::Context) -> Self::Result {
         self.read(move |store| store.history(limit))
+    }
+}
+
+impl Handler<Recovered> for ChainActor {
+    type Result = MessageResult<Recovered>;
+
+    fn handle(&mut self, _: Recovered, _ctx: &mut Self::Context) -> Self::Result {
+        MessageResult(self.store.recovery())
     }
 }
 

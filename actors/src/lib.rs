@@ -25,7 +25,6 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
-use chain::store::file::Recovery;
 use chain::store::place::{OpenError, Places};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
@@ -124,11 +123,7 @@ pub async fn start(
     } = config;
     let storage = data.join("storage");
 
-    let (ledger, recovery) = config.ledger.open()?;
-    if recovery != Recovery::Clean {
-        tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
-    }
-    let chain = ChainActor::start(ledger, clock.clone(), permits, patience);
+    let chain = ChainActor::start(config.ledger.open()?, clock.clone(), permits, patience);
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,

@@ -49,6 +49,11 @@ pub trait BlockStore: Send + Sync {
     fn settle(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// What this store last had to do about a crash.
+    fn recovery(&self) -> Option<file::Recovery> {
+        None
+    }
 }
 
 /// Why a store did not do what it was asked.

@@ -58,6 +58,7 @@ pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
             }
             ChainCommand::Verify => {
                 let report = chain.verify().await?;
+                let recovery = chain.recovery().await?.map(|recovery| recovery.to_string());
                 let intact = report.is_valid();
                 if out.wants_json() {
                     out.json(&json!({
@@ -66,6 +67,7 @@ pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
                         "problem": report.problem.as_ref().map(ToString::to_string),
                         "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
                         "warning_count": report.warning_count,
+                        "recovery": recovery,
                     }))?;
                 } else if intact {
                     out.line(format_args!("Blockchain Integrity Verified: OK (Length: {})", report.length))?;
@@ -74,6 +76,9 @@ pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
                     out.line(text)?;
                 }
                 if !out.wants_json() {
+                    if let Some(recovery) = &recovery {
+                        out.line(format_args!("  after a crash: {recovery}"))?;
+                    }
                     if let Some(problem) = &report.problem {
                         out.line(format_args!("  {problem}"))?;
                     }

@@ -11,6 +11,7 @@
 
 mod bare;
 mod http;
+mod ledger;
 mod load;
 mod package;
 mod process;
@@ -30,6 +31,7 @@ fn main() {
     }
     let parts = [
         ("http", http::run as fn() -> Vec<Row>),
+        ("ledger", ledger::run),
         ("package", package::run),
         ("process", process::run),
     ];

@@ -17,12 +17,14 @@ mod held;
 mod journal;
 mod known;
 mod lock;
+mod mark;
 mod patch;
 mod scan;
 
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
@@ -76,6 +78,8 @@ pub struct FileStore {
     state: Mutex<State>,
     /// Whether there was a chain when last looked.
     seen: AtomicBool,
+    /// The last thing that had to be done about a crash.
+    recovered: Mutex<Option<Recovery>>,
 }
 
 /// What was last seen of the files.
@@ -84,6 +88,29 @@ struct State {
     known: Known,
     /// The records of the journal that are known to be in the ledger.
     run: Run,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean => f.write_str("nothing was left over"),
+            Self::Discarded { bytes } => {
+                write!(
+                    f,
+                    "an append of up to {bytes} bytes, which nobody was told of, was cut off and discarded"
+                )
+            }
+            Self::Completed(tip) => write!(f, "all appends up to {tip} were found complete"),
+            Self::Replayed(tip) => write!(f, "appends up to {tip} were completed from the journal"),
+            Self::SetAside(name) => {
+                write!(
+                    f,
+                    "the journal does not continue the ledger and was kept as {name}"
+                )
+            }
+            Self::Blocked => f.write_str("the ledger does not load, even with the journal's help"),
+        }
+    }
 }
 
 impl FileStore {
@@ -107,6 +134,7 @@ impl FileStore {
             disk,
             state: Mutex::default(),
             seen: AtomicBool::new(false),
+            recovered: Mutex::default(),
         };
         let recovery = store.reading(|_, _, recovery| Ok(recovery))?;
         Ok((store, recovery))
@@ -126,7 +154,7 @@ impl FileStore {
             lock = Some(paths.lock_for_writing(&*self.disk, self.lock_patience)?);
             recovery = self.recover(&mut state, &paths)?;
         }
-        state.known.refresh(&paths.ledger);
+        state.known.refresh(&paths.ledger, &paths.mark);
         self.note(&state.known);
         let result = read(&state.known, &paths, recovery);
         drop(lock);
@@ -181,7 +209,12 @@ impl FileStore {
             .bring_in_all(state, paths)
             .map_err(StoreError::io("recover the ledger from its journal"))?;
         if recovery != Recovery::Clean {
-            warn!(chain.recovery = ?recovery, "the ledger's journal was left over from a crash");
+            warn!(chain.recovery = %recovery, "the ledger was brought into order after a crash");
+            let mut recovered = self
+                .recovered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *recovered = Some(recovery.clone());
         }
         Ok(recovery)
     }
@@ -197,7 +230,7 @@ impl FileStore {
         if !news.records.is_empty() {
             // After a crash nothing is taken for granted.
             state.known = Known::Unknown;
-            state.known.refresh(&paths.ledger);
+            state.known.refresh(&paths.ledger, &paths.mark);
         }
         for change in joined(news.records) {
             recovery = self.bring_in(&mut state.known, paths, &change)?;
@@ -224,6 +257,9 @@ impl FileStore {
         sync_directory_of(&paths.ledger, &*self.disk)?;
         journal.clear()?;
         state.run = Run::default();
+        if let Known::Chain(chain) = &mut state.known {
+            chain.note(&paths.mark, &paths.ledger);
+        }
         Ok(())
     }
 
@@ -360,7 +396,7 @@ impl BlockStore for FileStore {
         if !self.is_settled(&mut state, &paths)? {
             self.recover(&mut state, &paths)?;
         }
-        state.known.refresh(&paths.ledger);
+        state.known.refresh(&paths.ledger, &paths.mark);
         let now = state.known.state();
         if now == LoadState::Absent && self.seen.load(Ordering::Relaxed) {
             return Err(StoreError::Gone);
@@ -437,5 +473,13 @@ impl BlockStore for FileStore {
         let paths = self.paths()?;
         let _lock = paths.lock_for_writing(&*self.disk, self.lock_patience)?;
         self.settle_locked(&mut state, &paths)
+    }
+
+    fn recovery(&self) -> Option<Recovery> {
+        let recovered = self
+            .recovered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        recovered.clone()
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::file::{FileStore, Recovery};
+use super::file::FileStore;
 use super::sqlite::{SqliteOptions, SqliteStore};
 use super::{BlockStore, StoreError};
 
@@ -85,12 +85,12 @@ impl Places {
         }
     }
 
-    /// Opens the ledger that counts, and tells what a crash left behind there.
+    /// Opens the ledger that counts, and finishes what a crash interrupted there.
     ///
     /// # Errors
     ///
     /// All of [`OpenError`].
-    pub fn open(&self) -> Result<(Arc<dyn BlockStore>, Recovery), OpenError> {
+    pub fn open(&self) -> Result<Arc<dyn BlockStore>, OpenError> {
         let found = match self.backend {
             Backend::File => Backend::Sqlite,
             Backend::Sqlite => Backend::File,
@@ -103,14 +103,8 @@ impl Places {
             });
         }
         Ok(match self.backend {
-            Backend::File => {
-                let (store, recovery) = FileStore::open(&self.file, self.patience)?;
-                (Arc::new(store), recovery)
-            }
-            Backend::Sqlite => {
-                let store = SqliteStore::open(&self.sqlite, self.sqlite_options());
-                (Arc::new(store), Recovery::Clean)
-            }
+            Backend::File => Arc::new(FileStore::open(&self.file, self.patience)?.0),
+            Backend::Sqlite => Arc::new(SqliteStore::open(&self.sqlite, self.sqlite_options())),
         })
     }
 
@@ -148,7 +142,7 @@ mod tests {
                 wal: true,
                 patience: Duration::from_secs(60),
             };
-            places.open().unwrap().0.append(one("a"), &clock()).unwrap();
+            places.open().unwrap().append(one("a"), &clock()).unwrap();
             places.backend = chosen;
             let Err(error) = places.open() else {
                 panic!("opened");
@@ -156,7 +150,7 @@ mod tests {
             assert!(matches!(error, OpenError::Elsewhere { .. }), "{error}");
             assert!(!places.path(chosen).exists());
             places.backend = found;
-            assert!(places.open().unwrap().0.tip().unwrap().is_some());
+            assert!(places.open().unwrap().tip().unwrap().is_some());
         }
     }
 }

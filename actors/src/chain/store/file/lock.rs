@@ -17,6 +17,8 @@ const LINKS_MAX: usize = 16;
 pub(super) struct Paths {
     pub(super) ledger: PathBuf,
     pub(super) journal: PathBuf,
+    /// How far it was checked.
+    pub(super) mark: PathBuf,
     lock: PathBuf,
 }
 
@@ -31,6 +33,7 @@ impl Paths {
         };
         Ok(Self {
             journal: beside(".journal"),
+            mark: beside(".verified"),
             lock: beside(".lock"),
             ledger,
         })

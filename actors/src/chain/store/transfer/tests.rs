@@ -27,14 +27,14 @@ impl Agent {
     }
 
     fn append(&self, backend: Backend, texts: &[&str]) {
-        let (store, _) = self.places(backend).open().unwrap();
+        let store = self.places(backend).open().unwrap();
         for text in texts {
             store.append(one(*text), &clock()).unwrap();
         }
     }
 
     fn entries(&self, backend: Backend) -> Vec<String> {
-        let (store, _) = self.places(backend).open().unwrap();
+        let store = self.places(backend).open().unwrap();
         assert!(store.verify().unwrap().is_valid());
         let blocks = store.history(HISTORY_MAX).unwrap();
         blocks
@@ -68,7 +68,7 @@ fn a_ledger_moves_between_its_forms_without_a_change() {
         let to = other(from);
         let agent = Agent::new();
         agent.append(from, &["a", "b"]);
-        let (running, _) = agent.places(from).open().unwrap();
+        let running = agent.places(from).open().unwrap();
         running.tip().unwrap();
         let before = agent.text(from, Form::Json);
         if from == Backend::Sqlite {
