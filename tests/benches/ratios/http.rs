@@ -20,6 +20,8 @@ use crate::table::{Aim, Row, median};
 const WORKERS: usize = 2;
 /// Public skills of the node.
 const SKILLS: usize = 100;
+/// What is asked of answers that are ready bytes.
+const CACHED: Aim = Aim::AtLeast(0.6);
 /// Measurements of each side.
 const ROUNDS: usize = 5;
 /// Requests of one measurement, after a tenth as many to warm up.
@@ -57,14 +59,18 @@ pub(crate) fn run() -> Vec<Row> {
         server.against_bare(
             "GET /introduce",
             &request("GET", "/meeting/v1/introduce", None, ""),
+            CACHED,
         ),
         server.against_bare(
             "GET /skills",
             &request("GET", "/meeting/v1/skills", Some(token), ""),
+            CACHED,
         ),
         server.against_bare(
             "POST /skill_content",
             &request("POST", "/meeting/v1/skill_content", Some(token), &wanted),
+            // Reads and hashes the file for each request, so that nothing is served that has just been withdrawn.
+            Aim::Open,
         ),
     ];
     rows.push(server.against_verifying(&introduce));
@@ -98,7 +104,7 @@ impl Server {
     }
 
     /// Compares with a server that answers every request with the bytes that the node answered this one with.
-    fn against_bare(self, what: &str, request: &[u8]) -> Row {
+    fn against_bare(self, what: &str, request: &[u8], aim: Aim) -> Row {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("body");
         fs::write(&file, once(self.address, request)).expect("a file");
@@ -121,7 +127,7 @@ impl Server {
             ours: rate(rounds.iter().map(|(ours, _)| ours.rate)),
             baseline: rate(rounds.iter().map(|(_, bare)| bare.rate)),
             ratio,
-            aim: Aim::AtLeast(0.6),
+            aim,
             note: format!("{least:.2}..{most:.2}, CPU {cpu:.0} us a request against {bare_cpu:.0}"),
         }
     }
