@@ -18,6 +18,7 @@ pub mod provenance;
 pub mod skill;
 pub mod skill_set;
 pub mod time;
+pub mod tlog;
 pub mod version;
 pub mod wire;
 mod wire_time;
