@@ -7,6 +7,7 @@
 
 pub mod block;
 pub mod crypto;
+pub mod dsl;
 pub mod gate;
 pub mod hash;
 pub mod id;
