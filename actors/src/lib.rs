@@ -1,6 +1,8 @@
 //! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
 #![warn(missing_docs)]
 
+pub mod action_log;
+pub mod auth;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
@@ -25,6 +27,8 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
+use action_log::ActionLog;
+use auth::{AuthActor, AuthHandle};
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
@@ -84,6 +88,10 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Tokens of those who act for the owner.
+    pub auth: AuthHandle,
+    /// Who did what.
+    pub log: ActionLog,
 }
 
 /// Why the actors were not started.
@@ -168,6 +176,9 @@ pub async fn start(
         patience,
     );
 
+    let log = ActionLog::new(&data);
+    let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
+
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
         key: who.keypair.public().hash(),
@@ -207,6 +218,8 @@ pub async fn start(
         peers,
         quarantine,
         meeting,
+        auth,
+        log,
     })
 }
 
@@ -226,7 +239,9 @@ impl Handles {
                 check
             })),+] };
         }
-        checks![chain, knowledge, skill_sets, peers, quarantine, meeting]
+        checks![
+            chain, knowledge, skill_sets, peers, quarantine, meeting, auth
+        ]
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
@@ -239,6 +254,8 @@ impl Handles {
                 }
             )+ };
         }
-        stop![meeting, peers, quarantine, skill_sets, knowledge, chain];
+        stop![
+            meeting, auth, peers, quarantine, skill_sets, knowledge, chain
+        ];
     }
 }

@@ -20,6 +20,7 @@ pub mod demo;
 pub mod exit;
 pub mod identity;
 pub mod init;
+pub mod log;
 pub mod meet;
 pub mod out;
 pub mod peers;
@@ -29,6 +30,7 @@ pub mod say;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
+pub mod token;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
 #[derive(Debug, Parser)]
@@ -104,6 +106,10 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
+    /// Tokens for people and programs that act for the owner over HTTP
+    Token(token::TokenArgs),
+    /// Who did what to this agent
+    Log(log::LogArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
@@ -260,6 +266,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
+        Some(Command::Token(args)) => token::run(args, &mut session),
+        Some(Command::Log(args)) => log::run(&args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();
