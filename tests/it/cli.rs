@@ -57,6 +57,7 @@ const COMMANDS: &[&str] = &[
     "config show",
     "config check",
     "config example",
+    "doctor",
     "completions",
 ];
 
