@@ -64,6 +64,7 @@ const COMMANDS: &[&str] = &[
     "config show",
     "config check",
     "config example",
+    "doctor",
     "completions",
 ];
 
