@@ -6,6 +6,7 @@
 //! one after the other, in the order of asking.
 
 pub mod store;
+pub mod tlog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -278,6 +279,9 @@ mod tests {
         }
         fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
             self.inner.history(limit)
+        }
+        fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.blocks(first, limit)
         }
     }
 

@@ -25,7 +25,9 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
+use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
@@ -67,6 +69,8 @@ pub struct Identity {
     pub signed: Arc<SignedIdentity>,
     /// Its key.
     pub keypair: Arc<Keypair>,
+    /// The keys of its log.
+    pub log: Arc<LogKeys>,
 }
 
 /// Reaches every actor. Cheap to clone.
@@ -74,6 +78,8 @@ pub struct Identity {
 pub struct Handles {
     /// The ledger.
     pub chain: ChainHandle,
+    /// Checkpoints and proofs of the ledger.
+    pub tlog: TlogHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
@@ -125,7 +131,16 @@ pub async fn start(
     if recovery != Recovery::Clean {
         tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
     }
-    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+    let ledger: Arc<dyn BlockStore> = Arc::new(ledger);
+    let chain = ChainActor::start(Arc::clone(&ledger), clock.clone(), permits, patience);
+    let tlog = TlogActor::start(
+        &storage.join("tlog"),
+        ledger,
+        who.log,
+        clock.clone(),
+        permits,
+        patience,
+    );
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -202,6 +217,7 @@ pub async fn start(
 
     Ok(Handles {
         chain,
+        tlog,
         knowledge,
         skill_sets,
         peers,
@@ -226,7 +242,9 @@ impl Handles {
                 check
             })),+] };
         }
-        checks![chain, knowledge, skill_sets, peers, quarantine, meeting]
+        checks![
+            chain, tlog, knowledge, skill_sets, peers, quarantine, meeting
+        ]
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
@@ -239,6 +257,8 @@ impl Handles {
                 }
             )+ };
         }
-        stop![meeting, peers, quarantine, skill_sets, knowledge, chain];
+        stop![
+            meeting, peers, quarantine, skill_sets, knowledge, tlog, chain
+        ];
     }
 }
