@@ -8,6 +8,7 @@
 mod commit;
 pub mod queue;
 pub mod store;
+pub mod tlog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -377,6 +378,9 @@ mod tests {
         }
         fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
             self.inner.history(limit)
+        }
+        fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.blocks(first, limit)
         }
     }
 

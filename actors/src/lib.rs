@@ -29,7 +29,9 @@ use thiserror::Error;
 
 use action_log::ActionLog;
 use auth::{AuthActor, AuthHandle};
+use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
@@ -71,6 +73,8 @@ pub struct Identity {
     pub signed: Arc<SignedIdentity>,
     /// Its key.
     pub keypair: Arc<Keypair>,
+    /// The keys of its log.
+    pub log: Arc<LogKeys>,
 }
 
 /// Reaches every actor. Cheap to clone.
@@ -78,6 +82,8 @@ pub struct Identity {
 pub struct Handles {
     /// The ledger.
     pub chain: ChainHandle,
+    /// Checkpoints and proofs of the ledger.
+    pub tlog: TlogHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
@@ -133,7 +139,16 @@ pub async fn start(
     if recovery != Recovery::Clean {
         tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
     }
-    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+    let ledger: Arc<dyn BlockStore> = Arc::new(ledger);
+    let chain = ChainActor::start(Arc::clone(&ledger), clock.clone(), permits, patience);
+    let tlog = TlogActor::start(
+        &storage.join("tlog"),
+        ledger,
+        who.log,
+        clock.clone(),
+        permits,
+        patience,
+    );
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -213,6 +228,7 @@ pub async fn start(
 
     Ok(Handles {
         chain,
+        tlog,
         knowledge,
         skill_sets,
         peers,
@@ -240,7 +256,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, knowledge, skill_sets, peers, quarantine, meeting, auth
+            chain, tlog, knowledge, skill_sets, peers, quarantine, meeting, auth
         ]
     }
 
@@ -255,7 +271,7 @@ impl Handles {
             )+ };
         }
         stop![
-            meeting, auth, peers, quarantine, skill_sets, knowledge, chain
+            meeting, auth, peers, quarantine, skill_sets, knowledge, tlog, chain
         ];
     }
 }
