@@ -15,7 +15,7 @@ use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Clock;
 use thiserror::Error;
 
-/// Most blocks that one [`BlockStore::history`] returns.
+/// Most blocks that one [`BlockStore::history`] or [`BlockStore::blocks`] returns.
 pub const HISTORY_MAX: usize = 1_000;
 
 /// Keeps the blocks of one ledger. All methods block the calling thread.
@@ -40,6 +40,10 @@ pub trait BlockStore: Send + Sync {
 
     /// The last `limit` blocks (at most [`HISTORY_MAX`]), newest first. Fails like [`tip`](Self::tip).
     fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError>;
+
+    /// Up to `limit` blocks (at most [`HISTORY_MAX`]) from position `first` on, oldest first; none behind the end.
+    /// Fails like [`tip`](Self::tip).
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError>;
 }
 
 /// Why a store did not do what it was asked.

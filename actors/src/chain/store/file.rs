@@ -327,4 +327,20 @@ impl BlockStore for FileStore {
             Ok(blocks)
         })
     }
+
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        self.reading(|known, paths, _| match known {
+            Known::Absent => Ok(Vec::new()),
+            Known::Chain(chain) => {
+                let left = chain.ledger.length().saturating_sub(first);
+                let limit = limit
+                    .min(HISTORY_MAX)
+                    .min(usize::try_from(left).unwrap_or(usize::MAX));
+                chain
+                    .read(&paths.ledger, first, limit)
+                    .map_err(StoreError::io("read the ledger"))
+            }
+            other => Err(StoreError::NotReadable(other.state())),
+        })
+    }
 }

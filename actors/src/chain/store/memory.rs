@@ -18,7 +18,7 @@ impl MemoryStore {
         Self(Arc::new(Mutex::new(Some(blocks))))
     }
 
-    fn blocks(&self) -> MutexGuard<'_, Option<Vec<StoredBlock>>> {
+    fn list(&self) -> MutexGuard<'_, Option<Vec<StoredBlock>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -48,7 +48,7 @@ impl BlockStore for MemoryStore {
         batch: Vec<Vec<String>>,
         clock: &dyn Clock,
     ) -> Result<Vec<BlockRef>, StoreError> {
-        let mut blocks = self.blocks();
+        let mut blocks = self.list();
         let (report, ledger) = walk(blocks.as_ref(), drop);
         if !report.state.allows_append() {
             return Err(StoreError::Refused(report.state));
@@ -81,12 +81,12 @@ impl BlockStore for MemoryStore {
     }
 
     fn verify(&self) -> Result<VerifyReport, StoreError> {
-        Ok(walk(self.blocks().as_ref(), drop).0)
+        Ok(walk(self.list().as_ref(), drop).0)
     }
 
     fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
         let mut chain = Vec::new();
-        let (report, _) = walk(self.blocks().as_ref(), |block| chain.push(block));
+        let (report, _) = walk(self.list().as_ref(), |block| chain.push(block));
         if !report.is_valid() {
             return Err(StoreError::NotReadable(report.state));
         }
@@ -95,6 +95,17 @@ impl BlockStore for MemoryStore {
             .rev()
             .take(limit.min(HISTORY_MAX))
             .collect())
+    }
+
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        let mut chain = Vec::new();
+        let (report, _) = walk(self.list().as_ref(), |block| chain.push(block));
+        if !report.is_valid() {
+            return Err(StoreError::NotReadable(report.state));
+        }
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let blocks = chain.into_iter().skip(first);
+        Ok(blocks.take(limit.min(HISTORY_MAX)).collect())
     }
 }
 
