@@ -1,6 +1,7 @@
 //! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
 #![warn(missing_docs)]
 
+mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
