@@ -3,6 +3,7 @@
 
 pub mod action_log;
 pub mod auth;
+mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;

@@ -21,6 +21,7 @@ pub mod doctor;
 pub mod exit;
 pub mod identity;
 pub mod init;
+pub mod knowledge;
 pub mod log;
 pub mod meet;
 pub mod out;
@@ -85,6 +86,8 @@ enum Command {
     Meet(meet::MeetArgs),
     /// Agents we know, and the keys by which we know them
     Peers(peers::PeersArgs),
+    /// Knowledge (layer L1): every change is in the ledger
+    Knowledge(knowledge::KnowledgeArgs),
     /// Skills: our own, and those of other agents
     Skill(skill::SkillArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
@@ -267,6 +270,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Serve(args)) => serve::run(&args, &mut session),
         Some(Command::Meet(args)) => meet::run(&args, &mut session),
         Some(Command::Peers(args)) => peers::run(args, &mut session),
+        Some(Command::Knowledge(args)) => knowledge::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
