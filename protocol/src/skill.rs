@@ -5,7 +5,7 @@
 
 pub mod agent_skill;
 pub mod findings;
-mod frontmatter;
+pub(crate) mod frontmatter;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
