@@ -11,6 +11,7 @@ pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
 mod staging;
+pub mod state_commit;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+use state_commit::{StateCommitActor, StateCommitHandle};
 
 /// What the actors are started with.
 #[derive(Debug, Clone)]
@@ -78,6 +80,8 @@ pub struct Handles {
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
     pub skill_sets: SkillSetHandle,
+    /// Snapshots of all layers.
+    pub state: StateCommitHandle,
     /// Peers and sessions.
     pub peers: PeerManagerHandle,
     /// What waits for a decision.
@@ -158,6 +162,9 @@ pub async fn start(
     )
     .await?;
 
+    let state =
+        StateCommitActor::start(&data, chain.clone(), clock.clone(), permits, patience).await;
+
     let quarantine = QuarantineActor::start(
         &data,
         QuarantinePolicy {
@@ -204,6 +211,7 @@ pub async fn start(
         chain,
         knowledge,
         skill_sets,
+        state,
         peers,
         quarantine,
         meeting,
@@ -226,7 +234,9 @@ impl Handles {
                 check
             })),+] };
         }
-        checks![chain, knowledge, skill_sets, peers, quarantine, meeting]
+        checks![
+            chain, knowledge, skill_sets, state, peers, quarantine, meeting
+        ]
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
@@ -239,6 +249,8 @@ impl Handles {
                 }
             )+ };
         }
-        stop![meeting, peers, quarantine, skill_sets, knowledge, chain];
+        stop![
+            meeting, peers, quarantine, state, skill_sets, knowledge, chain
+        ];
     }
 }

@@ -29,6 +29,7 @@ pub mod say;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
+pub mod state;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
 #[derive(Debug, Parser)]
@@ -104,6 +105,8 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
+    /// Snapshots of everything the agent knows: commit, compare, restore
+    State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
     /// Print a completion script for a shell
@@ -163,6 +166,10 @@ impl Session {
         actix::System::new().block_on(async move {
             let agent = Arc::new(Agent::open(data_dir, settings).await?);
             let result = work(Arc::clone(&agent), out).await;
+            // What the command did stands; a snapshot of it is made again by whoever comes next.
+            if let Err(error) = agent.handles.state.review().await {
+                tracing::error!(%error, "the state was not committed");
+            }
             agent.close().await;
             result
         })
@@ -260,6 +267,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
+        Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();
