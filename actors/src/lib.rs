@@ -14,6 +14,7 @@ pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
 mod staging;
+pub mod state_commit;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+use state_commit::{StateCommitActor, StateCommitHandle};
 
 /// What the actors are started with.
 #[derive(Debug, Clone)]
@@ -89,6 +91,8 @@ pub struct Handles {
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
     pub skill_sets: SkillSetHandle,
+    /// Snapshots of all layers.
+    pub state: StateCommitHandle,
     /// Peers and sessions.
     pub peers: PeerManagerHandle,
     /// What waits for a decision.
@@ -182,6 +186,9 @@ pub async fn start(
     )
     .await?;
 
+    let state =
+        StateCommitActor::start(&data, chain.clone(), clock.clone(), permits, patience).await;
+
     let quarantine = QuarantineActor::start(
         &data,
         QuarantinePolicy {
@@ -232,6 +239,7 @@ pub async fn start(
         tlog,
         knowledge,
         skill_sets,
+        state,
         peers,
         quarantine,
         meeting,
@@ -257,7 +265,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, tlog, knowledge, skill_sets, peers, quarantine, meeting, auth
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, auth
         ]
     }
 
@@ -272,7 +280,7 @@ impl Handles {
             )+ };
         }
         stop![
-            meeting, auth, peers, quarantine, skill_sets, knowledge, tlog, chain
+            meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
         ];
     }
 }

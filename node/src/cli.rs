@@ -32,6 +32,7 @@ pub mod say;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
+pub mod state;
 pub mod token;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
@@ -114,6 +115,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Who did what to this agent
     Log(log::LogArgs),
+    /// Snapshots of everything the agent knows: commit, compare, restore
+    State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
     /// Examine the data directory, and say what to do about what is found
@@ -184,6 +187,10 @@ impl Session {
         actix::System::new().block_on(async move {
             let agent = Arc::new(Agent::open(data_dir, settings).await?);
             let result = work(Arc::clone(&agent), out).await;
+            // What the command did stands; a snapshot of it is made again by whoever comes next.
+            if let Err(error) = agent.handles.state.review().await {
+                tracing::error!(%error, "the state was not committed");
+            }
             agent.close().await;
             result
         })
@@ -284,6 +291,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Chain(args)) => chain::run(args, &mut session),
         Some(Command::Token(args)) => token::run(args, &mut session),
         Some(Command::Log(args)) => log::run(&args, &mut session),
+        Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();

@@ -18,6 +18,7 @@ pub mod package;
 pub mod provenance;
 pub mod skill;
 pub mod skill_set;
+pub mod state;
 pub mod time;
 pub mod tlog;
 pub mod version;
