@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod action_log;
+pub mod approvals;
 pub mod auth;
 pub mod bounded_addr;
 pub mod chain;
@@ -28,6 +29,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
 use action_log::ActionLog;
+use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
 use chain::{ChainActor, ChainHandle};
@@ -60,6 +62,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Bounds of what waits for a person.
+    pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
     pub auto_install: bool,
 }
@@ -88,6 +92,8 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Changes that wait for a person.
+    pub approvals: ApprovalHandle,
     /// Tokens of those who act for the owner.
     pub auth: AuthHandle,
     /// Who did what.
@@ -179,6 +185,20 @@ pub async fn start(
     let log = ActionLog::new(&data);
     let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
 
+    let parts = ApprovalParts {
+        policy: config.approvals,
+        read,
+        chain: chain.clone(),
+        skill_sets: skill_sets.clone(),
+        log: log.clone(),
+        clock: clock.clone(),
+    };
+    let approvals = ApprovalActor::start(&data, parts, permits, patience);
+    if let Err(error) = approvals.recover().await {
+        // What is left begun can be decided by nobody; everything else works.
+        tracing::error!(%error, "a decision that was begun could not be finished");
+    }
+
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
         key: who.keypair.public().hash(),
@@ -218,6 +238,7 @@ pub async fn start(
         peers,
         quarantine,
         meeting,
+        approvals,
         auth,
         log,
     })
@@ -240,7 +261,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, knowledge, skill_sets, peers, quarantine, meeting, auth
+            chain, knowledge, skill_sets, peers, quarantine, meeting, approvals, auth
         ]
     }
 
