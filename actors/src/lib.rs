@@ -7,7 +7,7 @@ pub mod auth;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
-mod file_lock;
+pub mod file_lock;
 pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;

@@ -18,7 +18,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, Identity, SignedIdenti
 
 use crate::clock::SystemClock;
 use crate::config::Settings;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Tenancy};
 use crate::identity;
 
 /// An open agent.
@@ -35,11 +35,15 @@ pub struct Agent {
     pub clock: Arc<dyn Clock>,
     /// Its actors.
     pub handles: Handles,
+    /// Keeps others from replacing the directory underneath.
+    _tenancy: Tenancy,
 }
 
 impl Agent {
     /// Loads or makes the key and starts the actors. Must run inside an actix system.
     pub async fn open(data_dir: DataDir, settings: Settings) -> anyhow::Result<Self> {
+        let dir = data_dir.clone();
+        let tenancy = tokio::task::spawn_blocking(move || dir.enter()).await??;
         let keys = data_dir.keys();
         let loaded = tokio::task::spawn_blocking(move || identity::load_or_create(&keys)).await??;
         let identity::Loaded {
@@ -70,6 +74,7 @@ impl Agent {
             keypair,
             clock,
             handles,
+            _tenancy: tenancy,
         })
     }
 

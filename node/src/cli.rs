@@ -18,6 +18,7 @@ pub mod approvals;
 pub mod chain;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod exit;
 pub mod identity;
 pub mod init;
@@ -118,6 +119,8 @@ enum Command {
     Log(log::LogArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
+    /// Examine the data directory, and say what to do about what is found
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -147,10 +150,19 @@ impl Session {
 
     /// The settings in force, with `more` on top of `--set`.
     pub fn settings(&self, more: &[(String, String)]) -> anyhow::Result<settings::Settings> {
+        Ok(self.loaded(more)?)
+    }
+
+    /// The settings in force, or everything that is wrong with them.
+    fn loaded(
+        &self,
+        more: &[(String, String)],
+    ) -> Result<settings::Settings, settings::ConfigError> {
         let mut overrides = self.overrides.clone();
         overrides.extend_from_slice(more);
         let data_dir = self.data_dir();
-        Ok(settings::load(data_dir.path(), Self::environment(), &overrides)?.settings)
+        let loaded = settings::load(data_dir.path(), Self::environment(), &overrides)?;
+        Ok(loaded.settings)
     }
 
     /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.
@@ -287,6 +299,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
                 &mut session.out,
             )
         }
+        Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kairos-chain", &mut script);

@@ -7,6 +7,7 @@
 
 pub mod block;
 pub mod crypto;
+pub mod dsl;
 pub mod gate;
 pub mod hash;
 pub mod id;
@@ -18,6 +19,7 @@ pub mod provenance;
 pub mod skill;
 pub mod skill_set;
 pub mod time;
+pub mod tlog;
 pub mod version;
 pub mod wire;
 mod wire_time;

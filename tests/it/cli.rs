@@ -79,6 +79,7 @@ const COMMANDS: &[&str] = &[
     "config show",
     "config check",
     "config example",
+    "doctor",
     "completions",
 ];
 
