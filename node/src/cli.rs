@@ -14,6 +14,7 @@ use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
 
+pub mod approvals;
 pub mod chain;
 pub mod config;
 pub mod demo;
@@ -27,6 +28,7 @@ pub mod meet;
 pub mod out;
 pub mod peers;
 pub mod progress;
+pub mod propose;
 pub mod quarantine;
 pub mod say;
 pub mod serve;
@@ -95,9 +97,13 @@ enum Command {
     Skillset(skillset::SkillsetArgs),
     /// What was acquired and waits for a decision
     Quarantine(quarantine::QuarantineArgs),
-    /// Install something from the quarantine
+    /// Have a change wait until an owner approves it
+    Propose(propose::ProposeArgs),
+    /// Changes that were proposed and wait for a decision
+    Approvals(approvals::ApprovalsArgs),
+    /// Install something from the quarantine, or carry out what was proposed
     Approve(quarantine::ApproveArgs),
-    /// Discard something from the quarantine
+    /// Discard something from the quarantine, or refuse what was proposed
     Reject(quarantine::RejectArgs),
     /// Show who authored a skill or SkillSet and through whose hands it came
     Provenance(skill::ProvenanceArgs),
@@ -281,6 +287,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
+        Some(Command::Propose(args)) => propose::run(args, &mut session),
+        Some(Command::Approvals(args)) => approvals::run(args, &mut session),
         Some(Command::Approve(args)) => quarantine::approve(args, &mut session),
         Some(Command::Reject(args)) => quarantine::reject(args, &mut session),
         Some(Command::Provenance(args)) => skill::provenance(args, &mut session),
