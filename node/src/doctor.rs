@@ -11,15 +11,14 @@ pub mod fix;
 mod leftovers;
 mod locks;
 mod service;
-mod walk;
 
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
 use crate::config::{ConfigError, Settings};
 use crate::data_dir::DataDir;
+use crate::data_dir::survey::{Survey, survey};
 
-pub use walk::{Survey, survey};
 
 /// How much a finding matters, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

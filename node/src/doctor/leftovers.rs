@@ -2,25 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::walk::Entry;
-use super::{Findings, Survey, some};
+use super::{Findings, some};
 use crate::data_dir::DataDir;
+use crate::data_dir::survey::{Entry, Survey};
 
-/// How the names of things begin that are on their way somewhere else, and are worth nothing afterwards.
-const TEMPORARY: [&str; 5] = [".kairos-", ".staged-", ".tmp-", ".backup-", ".new"];
 /// How the names of things begin that stand for what they were about to be replaced with.
 const REPLACED: [&str; 2] = [".replaced-", ".old-"];
 /// What is older than this was left behind; the longest change takes minutes.
 pub(super) const STALE: Duration = Duration::from_secs(3600);
-
-/// Whether `entry` is a temporary file or directory of this program, whoever is at work on it.
-pub(super) fn is_temporary(entry: &Entry) -> bool {
-    let name = entry.name();
-    TEMPORARY.iter().any(|prefix| name.starts_with(prefix))
-        // Editors and packages use dot-files too: only where this program makes such names.
-        && (name.starts_with(".kairos-") && name.ends_with(".tmp")
-            || matches!(entry.folder(), "knowledge" | "skillsets" | "storage" | "storage/quarantine" | "keys"))
-}
 
 /// Whether `entry` is older than anything under way at `now`.
 pub(super) fn is_stale(entry: &Entry, now: SystemTime) -> bool {
@@ -42,7 +31,7 @@ pub(super) fn check(survey: &Survey, found: &mut Findings) {
         survey
             .entries
             .iter()
-            .filter(|entry| is_temporary(entry))
+            .filter(|entry| entry.is_temporary())
             .collect(),
     );
     let replaced = named(
