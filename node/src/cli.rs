@@ -14,6 +14,7 @@ use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
 
+pub mod backup;
 pub mod chain;
 pub mod config;
 pub mod demo;
@@ -26,6 +27,7 @@ pub mod out;
 pub mod peers;
 pub mod progress;
 pub mod quarantine;
+pub mod restore;
 pub mod say;
 pub mod serve;
 pub mod skill;
@@ -107,6 +109,10 @@ enum Command {
     Chain(chain::ChainArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
+    /// Copy the data directory into one file, while it is in use
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the data directory, once all of it was checked
+    Restore(restore::RestoreArgs),
     /// Examine the data directory, and say what to do about what is found
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -283,6 +289,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
                 &mut session.out,
             )
         }
+        Some(Command::Backup(args)) => backup::run(&args, &mut session),
+        Some(Command::Restore(args)) => restore::run(&args, &mut session),
         Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

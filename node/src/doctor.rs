@@ -17,8 +17,7 @@ use serde::Serialize;
 
 use crate::config::{ConfigError, Settings};
 use crate::data_dir::DataDir;
-use crate::data_dir::survey::{Survey, survey};
-
+use crate::data_dir::survey::survey;
 
 /// How much a finding matters, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -17,7 +17,7 @@ pub use read::{Visitor, read};
 pub use write::write;
 
 /// The name of the manifest in the archive.
-const MANIFEST: &str = "kairos-backup.json";
+pub const MANIFEST: &str = "kairos-backup.json";
 /// What the paths of all other entries begin with.
 const DATA: &str = "data/";
 /// Most bytes of zeros behind the last entry; tar programs fill up their last record.

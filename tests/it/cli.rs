@@ -57,6 +57,8 @@ const COMMANDS: &[&str] = &[
     "config show",
     "config check",
     "config example",
+    "backup",
+    "restore",
     "doctor",
     "completions",
 ];

@@ -59,7 +59,13 @@ impl Entry {
     pub(crate) fn is_temporary(&self) -> bool {
         let name = self.name();
         // Editors and packages use dot-files too: only where this program makes such names.
-        let ours = ["knowledge", "skillsets", "storage", "storage/quarantine", "keys"];
+        let ours = [
+            "knowledge",
+            "skillsets",
+            "storage",
+            "storage/quarantine",
+            "keys",
+        ];
         TEMPORARY.iter().any(|prefix| name.starts_with(prefix))
             && (ours.contains(&self.folder())
                 || name.starts_with(".kairos-") && name.ends_with(".tmp"))

@@ -3,11 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Findings, some};
+use crate::backup::restore::{self, REPLACED, UNPACKING};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{Entry, Survey};
 
 /// How the names of things begin that stand for what they were about to be replaced with.
-const REPLACED: [&str; 2] = [".replaced-", ".old-"];
+const SET_ASIDE: [&str; 2] = [".replaced-", ".old-"];
 /// What is older than this was left behind; the longest change takes minutes.
 pub(super) const STALE: Duration = Duration::from_secs(3600);
 
@@ -39,7 +40,7 @@ pub(super) fn check(survey: &Survey, found: &mut Findings) {
             .entries
             .iter()
             .filter(|entry| {
-                REPLACED
+                SET_ASIDE
                     .iter()
                     .any(|prefix| entry.name().starts_with(prefix))
             })
@@ -113,27 +114,31 @@ pub(super) fn beside(dir: &DataDir, found: &mut Findings) {
         .collect();
     let with = |infix: &str| -> Vec<String> {
         let prefix = format!("{name}{infix}");
-        names
-            .iter()
-            .filter(|name| name.starts_with(&prefix))
-            .cloned()
-            .collect()
+        let found = names.iter().filter(|name| name.starts_with(&prefix));
+        found.cloned().collect()
     };
-    let (old, unfinished) = (with(".before-restore-"), with(".restoring-"));
+    let unfinished = with(UNPACKING);
     if !unfinished.is_empty() {
-        let fix = "a restore was interrupted before it replaced anything; delete them, and restore again if you still want to";
+        let fix = "a restore is under way, or was interrupted before it replaced anything; the next one clears it away";
+        let told = format!("beside the data directory: {}", some(&unfinished));
+        found.warn(CHECK, told, fix);
+    }
+    let prefix = format!("{name}{REPLACED}");
+    let (new, old): (Vec<_>, Vec<_>) = with(REPLACED).into_iter().partition(|name| {
+        let stamp = name.strip_prefix(&prefix).unwrap_or_default();
+        restore::is_the_new_one(&parent.join(name), stamp)
+    });
+    if !new.is_empty() {
+        let fix = "a restore was interrupted at its last step: these are the restored copies, and the old directory is \
+                   in place; delete them, and restore again if you still want to";
         found.warn(
             CHECK,
-            format!("beside the data directory: {}", some(&unfinished)),
+            format!("restored, but not put in place: {}", some(&new)),
             fix,
         );
     }
     if !old.is_empty() {
         let fix = "delete them when you no longer need what was there before; they hold keys";
-        found.warn(
-            CHECK,
-            format!("beside the data directory: {}", some(&old)),
-            fix,
-        );
+        found.warn(CHECK, format!("replaced by a restore: {}", some(&old)), fix);
     }
 }

@@ -153,7 +153,7 @@ fn what_the_manifest_does_not_name_is_refused() {
     let manifest = listed(&files);
     let archive = |change: &dyn Fn(&mut tar::Builder<Vec<u8>>, &Entry) -> bool| {
         let mut tar = tar::Builder::new(Vec::new());
-        let mut put = |tar: &mut tar::Builder<Vec<u8>>, path: &str, kind, mode, content: &[u8]| {
+        let put = |tar: &mut tar::Builder<Vec<u8>>, path: &str, kind, mode, content: &[u8]| {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(kind);
             header.set_mode(mode);
