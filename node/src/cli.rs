@@ -15,6 +15,7 @@ use exit::Exit;
 use out::{Color, Out, Tone};
 
 pub mod approvals;
+pub mod backup;
 pub mod chain;
 pub mod config;
 pub mod demo;
@@ -30,6 +31,7 @@ pub mod peers;
 pub mod progress;
 pub mod propose;
 pub mod quarantine;
+pub mod restore;
 pub mod say;
 pub mod serve;
 pub mod skill;
@@ -125,6 +127,10 @@ enum Command {
     State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
+    /// Copy the data directory into one file, while it is in use
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the data directory, once all of it was checked
+    Restore(restore::RestoreArgs),
     /// Examine the data directory, and say what to do about what is found
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -311,6 +317,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
                 &mut session.out,
             )
         }
+        Some(Command::Backup(args)) => backup::run(&args, &mut session),
+        Some(Command::Restore(args)) => restore::run(&args, &mut session),
         Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

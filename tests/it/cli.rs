@@ -102,6 +102,8 @@ const COMMANDS: &[&str] = &[
     "config show",
     "config check",
     "config example",
+    "backup",
+    "restore",
     "doctor",
     "completions",
 ];
