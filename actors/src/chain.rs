@@ -8,6 +8,7 @@
 mod commit;
 pub mod queue;
 pub mod store;
+pub mod tlog;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +109,13 @@ struct History(usize);
 struct Recovered;
 
 #[derive(Message)]
+#[rtype(result = "Result<Vec<Block>, ChainError>")]
+struct Blocks {
+    first: u64,
+    limit: usize,
+}
+
+#[derive(Message)]
 #[rtype(result = "ChainHealth")]
 struct Health;
 
@@ -163,6 +171,12 @@ impl ChainHandle {
     /// What had to be done about a crash since the start; nothing if there was none.
     pub async fn recovery(&self) -> Result<Option<Recovery>, ChainError> {
         Ok(self.0.ask(Recovered).await?)
+    }
+
+    /// Up to `limit` blocks (at most [`store::HISTORY_MAX`]) from position `first` on, oldest first; none behind the
+    /// end. For reading all of a ledger page by page.
+    pub async fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, ChainError> {
+        self.0.ask(Blocks { first, limit }).await?
     }
 
     /// Whether the actor answers, and what it counted.
@@ -338,6 +352,18 @@ impl Handler<Recovered> for ChainActor {
     }
 }
 
+impl Handler<Blocks> for ChainActor {
+    type Result = ResponseFuture<Result<Vec<Block>, ChainError>>;
+
+    fn handle(
+        &mut self,
+        Blocks { first, limit }: Blocks,
+        _ctx: &mut Self::Context,
+    ) -> Self::Result {
+        self.read(move |store| store.blocks(first, limit))
+    }
+}
+
 impl Handler<Health> for ChainActor {
     type Result = MessageResult<Health>;
 
@@ -427,6 +453,9 @@ mod tests {
         }
         fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
             self.inner.history(limit)
+        }
+        fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.blocks(first, limit)
         }
     }
 
@@ -636,6 +665,9 @@ mod tests {
         }
         fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
             self.inner.history(limit)
+        }
+        fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.blocks(first, limit)
         }
     }
 

@@ -260,6 +260,22 @@ impl BlockStore for SqliteStore {
         })?;
         Ok(blocks.unwrap_or_default())
     }
+
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        let limit = limit.min(HISTORY_MAX);
+        let blocks = self.reading(|transaction, ledger| {
+            let last = first.saturating_add(limit as u64).min(ledger.length());
+            let count = usize::try_from(last.saturating_sub(first)).unwrap_or(0);
+            if count == 0 {
+                return Ok(Vec::new());
+            }
+            let rows = row::newest(transaction, last - 1, count)
+                .map_err(|error| refusal(READING, error))?;
+            let blocks = rows.into_iter().rev().collect::<Result<_, _>>();
+            blocks.map_err(|problem| StoreError::io(READING)(io::Error::other(problem)))
+        })?;
+        Ok(blocks.unwrap_or_default())
+    }
 }
 
 impl Open {
