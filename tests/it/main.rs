@@ -12,5 +12,6 @@ mod hostile_packages;
 mod hostile_peers;
 mod persona;
 mod policy;
+mod proofs;
 mod serving;
 mod transcripts;
