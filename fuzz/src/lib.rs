@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
 pub mod skillset_json;
+pub mod tlog;
 
 /// The first words of an error; what follows is mostly made of the input.
 fn words(error: impl std::fmt::Display) -> String {
@@ -24,4 +25,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
     ("skillset_json", skillset_json::run),
+    ("tlog", tlog::run),
 ];
