@@ -9,6 +9,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
+use kairos_actors::chain::tlog::TlogHandle;
 use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::meeting::MeetingHandle;
 use kairos_actors::peer_manager::PeerManagerHandle;
@@ -49,6 +50,8 @@ pub struct Doors {
     pub skill_sets: SkillSetHandle,
     /// Reaches the meeting actor.
     pub meeting: MeetingHandle,
+    /// Reaches the log of the ledger.
+    pub tlog: TlogHandle,
     /// Keys of peers that came lately.
     pub keys: Keys,
     /// Introductions and lists.

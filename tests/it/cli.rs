@@ -58,6 +58,7 @@ const COMMANDS: &[&str] = &[
     "chain prove",
     "chain verify-proof",
     "chain checkpoint",
+    "chain cosign",
     "chain add-cosignature",
     "config",
     "config show",
