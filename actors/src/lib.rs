@@ -1,16 +1,21 @@
 //! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
 #![warn(missing_docs)]
 
+pub mod action_log;
+pub mod approvals;
+pub mod auth;
+mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
-mod file_lock;
+pub mod file_lock;
 pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
 mod staging;
+pub mod state_commit;
 pub mod witness;
 
 use std::path::PathBuf;
@@ -26,6 +31,9 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
+use action_log::ActionLog;
+use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
+use auth::{AuthActor, AuthHandle};
 use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
 use chain::tlog::{LogKeys, TlogActor, TlogHandle};
@@ -37,6 +45,7 @@ use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+use state_commit::{StateCommitActor, StateCommitHandle};
 use witness::{WitnessActor, WitnessHandle};
 
 /// What the actors are started with.
@@ -60,6 +69,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Bounds of what waits for a person.
+    pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
     pub auto_install: bool,
 }
@@ -88,12 +99,20 @@ pub struct Handles {
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
     pub skill_sets: SkillSetHandle,
+    /// Snapshots of all layers.
+    pub state: StateCommitHandle,
     /// Peers and sessions.
     pub peers: PeerManagerHandle,
     /// What waits for a decision.
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Changes that wait for a person.
+    pub approvals: ApprovalHandle,
+    /// Tokens of those who act for the owner.
+    pub auth: AuthHandle,
+    /// Who did what.
+    pub log: ActionLog,
 }
 
 /// Why the actors were not started.
@@ -185,6 +204,9 @@ pub async fn start(
     )
     .await?;
 
+    let state =
+        StateCommitActor::start(&data, chain.clone(), clock.clone(), permits, patience).await;
+
     let quarantine = QuarantineActor::start(
         &data,
         QuarantinePolicy {
@@ -194,6 +216,23 @@ pub async fn start(
         permits,
         patience,
     );
+
+    let log = ActionLog::new(&data);
+    let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
+
+    let parts = ApprovalParts {
+        policy: config.approvals,
+        read,
+        chain: chain.clone(),
+        skill_sets: skill_sets.clone(),
+        log: log.clone(),
+        clock: clock.clone(),
+    };
+    let approvals = ApprovalActor::start(&data, parts, permits, patience);
+    if let Err(error) = approvals.recover().await {
+        // What is left begun can be decided by nobody; everything else works.
+        tracing::error!(%error, "a decision that was begun could not be finished");
+    }
 
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
@@ -235,9 +274,13 @@ pub async fn start(
         witness,
         knowledge,
         skill_sets,
+        state,
         peers,
         quarantine,
         meeting,
+        approvals,
+        auth,
+        log,
     })
 }
 
@@ -258,7 +301,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, tlog, knowledge, skill_sets, peers, quarantine, meeting
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, approvals, auth
         ]
     }
 
@@ -273,7 +316,7 @@ impl Handles {
             )+ };
         }
         stop![
-            meeting, peers, quarantine, skill_sets, knowledge, tlog, chain
+            approvals, meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
         ];
     }
 }

@@ -79,4 +79,26 @@ impl StoreError {
     fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
     }
+
+    /// The same error for another one who waited for the same work.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Refused(state) => Self::Refused(*state),
+            Self::NotReadable(state) => Self::NotReadable(*state),
+            Self::Locked => Self::Locked,
+            Self::TooLong(bytes) => Self::TooLong(*bytes),
+            Self::Io { action, source } => Self::Io {
+                action,
+                source: same_io(source),
+            },
+            Self::Unsettled(source) => Self::Unsettled(same_io(source)),
+        }
+    }
+}
+
+fn same_io(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }

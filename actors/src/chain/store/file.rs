@@ -12,6 +12,7 @@
 //! and everything before it is a chain that the record continues.
 
 mod disk;
+mod inspect;
 mod journal;
 mod known;
 mod lock;
@@ -34,6 +35,7 @@ use tracing::warn;
 
 use super::{BlockStore, HISTORY_MAX, StoreError};
 use disk::{Disk, Os};
+pub use inspect::{Inspection, Leftover, Prefix, inspect, verify};
 use journal::{Content, Journal, Record, sync_directory_of};
 use known::{Chain, Known, scan_file, scan_patched};
 use lock::Paths;
