@@ -7,6 +7,7 @@ pub mod archive;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod resource;
 pub mod skillset_json;
 
 /// The first words of an error; what follows is mostly made of the input.
@@ -23,5 +24,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("resource", resource::run),
     ("skillset_json", skillset_json::run),
 ];
