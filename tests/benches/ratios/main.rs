@@ -15,6 +15,7 @@ mod ledger;
 mod load;
 mod package;
 mod process;
+mod search;
 mod table;
 
 use std::env;
@@ -34,6 +35,7 @@ fn main() {
         ("ledger", ledger::run),
         ("package", package::run),
         ("process", process::run),
+        ("search", search::run),
     ];
     let mut rows = Vec::new();
     for (name, run) in parts {

@@ -382,17 +382,16 @@ fn bits_that_flip_anywhere_in_the_ledger_are_noticed() {
     let good = place.open().verify().unwrap();
     let bytes = place.bytes();
     for at in 0..bytes.len() {
-        // Each byte is visited four times, with another bit each time.
-        for bit in [0, 2, 5, 7].map(|bit| (bit + at) % 8) {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1 << bit;
-            fs::write(place.ledger(), &flipped).unwrap();
-            let report = place.open().verify().unwrap();
-            // Harmless is white space for white space, and the large letters in an escape; a stored hash that has
-            // lost its name is missed.
-            let harmless = report == good || report.warning_count > 0;
-            assert!(harmless || !report.is_valid(), "bit {bit} of byte {at}");
-        }
+        // Another bit in each byte.
+        let bit = at % 8;
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << bit;
+        fs::write(place.ledger(), &flipped).unwrap();
+        let report = place.open().verify().unwrap();
+        // Harmless is white space for white space, and the large letters in an escape; a stored hash that has
+        // lost its name is missed.
+        let harmless = report == good || report.warning_count > 0;
+        assert!(harmless || !report.is_valid(), "bit {bit} of byte {at}");
     }
 }
 
