@@ -146,7 +146,7 @@ fn lengths(dir: &Path) -> Vec<Row> {
         })
         .collect();
     let clock = clock();
-    let rounds: Vec<Vec<f64>> = (0..ROUNDS)
+    let rounds: Vec<[f64; LENGTHS.len()]> = (0..ROUNDS)
         .map(|_| {
             let cost = |(_, store): &(_, FileStore)| {
                 let costs = (0..APPENDS).map(|n| {
@@ -158,19 +158,23 @@ fn lengths(dir: &Path) -> Vec<Row> {
                 });
                 median(costs).0
             };
-            stores.iter().map(cost).collect()
+            let costs: Vec<f64> = stores.iter().map(cost).collect();
+            costs.try_into().expect("one for each length")
         })
         .collect();
-    let column = |at: usize| median(rounds.iter().map(|round| round[at])).0;
+    let column = |cost: fn(&[f64; LENGTHS.len()]) -> f64| median(rounds.iter().map(cost)).0;
     let micros = |seconds: f64| format!("{:.0} us", seconds * 1e6);
     let (ratio, least, most) = median(rounds.iter().map(|round| round[2] / round[0]));
     let mut rows = vec![Row {
         what: "an append at 1,000,000 blocks, to one at 1,000".to_owned(),
-        ours: micros(column(2)),
-        baseline: micros(column(0)),
+        ours: micros(column(|round| round[2])),
+        baseline: micros(column(|round| round[0])),
         ratio,
         aim: Aim::AtMost(1.2),
-        note: format!("{least:.2}..{most:.2}; {} at 100,000", micros(column(1))),
+        note: format!(
+            "{least:.2}..{most:.2}; {} at 100,000",
+            micros(column(|round| round[1]))
+        ),
     }];
     let (path, store) = stores.last().expect("a length");
     store.settle().expect("a sync");
@@ -235,7 +239,7 @@ fn hash(path: &Path) {
         if read == 0 {
             break;
         }
-        hasher.update(&chunk[..read]);
+        hasher.update(chunk.get(..read).expect("what was read"));
     }
     black_box(hasher.finalize());
 }
