@@ -8,6 +8,7 @@ pub mod backup;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod resource;
 pub mod skillset_json;
 pub mod tlog;
 
@@ -26,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("resource", resource::run),
     ("skillset_json", skillset_json::run),
     ("tlog", tlog::run),
 ];
