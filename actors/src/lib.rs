@@ -1,17 +1,21 @@
 //! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
 #![warn(missing_docs)]
 
+pub mod action_log;
+pub mod approvals;
+pub mod auth;
 mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
-mod file_lock;
+pub mod file_lock;
 pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
 mod staging;
+pub mod state_commit;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +30,12 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
+use action_log::ActionLog;
+use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
+use auth::{AuthActor, AuthHandle};
+use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
@@ -35,6 +44,7 @@ use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+use state_commit::{StateCommitActor, StateCommitHandle};
 
 /// What the actors are started with.
 #[derive(Debug, Clone)]
@@ -57,6 +67,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Bounds of what waits for a person.
+    pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
     pub auto_install: bool,
 }
@@ -68,6 +80,8 @@ pub struct Identity {
     pub signed: Arc<SignedIdentity>,
     /// Its key.
     pub keypair: Arc<Keypair>,
+    /// The keys of its log.
+    pub log: Arc<LogKeys>,
 }
 
 /// Reaches every actor. Cheap to clone.
@@ -75,16 +89,26 @@ pub struct Identity {
 pub struct Handles {
     /// The ledger.
     pub chain: ChainHandle,
+    /// Checkpoints and proofs of the ledger.
+    pub tlog: TlogHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
     pub skill_sets: SkillSetHandle,
+    /// Snapshots of all layers.
+    pub state: StateCommitHandle,
     /// Peers and sessions.
     pub peers: PeerManagerHandle,
     /// What waits for a decision.
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Changes that wait for a person.
+    pub approvals: ApprovalHandle,
+    /// Tokens of those who act for the owner.
+    pub auth: AuthHandle,
+    /// Who did what.
+    pub log: ActionLog,
 }
 
 /// Why the actors were not started.
@@ -126,7 +150,16 @@ pub async fn start(
     if recovery != Recovery::Clean {
         tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
     }
-    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+    let ledger: Arc<dyn BlockStore> = Arc::new(ledger);
+    let chain = ChainActor::start(Arc::clone(&ledger), clock.clone(), permits, patience);
+    let tlog = TlogActor::start(
+        &storage.join("tlog"),
+        ledger,
+        who.log,
+        clock.clone(),
+        permits,
+        patience,
+    );
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -159,6 +192,9 @@ pub async fn start(
     )
     .await?;
 
+    let state =
+        StateCommitActor::start(&data, chain.clone(), clock.clone(), permits, patience).await;
+
     let quarantine = QuarantineActor::start(
         &data,
         QuarantinePolicy {
@@ -168,6 +204,23 @@ pub async fn start(
         permits,
         patience,
     );
+
+    let log = ActionLog::new(&data);
+    let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
+
+    let parts = ApprovalParts {
+        policy: config.approvals,
+        read,
+        chain: chain.clone(),
+        skill_sets: skill_sets.clone(),
+        log: log.clone(),
+        clock: clock.clone(),
+    };
+    let approvals = ApprovalActor::start(&data, parts, permits, patience);
+    if let Err(error) = approvals.recover().await {
+        // What is left begun can be decided by nobody; everything else works.
+        tracing::error!(%error, "a decision that was begun could not be finished");
+    }
 
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
@@ -203,11 +256,16 @@ pub async fn start(
 
     Ok(Handles {
         chain,
+        tlog,
         knowledge,
         skill_sets,
+        state,
         peers,
         quarantine,
         meeting,
+        approvals,
+        auth,
+        log,
     })
 }
 
@@ -227,7 +285,9 @@ impl Handles {
                 check
             })),+] };
         }
-        checks![chain, knowledge, skill_sets, peers, quarantine, meeting]
+        checks![
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, approvals, auth
+        ]
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
@@ -240,6 +300,8 @@ impl Handles {
                 }
             )+ };
         }
-        stop![meeting, peers, quarantine, skill_sets, knowledge, chain];
+        stop![
+            approvals, meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
+        ];
     }
 }

@@ -4,6 +4,7 @@
 //! a few words on what came of the input: the plain runner keeps inputs that lead somewhere new.
 
 pub mod archive;
+pub mod backup;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
@@ -21,6 +22,7 @@ pub type Target = fn(&[u8]) -> String;
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive::run),
+    ("backup", backup::run),
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),

@@ -14,25 +14,33 @@ use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
 
+pub mod approvals;
+pub mod backup;
 pub mod chain;
 pub mod config;
 pub mod context;
 pub mod demo;
+pub mod doctor;
 pub mod exit;
 pub mod identity;
 pub mod init;
 pub mod knowledge;
+pub mod log;
 pub mod meet;
 pub mod out;
 pub mod peers;
 pub mod progress;
+pub mod propose;
 pub mod quarantine;
 pub mod resource;
+pub mod restore;
 pub mod say;
 pub mod search;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
+pub mod state;
+pub mod token;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
 #[derive(Debug, Parser)]
@@ -100,9 +108,13 @@ enum Command {
     Skillset(skillset::SkillsetArgs),
     /// What was acquired and waits for a decision
     Quarantine(quarantine::QuarantineArgs),
-    /// Install something from the quarantine
+    /// Have a change wait until an owner approves it
+    Propose(propose::ProposeArgs),
+    /// Changes that were proposed and wait for a decision
+    Approvals(approvals::ApprovalsArgs),
+    /// Install something from the quarantine, or carry out what was proposed
     Approve(quarantine::ApproveArgs),
-    /// Discard something from the quarantine
+    /// Discard something from the quarantine, or refuse what was proposed
     Reject(quarantine::RejectArgs),
     /// Show who authored a skill or SkillSet and through whose hands it came
     Provenance(skill::ProvenanceArgs),
@@ -116,8 +128,20 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
+    /// Tokens for people and programs that act for the owner over HTTP
+    Token(token::TokenArgs),
+    /// Who did what to this agent
+    Log(log::LogArgs),
+    /// Snapshots of everything the agent knows: commit, compare, restore
+    State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
+    /// Copy the data directory into one file, while it is in use
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the data directory, once all of it was checked
+    Restore(restore::RestoreArgs),
+    /// Examine the data directory, and say what to do about what is found
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -147,10 +171,19 @@ impl Session {
 
     /// The settings in force, with `more` on top of `--set`.
     pub fn settings(&self, more: &[(String, String)]) -> anyhow::Result<settings::Settings> {
+        Ok(self.loaded(more)?)
+    }
+
+    /// The settings in force, or everything that is wrong with them.
+    fn loaded(
+        &self,
+        more: &[(String, String)],
+    ) -> Result<settings::Settings, settings::ConfigError> {
         let mut overrides = self.overrides.clone();
         overrides.extend_from_slice(more);
         let data_dir = self.data_dir();
-        Ok(settings::load(data_dir.path(), Self::environment(), &overrides)?.settings)
+        let loaded = settings::load(data_dir.path(), Self::environment(), &overrides)?;
+        Ok(loaded.settings)
     }
 
     /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.
@@ -175,6 +208,10 @@ impl Session {
         actix::System::new().block_on(async move {
             let agent = Arc::new(Agent::open(data_dir, settings).await?);
             let result = work(Arc::clone(&agent), out).await;
+            // What the command did stands; a snapshot of it is made again by whoever comes next.
+            if let Err(error) = agent.handles.state.review().await {
+                tracing::error!(%error, "the state was not committed");
+            }
             agent.close().await;
             result
         })
@@ -268,6 +305,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
+        Some(Command::Propose(args)) => propose::run(args, &mut session),
+        Some(Command::Approvals(args)) => approvals::run(args, &mut session),
         Some(Command::Approve(args)) => quarantine::approve(args, &mut session),
         Some(Command::Reject(args)) => quarantine::reject(args, &mut session),
         Some(Command::Provenance(args)) => skill::provenance(args, &mut session),
@@ -276,6 +315,9 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
+        Some(Command::Token(args)) => token::run(args, &mut session),
+        Some(Command::Log(args)) => log::run(&args, &mut session),
+        Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();
@@ -287,6 +329,9 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
                 &mut session.out,
             )
         }
+        Some(Command::Backup(args)) => backup::run(&args, &mut session),
+        Some(Command::Restore(args)) => restore::run(&args, &mut session),
+        Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kairos-chain", &mut script);

@@ -1,10 +1,12 @@
 //! The kairos-chain binary as a library: command line, configuration, HTTP.
 
 pub mod agent;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_dir;
+pub mod doctor;
 pub mod http;
 pub mod identity;
 pub mod node;

@@ -5,8 +5,10 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod backup;
 pub mod block;
 pub mod crypto;
+pub mod dsl;
 pub mod gate;
 pub mod hash;
 pub mod id;
@@ -19,7 +21,9 @@ pub mod resource;
 pub mod search;
 pub mod skill;
 pub mod skill_set;
+pub mod state;
 pub mod time;
+pub mod tlog;
 pub mod version;
 pub mod wire;
 mod wire_time;

@@ -6,7 +6,7 @@
 pub mod agent_skill;
 pub mod archive_meta;
 pub mod findings;
-mod frontmatter;
+pub(crate) mod frontmatter;
 
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -10,6 +10,7 @@ mod existing_directory;
 mod fixtures;
 mod hostile_packages;
 mod hostile_peers;
+mod life;
 mod persona;
 mod policy;
 mod serving;
