@@ -10,6 +10,7 @@ pub mod frontmatter;
 pub mod ledger;
 pub mod resource;
 pub mod skillset_json;
+pub mod tlog;
 
 /// The first words of an error; what follows is mostly made of the input.
 fn words(error: impl std::fmt::Display) -> String {
@@ -28,4 +29,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger", ledger::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
+    ("tlog", tlog::run),
 ];

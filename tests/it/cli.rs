@@ -100,6 +100,7 @@ const COMMANDS: &[&str] = &[
     "chain prove",
     "chain verify-proof",
     "chain checkpoint",
+    "chain cosign",
     "chain add-cosignature",
     "state",
     "state commit",
