@@ -1,6 +1,7 @@
 //! End-to-end tests.
 #![cfg(test)]
 
+mod approvals;
 mod bad_input;
 mod cli;
 mod crashes;
@@ -13,4 +14,5 @@ mod hostile_peers;
 mod persona;
 mod policy;
 mod serving;
+mod tokens;
 mod transcripts;
