@@ -7,7 +7,9 @@ pub mod archive;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod proposal;
 pub mod skillset_json;
+pub mod tokens;
 
 /// The first words of an error; what follows is mostly made of the input.
 fn words(error: impl std::fmt::Display) -> String {
@@ -23,5 +25,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("proposal", proposal::run),
     ("skillset_json", skillset_json::run),
+    ("tokens", tokens::run),
 ];
