@@ -1,11 +1,12 @@
 //! Tokens as their holders meet them: made at the command line, used over HTTP, taken back from elsewhere.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::Instant;
 
-use kairos_tests::{Call, Home, Reply, Request, TestNode};
+use kairos_tests::{Call, Home, Reply, Request, TestNode, connect, finish};
 use serde_json::{Value, json};
 
 const WHOAMI: &str = "/api/v1/whoami";
@@ -216,7 +217,7 @@ fn tokens_of_no_use_are_slowed_down_and_good_ones_are_not() {
     let raw = token(&home, "ada", "owner");
     let node = TestNode::builder()
         .data_dir(home.data_dir())
-        .set("limits.failed_tokens_per_address", "3")
+        .set("limits.bad_tokens", "3")
         .start();
     for _ in 0..3 {
         whoami(&node, "kc_guess").refused(401, "invalid_token");
@@ -241,8 +242,13 @@ fn a_page_in_a_browser_cannot_reach_the_owners_routes() {
     asked("origin", "http://evil.example").refused(403, "origin_forbidden");
     asked("origin", "null").refused(403, "origin_forbidden");
     asked("origin", "http://localhost").ok();
-    // The harness names localhost, so this is a second one; a proxy and this node could choose differently.
-    asked("host", "evil.example").refused(403, "host_forbidden");
+    // A name that somebody has pointed at this address.
+    let mut stream = connect(node.address());
+    let request = format!(
+        "GET {WHOAMI} HTTP/1.1\r\nhost: evil.example\r\nauthorization: Bearer {raw}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    finish(&mut stream).refused(403, "host_forbidden");
     let other = Request::get("/api/nothing").token(&raw).send(&node);
     other.refused(404, "not_found");
     Request::get("/api/nothing")

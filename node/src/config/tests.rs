@@ -111,6 +111,8 @@ identity.description "A memory-capable, evolvable agent framework"
 identity.scope general
 http.host 127.0.0.1
 http.port 8080
+http.names []
+http.api_to_others false
 http.workers 0
 http.max_connections 1024
 http.shutdown_timeout 10s
@@ -141,6 +143,10 @@ limits.peers 10000
 limits.inbox 1000
 limits.inbox_per_peer 100
 limits.quarantine 200
+limits.approvals 200
+limits.approvals_per_user 20
+limits.approval_lifetime 7days
+limits.bad_tokens 10
 limits.asks_in_flight 256
 limits.ask_patience 10s
 client.connect_timeout 5s
