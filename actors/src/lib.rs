@@ -4,6 +4,7 @@
 pub mod action_log;
 pub mod approvals;
 pub mod auth;
+mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
@@ -14,6 +15,8 @@ pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
 mod staging;
+pub mod state_commit;
+pub mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +34,9 @@ use thiserror::Error;
 use action_log::ActionLog;
 use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
+use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
@@ -40,6 +45,8 @@ use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+use state_commit::{StateCommitActor, StateCommitHandle};
+use witness::{WitnessActor, WitnessHandle};
 
 /// What the actors are started with.
 #[derive(Debug, Clone)]
@@ -75,6 +82,8 @@ pub struct Identity {
     pub signed: Arc<SignedIdentity>,
     /// Its key.
     pub keypair: Arc<Keypair>,
+    /// The keys of its log.
+    pub log: Arc<LogKeys>,
 }
 
 /// Reaches every actor. Cheap to clone.
@@ -82,10 +91,16 @@ pub struct Identity {
 pub struct Handles {
     /// The ledger.
     pub chain: ChainHandle,
+    /// Checkpoints and proofs of the ledger.
+    pub tlog: TlogHandle,
+    /// What the logs of others showed.
+    pub witness: WitnessHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
     pub skill_sets: SkillSetHandle,
+    /// Snapshots of all layers.
+    pub state: StateCommitHandle,
     /// Peers and sessions.
     pub peers: PeerManagerHandle,
     /// What waits for a decision.
@@ -139,7 +154,24 @@ pub async fn start(
     if recovery != Recovery::Clean {
         tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
     }
-    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+    let ledger: Arc<dyn BlockStore> = Arc::new(ledger);
+    let chain = ChainActor::start(Arc::clone(&ledger), clock.clone(), permits, patience);
+    let tlog = TlogActor::start(
+        &storage.join("tlog"),
+        ledger,
+        who.log.clone(),
+        clock.clone(),
+        permits,
+        patience,
+    );
+    let witness = WitnessActor::start(
+        &storage.join("witness"),
+        who.log,
+        clock.clone(),
+        config.peers.peers,
+        permits,
+        patience,
+    );
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -171,6 +203,9 @@ pub async fn start(
         patience,
     )
     .await?;
+
+    let state =
+        StateCommitActor::start(&data, chain.clone(), clock.clone(), permits, patience).await;
 
     let quarantine = QuarantineActor::start(
         &data,
@@ -228,13 +263,18 @@ pub async fn start(
         quarantine: quarantine.clone(),
         knowledge: knowledge.clone(),
         skill_sets: skill_sets.clone(),
+        tlog: tlog.clone(),
+        witness: witness.clone(),
     };
     let meeting = MeetingActor::start(&storage.join("inbox.jsonl"), parts, permits, patience)?;
 
     Ok(Handles {
         chain,
+        tlog,
+        witness,
         knowledge,
         skill_sets,
+        state,
         peers,
         quarantine,
         meeting,
@@ -261,7 +301,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, knowledge, skill_sets, peers, quarantine, meeting, approvals, auth
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, approvals, auth
         ]
     }
 
@@ -276,7 +316,7 @@ impl Handles {
             )+ };
         }
         stop![
-            meeting, auth, peers, quarantine, skill_sets, knowledge, chain
+            approvals, meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
         ];
     }
 }

@@ -15,6 +15,7 @@ use exit::Exit;
 use out::{Color, Out, Tone};
 
 pub mod approvals;
+pub mod backup;
 pub mod chain;
 pub mod config;
 pub mod demo;
@@ -22,6 +23,7 @@ pub mod doctor;
 pub mod exit;
 pub mod identity;
 pub mod init;
+pub mod knowledge;
 pub mod log;
 pub mod meet;
 pub mod out;
@@ -29,10 +31,12 @@ pub mod peers;
 pub mod progress;
 pub mod propose;
 pub mod quarantine;
+pub mod restore;
 pub mod say;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
+pub mod state;
 pub mod token;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
@@ -87,6 +91,8 @@ enum Command {
     Meet(meet::MeetArgs),
     /// Agents we know, and the keys by which we know them
     Peers(peers::PeersArgs),
+    /// Knowledge (layer L1): every change is in the ledger
+    Knowledge(knowledge::KnowledgeArgs),
     /// Skills: our own, and those of other agents
     Skill(skill::SkillArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
@@ -117,8 +123,14 @@ enum Command {
     Token(token::TokenArgs),
     /// Who did what to this agent
     Log(log::LogArgs),
+    /// Snapshots of everything the agent knows: commit, compare, restore
+    State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
+    /// Copy the data directory into one file, while it is in use
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the data directory, once all of it was checked
+    Restore(restore::RestoreArgs),
     /// Examine the data directory, and say what to do about what is found
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -187,6 +199,10 @@ impl Session {
         actix::System::new().block_on(async move {
             let agent = Arc::new(Agent::open(data_dir, settings).await?);
             let result = work(Arc::clone(&agent), out).await;
+            // What the command did stands; a snapshot of it is made again by whoever comes next.
+            if let Err(error) = agent.handles.state.review().await {
+                tracing::error!(%error, "the state was not committed");
+            }
             agent.close().await;
             result
         })
@@ -273,6 +289,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Serve(args)) => serve::run(&args, &mut session),
         Some(Command::Meet(args)) => meet::run(&args, &mut session),
         Some(Command::Peers(args)) => peers::run(args, &mut session),
+        Some(Command::Knowledge(args)) => knowledge::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
@@ -288,6 +305,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Chain(args)) => chain::run(args, &mut session),
         Some(Command::Token(args)) => token::run(args, &mut session),
         Some(Command::Log(args)) => log::run(&args, &mut session),
+        Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();
@@ -299,6 +317,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
                 &mut session.out,
             )
         }
+        Some(Command::Backup(args)) => backup::run(&args, &mut session),
+        Some(Command::Restore(args)) => restore::run(&args, &mut session),
         Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -96,6 +96,9 @@ impl Node {
     pub async fn shutdown(self) {
         self.watchdog.abort();
         self.handle.stop(true).await;
+        if let Err(error) = self.agent.handles.state.end_session().await {
+            tracing::error!(%error, "the state was not committed at the end of the session");
+        }
         self.agent.close().await;
     }
 }
@@ -108,6 +111,7 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
         knowledge: handles.knowledge.clone(),
         skill_sets: handles.skill_sets.clone(),
         meeting: handles.meeting.clone(),
+        tlog: handles.tlog.clone(),
         auth: handles.auth.clone(),
         approvals: handles.approvals.clone(),
         keys: Keys::default(),
@@ -116,6 +120,7 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
             agent.policy(),
             handles.knowledge.clone(),
             handles.skill_sets.clone(),
+            handles.tlog.clone(),
             settings.meeting.rescan.get(),
             settings.meeting.skillset_exchange,
         ),
@@ -126,9 +131,7 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
             handles.knowledge.clone(),
         ),
         allowance: Mutex::new(AddressAllowance::new(settings.limits.requests_per_address)),
-        failed_tokens: Mutex::new(AddressAllowance::new(
-            settings.limits.bad_tokens,
-        )),
+        failed_tokens: Mutex::new(AddressAllowance::new(settings.limits.bad_tokens)),
         names: settings.http.names.clone(),
         api_to_others: settings.http.api_to_others,
         signed: agent.signed.clone(),

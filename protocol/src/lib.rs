@@ -5,6 +5,7 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod backup;
 pub mod block;
 pub mod crypto;
 pub mod dsl;
@@ -18,6 +19,7 @@ pub mod package;
 pub mod provenance;
 pub mod skill;
 pub mod skill_set;
+pub mod state;
 pub mod time;
 pub mod tlog;
 pub mod version;

@@ -64,7 +64,7 @@ const FIXTURES: [Fixture; 13] = [
     },
     Fixture {
         file: "protocol/tests/fixtures/vectors/state-manifest.json",
-        read_by: &["protocol/src/dsl/tests.rs"],
+        read_by: &["protocol/src/dsl/tests.rs", "protocol/src/state/tests.rs"],
         recorded: Some("bb2b5cbb92cc43afe021b65bd6c1e210fb24af86eb0ba29093a516591ccb4f89"),
     },
     Fixture {

@@ -40,6 +40,10 @@ pub trait BlockStore: Send + Sync {
 
     /// The last `limit` blocks (at most [`HISTORY_MAX`]), newest first. Fails like [`tip`](Self::tip).
     fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError>;
+
+    /// At most `limit` blocks (and at most [`HISTORY_MAX`]) from position `first` on, oldest first; fewer where the
+    /// chain ends. Fails like [`tip`](Self::tip).
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError>;
 }
 
 /// Why a store did not do what it was asked.

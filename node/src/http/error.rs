@@ -13,6 +13,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use kairos_actors::approvals::ApprovalError;
 use kairos_actors::auth::AuthError;
 use kairos_actors::bounded_addr::AskError;
+use kairos_actors::chain::tlog::TlogError;
 use kairos_actors::knowledge::KnowledgeError;
 use kairos_actors::meeting::MeetingError;
 use kairos_actors::meeting::inbox::InboxError;
@@ -328,6 +329,19 @@ impl From<KnowledgeError> for ApiError {
             | KnowledgeError::NotAFile { .. }
             | KnowledgeError::TooMuch { .. }
             | KnowledgeError::TargetExists { .. }
+            | KnowledgeError::Name { .. }
+            | KnowledgeError::NoChanges
+            | KnowledgeError::AlreadyArchived { .. }
+            | KnowledgeError::NotArchived { .. }
+            | KnowledgeError::Active { .. }
+            | KnowledgeError::Moved { .. }
+            | KnowledgeError::Frontmatter
+            | KnowledgeError::NotPlain { .. }
+            | KnowledgeError::Ledger(_)
+            | KnowledgeError::Unreadable(_)
+            | KnowledgeError::Unsettled { .. }
+            | KnowledgeError::Overtaken { .. }
+            | KnowledgeError::Intent { .. }
             | KnowledgeError::Io(_)) => Self::internal(&error),
         }
     }
@@ -359,6 +373,35 @@ impl From<SkillSetError> for ApiError {
     }
 }
 
+impl From<TlogError> for ApiError {
+    fn from(error: TlogError) -> Self {
+        match error {
+            TlogError::NoLedger => Self::not_found("This agent has no ledger yet."),
+            TlogError::NoBlock { .. } => {
+                Self::not_found("The ledger of this agent does not have so many blocks.")
+            }
+            TlogError::Ask(error) => error.into(),
+            TlogError::Rewritten { .. } => {
+                tracing::error!(%error, "a peer asked for a checkpoint that cannot be given");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "checkpoint_unavailable",
+                    "This agent cannot show how its ledger continues.",
+                )
+            }
+            error @ (TlogError::Store(_)
+            | TlogError::Damaged { .. }
+            | TlogError::NotCosigned
+            | TlogError::Checkpoint(_)
+            | TlogError::UnknownWitness
+            | TlogError::Inclusion(_)
+            | TlogError::Tiles(_)
+            | TlogError::Io(_)
+            | TlogError::Crashed) => Self::internal(&error),
+        }
+    }
+}
+
 impl From<MeetingError> for ApiError {
     fn from(error: MeetingError) -> Self {
         match error {
@@ -375,6 +418,7 @@ impl From<MeetingError> for ApiError {
             error @ (MeetingError::Client(_)
             | MeetingError::Refused { .. }
             | MeetingError::Quarantine(_)
+            | MeetingError::Witness(_)
             | MeetingError::Inbox(InboxError::Io(_))
             | MeetingError::Key(_)
             | MeetingError::Panicked) => Self::internal(&error),

@@ -158,6 +158,9 @@ pub struct StateCommit {
     /// When.
     #[serde(serialize_with = "offset_form", deserialize_with = "at_any")]
     pub timestamp: Timestamp,
+    /// The hash over every file of the layers, which the reference does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<ContentHash>,
 }
 
 /// How a state commit came about.
@@ -208,6 +211,13 @@ pub struct StateSummary {
     pub demotions: u64,
     /// All of it.
     pub total_changes: u64,
+    /// Sessions whose texts changed, which the reference does not count.
+    #[serde(rename = "L2_sessions_modified", skip_serializing_if = "is_zero")]
+    pub l2_sessions_modified: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How a part of a skill was put into the skills language, or why not. All members are written, unset ones as null.

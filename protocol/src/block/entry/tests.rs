@@ -165,6 +165,7 @@ fn state_commit() -> StateCommit {
         },
         reason: Some("first".to_owned()),
         timestamp: at(),
+        content_hash: None,
     }
 }
 
