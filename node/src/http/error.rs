@@ -335,6 +335,9 @@ impl From<KnowledgeError> for ApiError {
             | KnowledgeError::NotArchived { .. }
             | KnowledgeError::Active { .. }
             | KnowledgeError::Moved { .. }
+            | KnowledgeError::NoSession { .. }
+            | KnowledgeError::NoContext { .. }
+            | KnowledgeError::NoResource { .. }
             | KnowledgeError::Frontmatter
             | KnowledgeError::NotPlain { .. }
             | KnowledgeError::Ledger(_)
