@@ -312,6 +312,7 @@ async fn propose(parts: Arc<Parts>, message: Propose) -> Result<Waiting, Approva
     by.role.authorize(Action::Propose)?;
     match (&content, change.has_content()) {
         (None, true) => return Err(ApprovalError::Content("needs")),
+        (Some(content), true) if content.is_empty() => return Err(ApprovalError::Content("needs")),
         (Some(_), false) => return Err(ApprovalError::Content("does not take")),
         _ => {}
     }

@@ -8,9 +8,11 @@ pub mod backup;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod proposal;
 pub mod resource;
 pub mod skillset_json;
 pub mod tlog;
+pub mod tokens;
 
 /// The first words of an error; what follows is mostly made of the input.
 fn words(error: impl std::fmt::Display) -> String {
@@ -27,7 +29,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("proposal", proposal::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
     ("tlog", tlog::run),
+    ("tokens", tokens::run),
 ];

@@ -131,9 +131,7 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
             handles.knowledge.clone(),
         ),
         allowance: Mutex::new(AddressAllowance::new(settings.limits.requests_per_address)),
-        failed_tokens: Mutex::new(AddressAllowance::new(
-            settings.limits.failed_tokens_per_address,
-        )),
+        failed_tokens: Mutex::new(AddressAllowance::new(settings.limits.bad_tokens)),
         names: settings.http.names.clone(),
         api_to_others: settings.http.api_to_others,
         signed: agent.signed.clone(),

@@ -35,7 +35,7 @@ impl Request {
     pub fn new(method: &str, path: &str) -> Self {
         Self {
             line: format!("{method} {path} HTTP/1.1\r\n"),
-            headers: "host: node\r\nconnection: close\r\n".to_owned(),
+            headers: "host: localhost\r\nconnection: close\r\n".to_owned(),
             body: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! End-to-end tests.
 #![cfg(test)]
 
+mod approvals;
 mod bad_input;
 mod cli;
 mod crashes;
@@ -15,4 +16,5 @@ mod persona;
 mod policy;
 mod proofs;
 mod serving;
+mod tokens;
 mod transcripts;

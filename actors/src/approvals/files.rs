@@ -150,7 +150,12 @@ impl Files {
         let proposal = &waiting.proposal;
         let main = proposal.change.main_file().unwrap_or_default();
         let folder = main.split('/').next().unwrap_or_default();
-        let held = Held::lock(&self.data.join(folder), MODE)?;
+        let folder = self.data.join(folder);
+        // What a crash left among the knowledge may be needed to finish a change of that actor; it clears it away.
+        let held = match waiting.proposal.change {
+            Change::Law | Change::Instructions { .. } => Held::lock(&folder, MODE)?,
+            _ => Held::lock_as_left(&folder, MODE)?,
+        };
         if let Some(what) = self.changed(&proposal.change, &proposal.files)? {
             let id = waiting.id.clone();
             return Err(ApprovalError::BasisChanged { id, what });

@@ -132,11 +132,16 @@ impl TokenStore {
         file_lock::take(lock.file())?;
         let mut book = TokenBook::clone(&self.read(now)?.book);
         let done = work(&mut book)?;
+        let bytes = book.to_bytes(now);
+        if bytes.len() > FILE_MAX {
+            // A file of another hand that has just enough room grows when it is written here.
+            return Err(TokenFileError::TooLarge.into());
+        }
         // Temporary files are made with mode 0600.
         let mut fresh = tempfile::Builder::new()
             .prefix(".tokens-")
             .tempfile_in(&self.folder)?;
-        fresh.write_all(&book.to_bytes(now))?;
+        fresh.write_all(&bytes)?;
         fresh.as_file().sync_all()?;
         fresh.persist(self.folder.join(FILE)).map_err(|e| e.error)?;
         File::open(&self.folder)?.sync_all()?;

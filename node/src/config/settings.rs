@@ -186,7 +186,7 @@ settings! {
         /// How long a proposed change can be approved.
         approval_lifetime: Period = Period::days(7), between(Period::mins(1), Period::days(365));
         /// Tokens of no use that one address may present in a minute before it is told to wait.
-        failed_tokens_per_address: u32 = 10, between(1, 1_000_000);
+        bad_tokens: u32 = 10, between(1, 1_000_000);
         /// Questions waiting for one part of the node at once; more are told that it is busy.
         asks_in_flight: usize = 256, between(1, 65_536);
         /// How long one part of the node waits for another.

@@ -149,7 +149,7 @@ limits.quarantine 200
 limits.approvals 200
 limits.approvals_per_user 20
 limits.approval_lifetime 7days
-limits.failed_tokens_per_address 10
+limits.bad_tokens 10
 limits.asks_in_flight 256
 limits.ask_patience 10s
 client.connect_timeout 5s
