@@ -1,5 +1,7 @@
 //! Waiting for a file lock, but not for ever: the system's own waiting call knows no limit, and a process that was
 //! stopped while it held the lock would stop everyone else.
+//!
+//! A lock ends with the file it was taken on, at the latest when the process does. All calls block the thread.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -15,15 +17,19 @@ const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// Why there is no lock.
 #[derive(Debug)]
-pub(crate) enum Unlocked {
+pub enum Unlocked {
     /// Somebody else held it all the time.
     TimedOut,
     /// The system refused.
     Failed(io::Error),
 }
 
-/// Tries until it works or `patience` is over.
-pub(crate) fn wait(
+/// Tries until it works or `patience` is over; once if that is zero.
+///
+/// # Errors
+///
+/// Both of [`Unlocked`].
+pub fn wait(
     patience: Duration,
     mut attempt: impl FnMut() -> Result<(), TryLockError>,
 ) -> Result<(), Unlocked> {
@@ -42,8 +48,12 @@ pub(crate) fn wait(
     }
 }
 
-/// Locks `file` against all others within [`PATIENCE`].
-pub(crate) fn take(file: &File) -> io::Result<()> {
+/// Locks `file` against all others within 30 seconds.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::TimedOut`] when somebody else held it all the time, and what the system says.
+pub fn take(file: &File) -> io::Result<()> {
     wait(PATIENCE, || file.try_lock()).map_err(|unlocked| match unlocked {
         Unlocked::Failed(error) => error,
         Unlocked::TimedOut => io::Error::new(

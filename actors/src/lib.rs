@@ -1,10 +1,12 @@
 //! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
 #![warn(missing_docs)]
 
+pub mod action_log;
+pub mod auth;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
-mod file_lock;
+pub mod file_lock;
 pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
@@ -26,7 +28,11 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
+use action_log::ActionLog;
+use auth::{AuthActor, AuthHandle};
+use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
@@ -69,6 +75,8 @@ pub struct Identity {
     pub signed: Arc<SignedIdentity>,
     /// Its key.
     pub keypair: Arc<Keypair>,
+    /// The keys of its log.
+    pub log: Arc<LogKeys>,
 }
 
 /// Reaches every actor. Cheap to clone.
@@ -76,6 +84,8 @@ pub struct Identity {
 pub struct Handles {
     /// The ledger.
     pub chain: ChainHandle,
+    /// Checkpoints and proofs of the ledger.
+    pub tlog: TlogHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
@@ -88,6 +98,10 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Tokens of those who act for the owner.
+    pub auth: AuthHandle,
+    /// Who did what.
+    pub log: ActionLog,
 }
 
 /// Why the actors were not started.
@@ -129,7 +143,16 @@ pub async fn start(
     if recovery != Recovery::Clean {
         tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
     }
-    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+    let ledger: Arc<dyn BlockStore> = Arc::new(ledger);
+    let chain = ChainActor::start(Arc::clone(&ledger), clock.clone(), permits, patience);
+    let tlog = TlogActor::start(
+        &storage.join("tlog"),
+        ledger,
+        who.log,
+        clock.clone(),
+        permits,
+        patience,
+    );
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -175,6 +198,9 @@ pub async fn start(
         patience,
     );
 
+    let log = ActionLog::new(&data);
+    let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
+
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
         key: who.keypair.public().hash(),
@@ -209,12 +235,15 @@ pub async fn start(
 
     Ok(Handles {
         chain,
+        tlog,
         knowledge,
         skill_sets,
         state,
         peers,
         quarantine,
         meeting,
+        auth,
+        log,
     })
 }
 
@@ -235,7 +264,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, knowledge, skill_sets, state, peers, quarantine, meeting
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, auth
         ]
     }
 
@@ -250,7 +279,7 @@ impl Handles {
             )+ };
         }
         stop![
-            meeting, peers, quarantine, state, skill_sets, knowledge, chain
+            meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
         ];
     }
 }

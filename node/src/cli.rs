@@ -17,9 +17,11 @@ use out::{Color, Out, Tone};
 pub mod chain;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod exit;
 pub mod identity;
 pub mod init;
+pub mod log;
 pub mod meet;
 pub mod out;
 pub mod peers;
@@ -30,6 +32,7 @@ pub mod serve;
 pub mod skill;
 pub mod skillset;
 pub mod state;
+pub mod token;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
 #[derive(Debug, Parser)]
@@ -107,8 +110,14 @@ enum Command {
     Chain(chain::ChainArgs),
     /// Snapshots of everything the agent knows: commit, compare, restore
     State(state::StateArgs),
+    /// Tokens for people and programs that act for the owner over HTTP
+    Token(token::TokenArgs),
+    /// Who did what to this agent
+    Log(log::LogArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
+    /// Examine the data directory, and say what to do about what is found
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -138,10 +147,19 @@ impl Session {
 
     /// The settings in force, with `more` on top of `--set`.
     pub fn settings(&self, more: &[(String, String)]) -> anyhow::Result<settings::Settings> {
+        Ok(self.loaded(more)?)
+    }
+
+    /// The settings in force, or everything that is wrong with them.
+    fn loaded(
+        &self,
+        more: &[(String, String)],
+    ) -> Result<settings::Settings, settings::ConfigError> {
         let mut overrides = self.overrides.clone();
         overrides.extend_from_slice(more);
         let data_dir = self.data_dir();
-        Ok(settings::load(data_dir.path(), Self::environment(), &overrides)?.settings)
+        let loaded = settings::load(data_dir.path(), Self::environment(), &overrides)?;
+        Ok(loaded.settings)
     }
 
     /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.
@@ -268,6 +286,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
         Some(Command::State(args)) => state::run(args, &mut session),
+        Some(Command::Token(args)) => token::run(args, &mut session),
+        Some(Command::Log(args)) => log::run(&args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();
@@ -279,6 +299,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
                 &mut session.out,
             )
         }
+        Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kairos-chain", &mut script);

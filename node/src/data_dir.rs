@@ -3,8 +3,11 @@
 //! Owns the paths that every part of the node uses, and the texts of a fresh directory. [`DataDir::init`] never
 //! changes a file that exists, and whatever it writes is whole or absent.
 
+pub mod holders;
 mod init;
+pub mod meta;
 mod templates;
+pub mod tenancy;
 
 use std::ffi::OsString;
 use std::io;
@@ -13,6 +16,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use self::init::{InitReport, Item, Outcome};
+pub use self::tenancy::Tenancy;
 
 /// The variable that names the data directory.
 pub const VARIABLE: &str = "KAIROS_DATA_DIR";
@@ -50,6 +54,14 @@ pub enum DataDirError {
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// Somebody is about to replace the directory.
+    #[error("{} is being restored from a backup by {by}; try again when that is done", path.display())]
+    BeingReplaced {
+        /// The directory.
+        path: PathBuf,
+        /// Who does it.
+        by: String,
     },
     /// Anything else that reading or writing ran into.
     #[error("cannot set up {}: {error}", path.display())]
@@ -128,6 +140,11 @@ impl DataDir {
     /// The directory itself.
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Locked by everyone who uses the directory, see [`tenancy`].
+    pub fn tenancy_file(&self) -> PathBuf {
+        self.0.join(".lock")
     }
 
     /// Private keys; only the owner may open it.

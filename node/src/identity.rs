@@ -3,6 +3,8 @@
 //! The key is made once, appears whole with mode 0600, and is never overwritten. The id is the start of the key's
 //! hash; it is stored beside the key because it outlives it.
 
+pub mod log_keys;
+
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +13,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use kairos_protocol::crypto::{KeyError, Keypair};
 use kairos_protocol::id::{AgentId, IdError};
 use kairos_protocol::time::Timestamp;
-use kairos_protocol::wire::rotation::{ROTATIONS_MAX, Rotation};
+use kairos_protocol::wire::rotation::{ROTATIONS_MAX, Rotation, leads};
 use thiserror::Error;
 
 /// Private key, where the reference keeps it.
@@ -69,6 +71,65 @@ pub enum IdentityError {
         /// Why.
         source: IdError,
     },
+}
+
+/// What is in a folder of keys, whether or not it belongs together.
+#[derive(Debug)]
+pub struct Findings {
+    /// The key, and the id it is used with.
+    pub loaded: Loaded,
+    /// Whether the public key file is that of the private key, or absent.
+    pub public_matches: bool,
+    /// Whether the id comes from the key, or from one that led to it.
+    pub id_is_derived: bool,
+    /// Whether a rotation was cut short.
+    pub interrupted: bool,
+}
+
+/// Looks at the folder `keys` without making or changing anything; nothing if there is no key.
+pub fn inspect(keys: &Path) -> Result<Option<Findings>, IdentityError> {
+    let Some(pem) = optional(&keys.join(KEY_FILE))? else {
+        return Ok(None);
+    };
+    let path = keys.join(KEY_FILE);
+    let keypair = Keypair::from_pem(&pem).map_err(|source| IdentityError::Key { path, source })?;
+    let own = keypair.public().agent_id();
+    let path = keys.join(ID_FILE);
+    let instance_id = match optional(&path)? {
+        Some(text) => match text.trim().parse() {
+            Ok(id) => id,
+            Err(source) => return Err(IdentityError::Id { path, source }),
+        },
+        None => own.clone(),
+    };
+    let rotations = rotations(keys)?;
+    let public = optional(&keys.join(PUBLIC_FILE))?;
+    // Once there are as many statements as are kept, those from the first key on are gone.
+    let first = rotations.first().map(|first| &first.old_key);
+    let id_is_derived = own == instance_id
+        || rotations.len() >= ROTATIONS_MAX
+        || first.is_some_and(|first| {
+            first.agent_id() == instance_id
+                && leads(&rotations, &instance_id, first, keypair.public())
+        });
+    Ok(Some(Findings {
+        public_matches: public.is_none_or(|text| text == keypair.public().to_pem()),
+        id_is_derived,
+        interrupted: keys.join(NEXT_FILE).try_exists()?,
+        loaded: Loaded {
+            keypair,
+            instance_id,
+            rotations,
+        },
+    }))
+}
+
+fn optional(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Loads the key and the id from the folder `keys`, or makes them.
@@ -220,8 +281,6 @@ fn create(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use kairos_protocol::wire::rotation::leads;
-
     use super::*;
 
     #[test]
@@ -298,8 +357,25 @@ mod tests {
         });
         let last = load_or_create(folder.path()).unwrap();
         assert_eq!(last.rotations.len(), 6);
+        let found = inspect(folder.path()).unwrap().unwrap();
+        assert!(found.id_is_derived && found.public_matches && !found.interrupted);
         let (old, new) = (first.keypair.public(), last.keypair.public());
         assert!(leads(&last.rotations, &last.instance_id, old, new));
+    }
+
+    #[test]
+    fn keys_that_do_not_belong_together_are_found_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(inspect(folder.path()).unwrap().is_none());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        load_or_create(folder.path()).unwrap();
+        let other = Keypair::generate().unwrap();
+        fs::write(folder.path().join(PUBLIC_FILE), other.public().to_pem()).unwrap();
+        fs::write(folder.path().join(ID_FILE), "somebody-else").unwrap();
+        fs::write(folder.path().join(NEXT_FILE), "").unwrap();
+        let found = inspect(folder.path()).unwrap().unwrap();
+        assert!(!found.id_is_derived && !found.public_matches && found.interrupted);
+        assert!(folder.path().join(NEXT_FILE).exists());
     }
 
     #[test]

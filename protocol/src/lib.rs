@@ -20,6 +20,7 @@ pub mod skill;
 pub mod skill_set;
 pub mod state;
 pub mod time;
+pub mod tlog;
 pub mod version;
 pub mod wire;
 mod wire_time;

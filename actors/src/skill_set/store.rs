@@ -119,12 +119,17 @@ pub struct Signer {
 impl SkillSetStore {
     /// Opens the SkillSets of `data_dir`, which need not exist yet, and finishes or undoes what a crash left.
     pub fn open(data_dir: &Path, limits: PackageLimits) -> Result<Self, SkillSetError> {
-        let root = data_dir.join(SKILL_SETS_DIRECTORY);
-        let store = Self { root, limits };
+        let store = Self::unopened(data_dir, limits);
         if store.root.is_dir() {
             store.recover()?;
         }
         Ok(store)
+    }
+
+    /// The SkillSets of `data_dir` for somebody who only looks: nothing is finished or undone first.
+    pub fn unopened(data_dir: &Path, limits: PackageLimits) -> Self {
+        let root = data_dir.join(SKILL_SETS_DIRECTORY);
+        Self { root, limits }
     }
 
     /// Removes what was being prepared and takes the way back of replacements that did not complete. Does nothing

@@ -11,6 +11,8 @@ pub enum Exit {
     Failed,
     /// What was asked, or the configuration, makes no sense: 2.
     Invalid,
+    /// It found nothing broken, but something a person should look at: 3.
+    Warned,
 }
 
 impl From<Exit> for ExitCode {
@@ -19,6 +21,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Invalid => 2,
+            Exit::Warned => 3,
         })
     }
 }

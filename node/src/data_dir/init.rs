@@ -8,6 +8,7 @@ use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
+use super::meta::LAYOUT;
 use super::templates::{Guide, KNOWLEDGE, TRACKED};
 use super::{DataDir, DataDirError};
 
@@ -31,9 +32,6 @@ const PRIVATE: [&str; 2] = ["storage", "keys"];
 /// Of those, the one that is closed again if it was found open: the reference makes `storage` for all to read,
 /// and people read the ledger in it.
 const CLOSED: &str = "keys";
-
-/// The version of the reference whose directory layout this is. Its own version check stays silent on this one.
-const LAYOUT: &str = "2.2.0";
 
 /// What became of a file or a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -132,15 +132,16 @@ impl<'a> Journal<'a> {
 
     /// What it holds. More than any record could be is as good as torn.
     pub(super) fn read(&self) -> io::Result<Content> {
-        let mut bytes = Vec::new();
-        let mut reader = &self.file;
-        io::Seek::rewind(&mut reader)?;
-        reader.take(JOURNAL_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(match Record::decode(&bytes) {
-            _ if bytes.is_empty() => Content::Empty,
-            Some(record) => Content::Whole(record),
-            None => Content::Torn(self.file.metadata()?.len()),
-        })
+        content(&self.file)
+    }
+
+    /// What the journal at `path` holds, which need not exist. Creates nothing.
+    pub(super) fn read_at(path: &Path) -> io::Result<Content> {
+        match File::open(path) {
+            Ok(file) => content(&file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::Empty),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes the promise: returns once `record` is durable.
@@ -161,6 +162,17 @@ impl<'a> Journal<'a> {
         self.disk.set_len(&self.file, 0)?;
         self.disk.sync(&self.file)
     }
+}
+
+fn content(mut file: &File) -> io::Result<Content> {
+    let mut bytes = Vec::new();
+    io::Seek::rewind(&mut file)?;
+    file.take(JOURNAL_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(match Record::decode(&bytes) {
+        _ if bytes.is_empty() => Content::Empty,
+        Some(record) => Content::Whole(record),
+        None => Content::Torn(file.metadata()?.len()),
+    })
 }
 
 /// Makes the name of a new file durable.

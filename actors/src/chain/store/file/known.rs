@@ -242,7 +242,8 @@ pub(super) fn scan_patched(path: &Path, record: &Record) -> io::Result<Option<Ch
     Ok(chain.filter(|chain| chain.ledger.tip() == record.tip))
 }
 
-fn scan(reader: impl BufRead) -> (VerifyReport, Option<Chain>) {
+/// Checks a whole ledger as it comes.
+pub(super) fn scan(reader: impl BufRead) -> (VerifyReport, Option<Chain>) {
     let mut verifier = Verifier::default();
     let mut places = Places::default();
     walk(Elements::of_file(reader), &mut verifier, |block, span| {

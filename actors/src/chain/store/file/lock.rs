@@ -52,6 +52,15 @@ impl Paths {
         Ok(Some(file))
     }
 
+    /// The lock file if somebody made it already.
+    pub(super) fn existing_lock_file(&self) -> io::Result<Option<File>> {
+        match File::open(&self.lock) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn lock_file(&self) -> io::Result<File> {
         // Never deleted: whoever came late would lock another file than those before.
         OpenOptions::new()

@@ -1,0 +1,222 @@
+//! Looks at a ledger that is in use, without changing anything, and the part of it that no longer changes.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, Chain as Joined, Read, Take};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kairos_protocol::block::{Block, BlockRef};
+use kairos_protocol::ledger::{LoadState, VerifyReport};
+use kairos_protocol::time::Timestamp;
+
+use super::journal::{Content, Journal};
+use super::known::{Known, scan, scan_file};
+use super::lock::Paths;
+use super::{FileStore, StoreError};
+use crate::file_lock;
+
+/// What stands between the last block and the end of the file, as the reference writes it.
+const CLOSING: &[u8] = b"\n]";
+/// How long an append under way may hold up a look.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a ledger file and its journal look like from outside.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The outcome of reading all of it.
+    pub report: VerifyReport,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// When the last block was written.
+    pub newest: Option<Timestamp>,
+    /// What the journal holds.
+    pub journal: Leftover,
+}
+
+/// What an interrupted append left in the journal. The next use of the ledger deals with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leftover {
+    /// Nothing.
+    Nothing,
+    /// So many bytes of blocks that nobody was told of.
+    Torn(u64),
+    /// Acknowledged blocks, up to this one.
+    Acknowledged(BlockRef),
+}
+
+/// Looks at the ledger at `path`, which need not exist. Creates nothing and repairs nothing.
+///
+/// # Errors
+///
+/// The file system cannot tell what is there. A bad ledger is a report, not an error.
+pub fn inspect(path: &Path) -> io::Result<Inspection> {
+    let paths = Paths::resolve(path)?;
+    let first = look(&paths)?;
+    if first.report.is_valid() && first.journal == Leftover::Nothing {
+        return Ok(first);
+    }
+    // What looks wrong may be an append under way. Where there is a lock file, no append is while it is locked.
+    let Some(lock) = paths.existing_lock_file()? else {
+        return Ok(first);
+    };
+    match file_lock::wait(LOOK_PATIENCE, || lock.try_lock_shared()) {
+        Ok(()) => look(&paths),
+        Err(_) => Ok(first),
+    }
+}
+
+fn look(paths: &Paths) -> io::Result<Inspection> {
+    let (report, chain) = scan_file(&paths.ledger);
+    let newest = match chain {
+        Some(chain) => chain
+            .read(&paths.ledger, chain.ledger.tip().index, 1)?
+            .first()
+            .map(Block::instant),
+        None => None,
+    };
+    let bytes = match fs::metadata(&paths.ledger) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let journal = match Journal::read_at(&paths.journal)? {
+        Content::Empty => Leftover::Nothing,
+        Content::Torn(bytes) => Leftover::Torn(bytes),
+        Content::Whole(record) => Leftover::Acknowledged(record.tip),
+    };
+    Ok(Inspection {
+        report,
+        bytes,
+        newest,
+        journal,
+    })
+}
+
+/// Checks a ledger that is given as text, from its first to its last byte.
+pub fn verify(text: impl BufRead) -> VerifyReport {
+    scan(text).0
+}
+
+/// The ledger from genesis up to a block. Appends never change these bytes, so they can be read without a lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix {
+    path: PathBuf,
+    end: u64,
+    /// The last block of it.
+    pub tip: BlockRef,
+}
+
+impl Prefix {
+    /// The ledger at `path` as it is now, after finishing what a crash interrupted; nothing if there is none.
+    /// Waits at most `patience` for writers.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotReadable`] on a ledger that does not load, and those of [`FileStore::open`].
+    pub fn of(path: &Path, patience: Duration) -> Result<Option<Self>, StoreError> {
+        let (store, _) = FileStore::open(path, patience)?;
+        store.reading(|known, paths, _| match known {
+            Known::Absent => Ok(None),
+            Known::Chain(chain) => Ok(Some(Self {
+                path: paths.ledger.clone(),
+                end: chain.end(),
+                tip: chain.ledger.tip(),
+            })),
+            other => Err(StoreError::NotReadable(other.state())),
+        })
+    }
+
+    /// Bytes of the text.
+    pub fn size(&self) -> u64 {
+        self.end.saturating_add(CLOSING.len() as u64)
+    }
+
+    /// Whether `report` is about exactly these blocks.
+    pub fn is_confirmed_by(&self, report: &VerifyReport) -> bool {
+        report.state == LoadState::Readable && report.tip == Some(self.tip)
+    }
+
+    /// Its text: a whole ledger file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened.
+    pub fn open(&self) -> io::Result<Joined<Take<File>, &'static [u8]>> {
+        Ok(File::open(&self.path)?.take(self.end).chain(CLOSING))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufReader;
+
+    use kairos_protocol::time::ManualClock;
+
+    use super::super::super::BlockStore as _;
+    use super::super::LOCK_PATIENCE;
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn append(path: &Path, text: &str) -> BlockRef {
+        let (store, _) = FileStore::open(path, LOCK_PATIENCE).unwrap();
+        let clock = ManualClock::new(Timestamp::from_secs(1_771_588_800));
+        store.append(vec![vec![text.to_owned()]], &clock).unwrap()[0]
+    }
+
+    #[test]
+    fn a_look_creates_nothing_and_repairs_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.json");
+        let nothing = inspect(&path).unwrap();
+        assert_eq!(nothing.report.state, LoadState::Absent);
+        assert_eq!((nothing.bytes, nothing.newest), (0, None));
+        assert_eq!(names(folder.path()), [""; 0]);
+
+        append(&path, "one");
+        let journal = folder.path().join("chain.json.journal");
+        fs::write(&journal, "torn").unwrap();
+        let found = inspect(&path).unwrap();
+        assert_eq!((found.report.length, found.journal), (2, Leftover::Torn(4)));
+        assert_eq!(found.newest, Some(Timestamp::from_secs(1_771_588_800)));
+        assert_eq!(fs::read(&journal).unwrap(), b"torn");
+    }
+
+    #[test]
+    fn a_prefix_stays_what_it_was_while_others_append() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.json");
+        assert_eq!(Prefix::of(&path, LOCK_PATIENCE).unwrap(), None);
+        let tip = append(&path, "one");
+        let prefix = Prefix::of(&path, LOCK_PATIENCE).unwrap().unwrap();
+        let before = fs::read(&path).unwrap();
+        append(&path, "two");
+        let mut text = Vec::new();
+        prefix.open().unwrap().read_to_end(&mut text).unwrap();
+        assert_eq!(text, before);
+        assert_eq!(prefix.size(), text.len() as u64);
+        assert_eq!(prefix.tip, tip);
+        let report = verify(BufReader::new(prefix.open().unwrap()));
+        assert!(prefix.is_confirmed_by(&report));
+        let now = Prefix::of(&path, LOCK_PATIENCE).unwrap().unwrap();
+        assert!(!now.is_confirmed_by(&report));
+    }
+
+    #[test]
+    fn a_ledger_that_does_not_load_has_no_prefix() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.json");
+        fs::write(&path, "[{}]").unwrap();
+        assert!(matches!(
+            Prefix::of(&path, LOCK_PATIENCE),
+            Err(StoreError::NotReadable(LoadState::Corrupt))
+        ));
+    }
+}

@@ -1,0 +1,150 @@
+//! What interrupted changes and upgrades left behind.
+
+use std::time::{Duration, SystemTime};
+
+use super::walk::Entry;
+use super::{Findings, Survey, some};
+use crate::data_dir::DataDir;
+
+/// How the names of things begin that are on their way somewhere else, and are worth nothing afterwards.
+const TEMPORARY: [&str; 5] = [".kairos-", ".staged-", ".tmp-", ".backup-", ".new"];
+/// How the names of things begin that stand for what they were about to be replaced with.
+const REPLACED: [&str; 2] = [".replaced-", ".old-"];
+/// What is older than this was left behind; the longest change takes minutes.
+pub(super) const STALE: Duration = Duration::from_secs(3600);
+
+/// Whether `entry` is a temporary file or directory of this program, whoever is at work on it.
+pub(super) fn is_temporary(entry: &Entry) -> bool {
+    let name = entry.name();
+    TEMPORARY.iter().any(|prefix| name.starts_with(prefix))
+        // Editors and packages use dot-files too: only where this program makes such names.
+        && (name.starts_with(".kairos-") && name.ends_with(".tmp")
+            || matches!(entry.folder(), "knowledge" | "skillsets" | "storage" | "storage/quarantine" | "keys"))
+}
+
+/// Whether `entry` is older than anything under way at `now`.
+pub(super) fn is_stale(entry: &Entry, now: SystemTime) -> bool {
+    let age = entry
+        .modified()
+        .and_then(|modified| now.duration_since(modified).ok());
+    age.is_some_and(|age| age > STALE)
+}
+
+pub(super) fn check(survey: &Survey, found: &mut Findings) {
+    const CHECK: &str = "leftovers";
+    let named = |entries: Vec<&Entry>| {
+        entries
+            .iter()
+            .map(|entry| entry.shown.clone())
+            .collect::<Vec<_>>()
+    };
+    let temporary = named(
+        survey
+            .entries
+            .iter()
+            .filter(|entry| is_temporary(entry))
+            .collect(),
+    );
+    let replaced = named(
+        survey
+            .entries
+            .iter()
+            .filter(|entry| {
+                REPLACED
+                    .iter()
+                    .any(|prefix| entry.name().starts_with(prefix))
+            })
+            .filter(|entry| {
+                matches!(
+                    entry.folder(),
+                    "knowledge" | "skillsets" | "storage/quarantine"
+                )
+            })
+            .collect(),
+    );
+    if !replaced.is_empty() {
+        let fix = "leave them: the next change there puts back what was being replaced, or clears it away";
+        found.warn(
+            CHECK,
+            format!("a change was interrupted: {}", some(&replaced)),
+            fix,
+        );
+    }
+    if !temporary.is_empty() {
+        let fix = "kairos-chain doctor --fix removes those that are older than an hour";
+        found.warn(CHECK, format!("temporary files: {}", some(&temporary)), fix);
+    }
+    if replaced.is_empty() && temporary.is_empty() {
+        found.ok(CHECK, "no temporary files");
+    }
+
+    const UPGRADES: &str = "leftovers.upgrade";
+    let set_aside = named(
+        survey
+            .entries
+            .iter()
+            .filter(|entry| is_of_an_upgrade(entry))
+            .collect(),
+    );
+    if set_aside.is_empty() {
+        found.ok(UPGRADES, "no files set aside by an upgrade");
+    } else {
+        let fix =
+            "take over what you need and delete them; in knowledge/ they are listed as skills";
+        found.warn(
+            UPGRADES,
+            format!("set aside by an upgrade: {}", some(&set_aside)),
+            fix,
+        );
+    }
+}
+
+/// Whether `entry` is a `NAME.bak.TIME` or `NAME.new` in a place where upgrades make them.
+fn is_of_an_upgrade(entry: &Entry) -> bool {
+    let name = entry.name();
+    let stamped = name
+        .rsplit_once(".bak.")
+        .is_some_and(|(_, stamp)| stamp.len() == 14 && stamp.bytes().all(|b| b.is_ascii_digit()));
+    matches!(entry.folder(), "skills" | "config" | "knowledge")
+        && (stamped || name.ends_with(".new"))
+}
+
+/// Directories that a restore left beside the data directory.
+pub(super) fn beside(dir: &DataDir, found: &mut Findings) {
+    const CHECK: &str = "leftovers.restore";
+    let (Some(parent), Some(name)) = (dir.path().parent(), dir.path().file_name()) else {
+        return;
+    };
+    let name = name.to_string_lossy();
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return;
+    };
+    let names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let with = |infix: &str| -> Vec<String> {
+        let prefix = format!("{name}{infix}");
+        names
+            .iter()
+            .filter(|name| name.starts_with(&prefix))
+            .cloned()
+            .collect()
+    };
+    let (old, unfinished) = (with(".before-restore-"), with(".restoring-"));
+    if !unfinished.is_empty() {
+        let fix = "a restore was interrupted before it replaced anything; delete them, and restore again if you still want to";
+        found.warn(
+            CHECK,
+            format!("beside the data directory: {}", some(&unfinished)),
+            fix,
+        );
+    }
+    if !old.is_empty() {
+        let fix = "delete them when you no longer need what was there before; they hold keys";
+        found.warn(
+            CHECK,
+            format!("beside the data directory: {}", some(&old)),
+            fix,
+        );
+    }
+}
