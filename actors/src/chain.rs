@@ -98,6 +98,13 @@ struct Verify;
 struct History(usize);
 
 #[derive(Message)]
+#[rtype(result = "Result<Vec<Block>, ChainError>")]
+struct Blocks {
+    first: u64,
+    limit: usize,
+}
+
+#[derive(Message)]
 #[rtype(result = "ChainHealth")]
 struct Health;
 
@@ -148,6 +155,12 @@ impl ChainHandle {
     /// The last `limit` blocks (at most [`store::HISTORY_MAX`]), newest first.
     pub async fn history(&self, limit: usize) -> Result<Vec<Block>, ChainError> {
         self.0.ask(History(limit)).await?
+    }
+
+    /// Up to `limit` blocks (at most [`store::HISTORY_MAX`]) from position `first` on, oldest first; none behind the
+    /// end. For reading all of a ledger page by page.
+    pub async fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, ChainError> {
+        self.0.ask(Blocks { first, limit }).await?
     }
 
     /// Whether the actor answers, and what it counted.
@@ -286,6 +299,18 @@ impl Handler<History> for ChainActor {
 
     fn handle(&mut self, History(limit): History, _ctx: &mut Self::Context) -> Self::Result {
         self.read(move |store| store.history(limit))
+    }
+}
+
+impl Handler<Blocks> for ChainActor {
+    type Result = ResponseFuture<Result<Vec<Block>, ChainError>>;
+
+    fn handle(
+        &mut self,
+        Blocks { first, limit }: Blocks,
+        _ctx: &mut Self::Context,
+    ) -> Self::Result {
+        self.read(move |store| store.blocks(first, limit))
     }
 }
 
@@ -590,6 +615,9 @@ mod tests {
         }
         fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
             self.inner.history(limit)
+        }
+        fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.blocks(first, limit)
         }
     }
 

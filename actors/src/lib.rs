@@ -2,7 +2,9 @@
 #![warn(missing_docs)]
 
 pub mod action_log;
+pub mod approvals;
 pub mod auth;
+mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
@@ -29,6 +31,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
 use action_log::ActionLog;
+use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
 use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
@@ -64,6 +67,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Bounds of what waits for a person.
+    pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
     pub auto_install: bool,
 }
@@ -98,6 +103,8 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Changes that wait for a person.
+    pub approvals: ApprovalHandle,
     /// Tokens of those who act for the owner.
     pub auth: AuthHandle,
     /// Who did what.
@@ -201,6 +208,20 @@ pub async fn start(
     let log = ActionLog::new(&data);
     let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
 
+    let parts = ApprovalParts {
+        policy: config.approvals,
+        read,
+        chain: chain.clone(),
+        skill_sets: skill_sets.clone(),
+        log: log.clone(),
+        clock: clock.clone(),
+    };
+    let approvals = ApprovalActor::start(&data, parts, permits, patience);
+    if let Err(error) = approvals.recover().await {
+        // What is left begun can be decided by nobody; everything else works.
+        tracing::error!(%error, "a decision that was begun could not be finished");
+    }
+
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
         key: who.keypair.public().hash(),
@@ -242,6 +263,7 @@ pub async fn start(
         peers,
         quarantine,
         meeting,
+        approvals,
         auth,
         log,
     })
@@ -264,7 +286,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, auth
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, approvals, auth
         ]
     }
 
@@ -279,7 +301,7 @@ impl Handles {
             )+ };
         }
         stop![
-            meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
+            approvals, meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
         ];
     }
 }

@@ -14,6 +14,7 @@ use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
 
+pub mod approvals;
 pub mod chain;
 pub mod config;
 pub mod demo;
@@ -21,11 +22,13 @@ pub mod doctor;
 pub mod exit;
 pub mod identity;
 pub mod init;
+pub mod knowledge;
 pub mod log;
 pub mod meet;
 pub mod out;
 pub mod peers;
 pub mod progress;
+pub mod propose;
 pub mod quarantine;
 pub mod say;
 pub mod serve;
@@ -86,15 +89,21 @@ enum Command {
     Meet(meet::MeetArgs),
     /// Agents we know, and the keys by which we know them
     Peers(peers::PeersArgs),
+    /// Knowledge (layer L1): every change is in the ledger
+    Knowledge(knowledge::KnowledgeArgs),
     /// Skills: our own, and those of other agents
     Skill(skill::SkillArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
     Skillset(skillset::SkillsetArgs),
     /// What was acquired and waits for a decision
     Quarantine(quarantine::QuarantineArgs),
-    /// Install something from the quarantine
+    /// Have a change wait until an owner approves it
+    Propose(propose::ProposeArgs),
+    /// Changes that were proposed and wait for a decision
+    Approvals(approvals::ApprovalsArgs),
+    /// Install something from the quarantine, or carry out what was proposed
     Approve(quarantine::ApproveArgs),
-    /// Discard something from the quarantine
+    /// Discard something from the quarantine, or refuse what was proposed
     Reject(quarantine::RejectArgs),
     /// Show who authored a skill or SkillSet and through whose hands it came
     Provenance(skill::ProvenanceArgs),
@@ -108,12 +117,12 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
-    /// Snapshots of everything the agent knows: commit, compare, restore
-    State(state::StateArgs),
     /// Tokens for people and programs that act for the owner over HTTP
     Token(token::TokenArgs),
     /// Who did what to this agent
     Log(log::LogArgs),
+    /// Snapshots of everything the agent knows: commit, compare, restore
+    State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
     /// Examine the data directory, and say what to do about what is found
@@ -274,9 +283,12 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Serve(args)) => serve::run(&args, &mut session),
         Some(Command::Meet(args)) => meet::run(&args, &mut session),
         Some(Command::Peers(args)) => peers::run(args, &mut session),
+        Some(Command::Knowledge(args)) => knowledge::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
+        Some(Command::Propose(args)) => propose::run(args, &mut session),
+        Some(Command::Approvals(args)) => approvals::run(args, &mut session),
         Some(Command::Approve(args)) => quarantine::approve(args, &mut session),
         Some(Command::Reject(args)) => quarantine::reject(args, &mut session),
         Some(Command::Provenance(args)) => skill::provenance(args, &mut session),
@@ -285,9 +297,9 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
-        Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Token(args)) => token::run(args, &mut session),
         Some(Command::Log(args)) => log::run(&args, &mut session),
+        Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();

@@ -111,6 +111,8 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
         knowledge: handles.knowledge.clone(),
         skill_sets: handles.skill_sets.clone(),
         meeting: handles.meeting.clone(),
+        auth: handles.auth.clone(),
+        approvals: handles.approvals.clone(),
         keys: Keys::default(),
         listings: Listings::new(
             agent.signed.clone(),
@@ -127,6 +129,11 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
             handles.knowledge.clone(),
         ),
         allowance: Mutex::new(AddressAllowance::new(settings.limits.requests_per_address)),
+        failed_tokens: Mutex::new(AddressAllowance::new(
+            settings.limits.failed_tokens_per_address,
+        )),
+        names: settings.http.names.clone(),
+        api_to_others: settings.http.api_to_others,
         signed: agent.signed.clone(),
         keypair: agent.keypair.clone(),
         clock: agent.clock.clone(),

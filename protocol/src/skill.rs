@@ -4,6 +4,7 @@
 //! frontmatter that cannot be read never publishes what it may have meant to keep.
 
 pub mod agent_skill;
+pub mod archive_meta;
 pub mod findings;
 pub(crate) mod frontmatter;
 
