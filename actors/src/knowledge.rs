@@ -34,6 +34,7 @@ use catalogue::{Catalogue, is_main};
 pub use changes::CatchUp;
 pub use error::KnowledgeError;
 pub use recorded::{Record, Standing, State};
+pub(crate) use store::unit::INTENT;
 pub use store::{
     Archive, Archived, Audience, Authorship, Changed, Create, Delete, Imported, KnowledgeEntry,
     KnowledgePolicy, Origin, Served, Stored, Unarchive, Update, signed_provenance,

@@ -13,4 +13,5 @@ mod hostile_peers;
 mod persona;
 mod policy;
 mod serving;
+mod state;
 mod transcripts;

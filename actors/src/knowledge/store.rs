@@ -20,7 +20,7 @@ use super::catalogue::{Catalogue, Sharing, Unfit, entry_of, main_path, sidecar_p
 mod change;
 mod entry;
 mod exchange;
-pub(super) mod unit;
+pub(crate) mod unit;
 
 pub use change::{Archive, Changed, Create, Delete, Unarchive, Update};
 pub use entry::{Archived, KnowledgeEntry};
