@@ -16,6 +16,7 @@ pub mod quarantine;
 pub mod skill_set;
 mod staging;
 pub mod state_commit;
+pub mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
 use state_commit::{StateCommitActor, StateCommitHandle};
+use witness::{WitnessActor, WitnessHandle};
 
 /// What the actors are started with.
 #[derive(Debug, Clone)]
@@ -91,6 +93,8 @@ pub struct Handles {
     pub chain: ChainHandle,
     /// Checkpoints and proofs of the ledger.
     pub tlog: TlogHandle,
+    /// What the logs of others showed.
+    pub witness: WitnessHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
@@ -155,8 +159,16 @@ pub async fn start(
     let tlog = TlogActor::start(
         &storage.join("tlog"),
         ledger,
+        who.log.clone(),
+        clock.clone(),
+        permits,
+        patience,
+    );
+    let witness = WitnessActor::start(
+        &storage.join("witness"),
         who.log,
         clock.clone(),
+        config.peers.peers,
         permits,
         patience,
     );
@@ -251,12 +263,15 @@ pub async fn start(
         quarantine: quarantine.clone(),
         knowledge: knowledge.clone(),
         skill_sets: skill_sets.clone(),
+        tlog: tlog.clone(),
+        witness: witness.clone(),
     };
     let meeting = MeetingActor::start(&storage.join("inbox.jsonl"), parts, permits, patience)?;
 
     Ok(Handles {
         chain,
         tlog,
+        witness,
         knowledge,
         skill_sets,
         state,

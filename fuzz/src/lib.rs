@@ -4,10 +4,13 @@
 //! a few words on what came of the input: the plain runner keeps inputs that lead somewhere new.
 
 pub mod archive;
+pub mod backup;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod resource;
 pub mod skillset_json;
+pub mod tlog;
 
 /// The first words of an error; what follows is mostly made of the input.
 fn words(error: impl std::fmt::Display) -> String {
@@ -20,8 +23,11 @@ pub type Target = fn(&[u8]) -> String;
 /// Every target by its name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive::run),
+    ("backup", backup::run),
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("resource", resource::run),
     ("skillset_json", skillset_json::run),
+    ("tlog", tlog::run),
 ];

@@ -15,8 +15,10 @@ use exit::Exit;
 use out::{Color, Out, Tone};
 
 pub mod approvals;
+pub mod backup;
 pub mod chain;
 pub mod config;
+pub mod context;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
@@ -30,7 +32,10 @@ pub mod peers;
 pub mod progress;
 pub mod propose;
 pub mod quarantine;
+pub mod resource;
+pub mod restore;
 pub mod say;
+pub mod search;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
@@ -91,6 +96,12 @@ enum Command {
     Peers(peers::PeersArgs),
     /// Knowledge (layer L1): every change is in the ledger
     Knowledge(knowledge::KnowledgeArgs),
+    /// Contexts (layer L2): texts of sessions, in no ledger
+    Context(context::ContextArgs),
+    /// Texts and files of all layers by their names
+    Resource(resource::ResourceArgs),
+    /// Find words in all layers
+    Search(search::SearchArgs),
     /// Skills: our own, and those of other agents
     Skill(skill::SkillArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
@@ -125,6 +136,10 @@ enum Command {
     State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
+    /// Copy the data directory into one file, while it is in use
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the data directory, once all of it was checked
+    Restore(restore::RestoreArgs),
     /// Examine the data directory, and say what to do about what is found
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -284,6 +299,9 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Meet(args)) => meet::run(&args, &mut session),
         Some(Command::Peers(args)) => peers::run(args, &mut session),
         Some(Command::Knowledge(args)) => knowledge::run(args, &mut session),
+        Some(Command::Context(args)) => context::run(args, &mut session),
+        Some(Command::Resource(args)) => resource::run(args, &mut session),
+        Some(Command::Search(args)) => search::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
@@ -311,6 +329,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
                 &mut session.out,
             )
         }
+        Some(Command::Backup(args)) => backup::run(&args, &mut session),
+        Some(Command::Restore(args)) => restore::run(&args, &mut session),
         Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();

@@ -6,6 +6,7 @@
 pub mod holders;
 mod init;
 pub mod meta;
+pub mod survey;
 mod templates;
 pub mod tenancy;
 

@@ -11,15 +11,13 @@ pub mod fix;
 mod leftovers;
 mod locks;
 mod service;
-mod walk;
 
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
 use crate::config::{ConfigError, Settings};
 use crate::data_dir::DataDir;
-
-pub use walk::{Survey, survey};
+use crate::data_dir::survey::survey;
 
 /// How much a finding matters, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -11,6 +11,7 @@ use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
 use kairos_actors::approvals::ApprovalHandle;
 use kairos_actors::auth::AuthHandle;
+use kairos_actors::chain::tlog::TlogHandle;
 use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::meeting::MeetingHandle;
 use kairos_actors::peer_manager::PeerManagerHandle;
@@ -52,6 +53,8 @@ pub struct Doors {
     pub skill_sets: SkillSetHandle,
     /// Reaches the meeting actor.
     pub meeting: MeetingHandle,
+    /// Reaches the log of the ledger.
+    pub tlog: TlogHandle,
     /// Reaches the tokens.
     pub auth: AuthHandle,
     /// Reaches what waits for a person.

@@ -1,6 +1,7 @@
 //! The kairos-chain binary as a library: command line, configuration, HTTP.
 
 pub mod agent;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

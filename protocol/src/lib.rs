@@ -5,6 +5,7 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod backup;
 pub mod block;
 pub mod crypto;
 pub mod dsl;
@@ -16,6 +17,8 @@ pub mod ledger;
 pub mod manifest;
 pub mod package;
 pub mod provenance;
+pub mod resource;
+pub mod search;
 pub mod skill;
 pub mod skill_set;
 pub mod state;

@@ -144,6 +144,16 @@ impl Out {
         writeln!(self.stdout.to)
     }
 
+    /// Where the bytes of a result go that is no text.
+    pub fn bytes(&mut self) -> &mut (dyn Write + Send) {
+        &mut self.stdout.to
+    }
+
+    /// Whether a person would see the bytes of a result.
+    pub fn is_terminal(&self) -> bool {
+        self.stdout.terminal
+    }
+
     /// Writes a table: fitted to a terminal, one row a line elsewhere.
     pub fn table<const N: usize>(
         &mut self,

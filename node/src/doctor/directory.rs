@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
 
-use super::{Findings, Survey, some};
+use super::{Findings, some};
+use crate::data_dir::survey::Survey;
 use crate::data_dir::{DataDir, DataDirError};
 
 /// Free space below which appends may soon fail.

@@ -8,11 +8,10 @@ use std::path::Path;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::Survey;
 use super::directory::is_secret;
-use super::leftovers::{is_stale, is_temporary};
-use super::walk::Entry;
+use super::leftovers::is_stale;
 use crate::data_dir::holders::{self, Holding};
+use crate::data_dir::survey::{Entry, Survey};
 
 /// Something that was put right, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,7 +48,7 @@ pub fn apply(survey: &Survey, now: Timestamp) -> Vec<Deed> {
     for entry in survey
         .entries
         .iter()
-        .filter(|entry| is_temporary(entry) && is_stale(entry, now))
+        .filter(|entry| entry.is_temporary() && is_stale(entry, now))
     {
         // Whoever works in a directory holds its lock.
         let lock = entry.path.with_file_name(".lock");

@@ -2,25 +2,15 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::walk::Entry;
-use super::{Findings, Survey, some};
+use super::{Findings, some};
+use crate::backup::restore::{self, REPLACED, UNPACKING};
 use crate::data_dir::DataDir;
+use crate::data_dir::survey::{Entry, Survey};
 
-/// How the names of things begin that are on their way somewhere else, and are worth nothing afterwards.
-const TEMPORARY: [&str; 5] = [".kairos-", ".staged-", ".tmp-", ".backup-", ".new"];
 /// How the names of things begin that stand for what they were about to be replaced with.
-const REPLACED: [&str; 2] = [".replaced-", ".old-"];
+const SET_ASIDE: [&str; 2] = [".replaced-", ".old-"];
 /// What is older than this was left behind; the longest change takes minutes.
 pub(super) const STALE: Duration = Duration::from_secs(3600);
-
-/// Whether `entry` is a temporary file or directory of this program, whoever is at work on it.
-pub(super) fn is_temporary(entry: &Entry) -> bool {
-    let name = entry.name();
-    TEMPORARY.iter().any(|prefix| name.starts_with(prefix))
-        // Editors and packages use dot-files too: only where this program makes such names.
-        && (name.starts_with(".kairos-") && name.ends_with(".tmp")
-            || matches!(entry.folder(), "knowledge" | "skillsets" | "storage" | "storage/quarantine" | "keys"))
-}
 
 /// Whether `entry` is older than anything under way at `now`.
 pub(super) fn is_stale(entry: &Entry, now: SystemTime) -> bool {
@@ -42,7 +32,7 @@ pub(super) fn check(survey: &Survey, found: &mut Findings) {
         survey
             .entries
             .iter()
-            .filter(|entry| is_temporary(entry))
+            .filter(|entry| entry.is_temporary())
             .collect(),
     );
     let replaced = named(
@@ -50,7 +40,7 @@ pub(super) fn check(survey: &Survey, found: &mut Findings) {
             .entries
             .iter()
             .filter(|entry| {
-                REPLACED
+                SET_ASIDE
                     .iter()
                     .any(|prefix| entry.name().starts_with(prefix))
             })
@@ -124,27 +114,31 @@ pub(super) fn beside(dir: &DataDir, found: &mut Findings) {
         .collect();
     let with = |infix: &str| -> Vec<String> {
         let prefix = format!("{name}{infix}");
-        names
-            .iter()
-            .filter(|name| name.starts_with(&prefix))
-            .cloned()
-            .collect()
+        let found = names.iter().filter(|name| name.starts_with(&prefix));
+        found.cloned().collect()
     };
-    let (old, unfinished) = (with(".before-restore-"), with(".restoring-"));
+    let unfinished = with(UNPACKING);
     if !unfinished.is_empty() {
-        let fix = "a restore was interrupted before it replaced anything; delete them, and restore again if you still want to";
+        let fix = "a restore is under way, or was interrupted before it replaced anything; the next one clears it away";
+        let told = format!("beside the data directory: {}", some(&unfinished));
+        found.warn(CHECK, told, fix);
+    }
+    let prefix = format!("{name}{REPLACED}");
+    let (new, old): (Vec<_>, Vec<_>) = with(REPLACED).into_iter().partition(|name| {
+        let stamp = name.strip_prefix(&prefix).unwrap_or_default();
+        restore::is_the_new_one(&parent.join(name), stamp)
+    });
+    if !new.is_empty() {
+        let fix = "a restore was interrupted at its last step: these are the restored copies, and the old directory is \
+                   in place; delete them, and restore again if you still want to";
         found.warn(
             CHECK,
-            format!("beside the data directory: {}", some(&unfinished)),
+            format!("restored, but not put in place: {}", some(&new)),
             fix,
         );
     }
     if !old.is_empty() {
         let fix = "delete them when you no longer need what was there before; they hold keys";
-        found.warn(
-            CHECK,
-            format!("beside the data directory: {}", some(&old)),
-            fix,
-        );
+        found.warn(CHECK, format!("replaced by a restore: {}", some(&old)), fix);
     }
 }

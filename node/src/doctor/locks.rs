@@ -1,8 +1,9 @@
 //! Who holds which lock, and whether they can let go of it.
 
-use super::{Findings, Survey, counted};
+use super::{Findings, counted};
 use crate::data_dir::DataDir;
 use crate::data_dir::holders::{self, Condition, Holding};
+use crate::data_dir::survey::Survey;
 
 /// The inbox is its own lock.
 const INBOX: &str = "storage/inbox.jsonl";

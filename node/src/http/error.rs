@@ -13,6 +13,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use kairos_actors::approvals::ApprovalError;
 use kairos_actors::auth::AuthError;
 use kairos_actors::bounded_addr::AskError;
+use kairos_actors::chain::tlog::TlogError;
 use kairos_actors::knowledge::KnowledgeError;
 use kairos_actors::meeting::MeetingError;
 use kairos_actors::meeting::inbox::InboxError;
@@ -334,6 +335,9 @@ impl From<KnowledgeError> for ApiError {
             | KnowledgeError::NotArchived { .. }
             | KnowledgeError::Active { .. }
             | KnowledgeError::Moved { .. }
+            | KnowledgeError::NoSession { .. }
+            | KnowledgeError::NoContext { .. }
+            | KnowledgeError::NoResource { .. }
             | KnowledgeError::Frontmatter
             | KnowledgeError::NotPlain { .. }
             | KnowledgeError::Ledger(_)
@@ -372,6 +376,35 @@ impl From<SkillSetError> for ApiError {
     }
 }
 
+impl From<TlogError> for ApiError {
+    fn from(error: TlogError) -> Self {
+        match error {
+            TlogError::NoLedger => Self::not_found("This agent has no ledger yet."),
+            TlogError::NoBlock { .. } => {
+                Self::not_found("The ledger of this agent does not have so many blocks.")
+            }
+            TlogError::Ask(error) => error.into(),
+            TlogError::Rewritten { .. } => {
+                tracing::error!(%error, "a peer asked for a checkpoint that cannot be given");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "checkpoint_unavailable",
+                    "This agent cannot show how its ledger continues.",
+                )
+            }
+            error @ (TlogError::Store(_)
+            | TlogError::Damaged { .. }
+            | TlogError::NotCosigned
+            | TlogError::Checkpoint(_)
+            | TlogError::UnknownWitness
+            | TlogError::Inclusion(_)
+            | TlogError::Tiles(_)
+            | TlogError::Io(_)
+            | TlogError::Crashed) => Self::internal(&error),
+        }
+    }
+}
+
 impl From<MeetingError> for ApiError {
     fn from(error: MeetingError) -> Self {
         match error {
@@ -388,6 +421,7 @@ impl From<MeetingError> for ApiError {
             error @ (MeetingError::Client(_)
             | MeetingError::Refused { .. }
             | MeetingError::Quarantine(_)
+            | MeetingError::Witness(_)
             | MeetingError::Inbox(InboxError::Io(_))
             | MeetingError::Key(_)
             | MeetingError::Panicked) => Self::internal(&error),

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, web};
 
 use super::api;
 use super::error::{ApiError, quoted};
-use super::meeting::{introduce, messages, skill_sets, skills};
+use super::meeting::{checkpoint, introduce, messages, skill_sets, skills};
 use super::{guard, health};
 
 /// The table of routes.
@@ -21,6 +21,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .route("/v1/introduce", web::get().to(introduce::get))
             .route("/v1/introduce", web::post().to(introduce::post))
             .route("/v1/goodbye", web::post().to(introduce::goodbye))
+            .route("/v1/checkpoint", web::get().to(checkpoint::get))
             .route("/v1/skills", web::get().to(skills::list))
             .route("/v1/skill_details", web::get().to(skills::details))
             .route("/v1/skill_content", web::post().to(skills::content))

@@ -106,18 +106,16 @@ pub struct Prefix {
     pub tip: BlockRef,
 }
 
-impl Prefix {
-    /// The ledger at `path` as it is now, after finishing what a crash interrupted; nothing if there is none.
-    /// Waits at most `patience` for writers.
+impl FileStore {
+    /// The ledger as it is now; nothing if there is none. Reads only what was added since the last look.
     ///
     /// # Errors
     ///
     /// [`StoreError::NotReadable`] on a ledger that does not load, and those of [`FileStore::open`].
-    pub fn of(path: &Path, patience: Duration) -> Result<Option<Self>, StoreError> {
-        let (store, _) = FileStore::open(path, patience)?;
-        store.reading(|known, paths, _| match known {
+    pub fn prefix(&self) -> Result<Option<Prefix>, StoreError> {
+        self.reading(|known, paths, _| match known {
             Known::Absent => Ok(None),
-            Known::Chain(chain) => Ok(Some(Self {
+            Known::Chain(chain) => Ok(Some(Prefix {
                 path: paths.ledger.clone(),
                 end: chain.end(),
                 tip: chain.ledger.tip(),
@@ -125,7 +123,9 @@ impl Prefix {
             other => Err(StoreError::NotReadable(other.state())),
         })
     }
+}
 
+impl Prefix {
     /// Bytes of the text.
     pub fn size(&self) -> u64 {
         self.end.saturating_add(CLOSING.len() as u64)
@@ -189,23 +189,27 @@ mod tests {
         assert_eq!(fs::read(&journal).unwrap(), b"torn");
     }
 
+    fn prefix(path: &Path) -> Result<Option<Prefix>, StoreError> {
+        FileStore::open(path, LOCK_PATIENCE).unwrap().0.prefix()
+    }
+
     #[test]
     fn a_prefix_stays_what_it_was_while_others_append() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.json");
-        assert_eq!(Prefix::of(&path, LOCK_PATIENCE).unwrap(), None);
+        assert_eq!(prefix(&path).unwrap(), None);
         let tip = append(&path, "one");
-        let prefix = Prefix::of(&path, LOCK_PATIENCE).unwrap().unwrap();
+        let kept = prefix(&path).unwrap().unwrap();
         let before = fs::read(&path).unwrap();
         append(&path, "two");
         let mut text = Vec::new();
-        prefix.open().unwrap().read_to_end(&mut text).unwrap();
+        kept.open().unwrap().read_to_end(&mut text).unwrap();
         assert_eq!(text, before);
-        assert_eq!(prefix.size(), text.len() as u64);
-        assert_eq!(prefix.tip, tip);
-        let report = verify(BufReader::new(prefix.open().unwrap()));
-        assert!(prefix.is_confirmed_by(&report));
-        let now = Prefix::of(&path, LOCK_PATIENCE).unwrap().unwrap();
+        assert_eq!(kept.size(), text.len() as u64);
+        assert_eq!(kept.tip, tip);
+        let report = verify(BufReader::new(kept.open().unwrap()));
+        assert!(kept.is_confirmed_by(&report));
+        let now = prefix(&path).unwrap().unwrap();
         assert!(!now.is_confirmed_by(&report));
     }
 
@@ -215,7 +219,7 @@ mod tests {
         let path = folder.path().join("chain.json");
         fs::write(&path, "[{}]").unwrap();
         assert!(matches!(
-            Prefix::of(&path, LOCK_PATIENCE),
+            prefix(&path),
             Err(StoreError::NotReadable(LoadState::Corrupt))
         ));
     }

@@ -1,56 +1,77 @@
-//! One walk over a data directory, that every check of single files goes by.
+//! One walk over a data directory, for those who look at all of it.
 
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::data_dir::DataDir;
+use super::DataDir;
 
 /// Most entries looked at; a directory with more is not examined further, and that is told.
 const ENTRIES_MAX: usize = 200_000;
 /// Deepest directory looked into.
 const DEPTH_MAX: usize = 32;
 
+/// How the names of things begin that are on their way somewhere else, and are worth nothing afterwards.
+const TEMPORARY: [&str; 5] = [".kairos-", ".staged-", ".tmp-", BACKING_UP, ".new"];
+/// How the name of the directory begins in which a backup is prepared, below `storage/`.
+pub(crate) const BACKING_UP: &str = ".backup-";
+
 /// Everything below a data directory, as far as it can be read.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// In no order; links are not followed.
-    pub(super) entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// What could not be looked at, with the reason.
-    pub(super) unreadable: Vec<String>,
+    pub(crate) unreadable: Vec<String>,
     /// Whether there was more than a walk takes.
-    pub(super) cut_short: bool,
+    pub(crate) cut_short: bool,
 }
 
 /// One file or directory.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) path: PathBuf,
+pub(crate) struct Entry {
+    pub(crate) path: PathBuf,
     /// Below the data directory; what is not UTF-8 is replaced.
-    pub(super) shown: String,
-    pub(super) metadata: Metadata,
+    pub(crate) shown: String,
+    pub(crate) metadata: Metadata,
 }
 
 impl Entry {
     /// The last part of the path.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.shown
             .rsplit_once('/')
             .map_or(self.shown.as_str(), |(_, name)| name)
     }
 
     /// The directory it is in, below the data directory; empty at the top.
-    pub(super) fn folder(&self) -> &str {
+    pub(crate) fn folder(&self) -> &str {
         self.shown.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
     /// Whether it is a lock file, by the convention that all parts of the program follow.
-    pub(super) fn is_lock(&self) -> bool {
+    pub(crate) fn is_lock(&self) -> bool {
         self.metadata.is_file() && (self.name() == ".lock" || self.name().ends_with(".lock"))
     }
 
-    pub(super) fn modified(&self) -> Option<SystemTime> {
+    /// Whether it is a temporary file or directory of this program, whoever is at work on it.
+    pub(crate) fn is_temporary(&self) -> bool {
+        let name = self.name();
+        // Editors and packages use dot-files too: only where this program makes such names.
+        let ours = [
+            "knowledge",
+            "skillsets",
+            "storage",
+            "storage/quarantine",
+            "keys",
+        ];
+        TEMPORARY.iter().any(|prefix| name.starts_with(prefix))
+            && (ours.contains(&self.folder())
+                || name.starts_with(".kairos-") && name.ends_with(".tmp"))
+    }
+
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
         self.metadata.modified().ok()
     }
 }

@@ -1,0 +1,80 @@
+//! All locks below a data directory at once, without ever waiting for one while holding another.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use super::Failure;
+use crate::data_dir::survey::Survey;
+use crate::data_dir::{DataDir, holders};
+
+/// The inbox is its own lock.
+const INBOX: &str = "storage/inbox.jsonl";
+/// How long others may take for what they are at.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause before all locks are tried again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Locks that are held, in byte order of their paths, and with them what they protect.
+#[derive(Debug, Default)]
+pub(super) struct Locks {
+    held: Vec<(String, File)>,
+}
+
+impl Locks {
+    /// Shares every lock of `survey` with other readers, so that nobody writes. The ledger's own lock and that of the
+    /// whole directory are left to those who know them.
+    pub(super) fn take(dir: &DataDir, survey: &Survey) -> Result<Self, Failure> {
+        let begun = Instant::now();
+        loop {
+            match Self::attempt(survey)? {
+                Ok(locks) => return Ok(locks),
+                Err(path) if begun.elapsed() >= PATIENCE => {
+                    let by = holders::of(&dir.path().join(&path));
+                    return Err(Failure::Locked { path, by });
+                }
+                Err(_) => std::thread::park_timeout(PAUSE),
+            }
+        }
+    }
+
+    /// All locks, or the path of one that somebody else has.
+    fn attempt(survey: &Survey) -> Result<Result<Self, String>, Failure> {
+        let mut locks = Self::default();
+        for entry in &survey.entries {
+            let own = entry.shown == ".lock" || entry.shown == "storage/blockchain.json.lock";
+            if own || !(entry.is_lock() || entry.shown == INBOX) {
+                continue;
+            }
+            let file = match File::open(&entry.path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(Failure::io("open", &entry.path)(error)),
+            };
+            match file.try_lock_shared() {
+                Ok(()) => locks.held.push((entry.shown.clone(), file)),
+                Err(std::fs::TryLockError::WouldBlock) => return Ok(Err(entry.shown.clone())),
+                Err(std::fs::TryLockError::Error(error)) => {
+                    return Err(Failure::io("lock", &entry.path)(error));
+                }
+            }
+        }
+        Ok(Ok(locks))
+    }
+
+    /// Whether nobody of ours writes to the file at `path` while these locks are held.
+    pub(super) fn protect(&self, path: &str) -> bool {
+        self.held.iter().any(|(lock, _)| {
+            lock == path
+                || lock
+                    .strip_suffix(".lock")
+                    .is_some_and(|base| match base.strip_suffix('/') {
+                        // `folder/.lock` is for everything in the folder.
+                        Some(folder) => path
+                            .strip_prefix(folder)
+                            .is_some_and(|below| below.starts_with('/')),
+                        None => base == path,
+                    })
+        })
+    }
+}
