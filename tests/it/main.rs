@@ -16,5 +16,6 @@ mod persona;
 mod policy;
 mod proofs;
 mod serving;
+mod state;
 mod tokens;
 mod transcripts;

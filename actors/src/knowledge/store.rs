@@ -22,7 +22,7 @@ mod context;
 mod entry;
 mod exchange;
 mod resource;
-pub(super) mod unit;
+pub(crate) mod unit;
 
 pub use change::{Archive, Changed, Create, Delete, Unarchive, Update};
 pub use context::{ContextSession, SaveContext, SavedContext};

@@ -72,6 +72,9 @@ pub enum StateError {
     /// Files kept changing while they were read.
     #[error("the files of the layers keep changing; try again when nobody writes them")]
     Restless,
+    /// A process died while it changed knowledge, and nobody has settled that yet.
+    #[error("a change of knowledge was interrupted; settle it with: kairos-chain skill list")]
+    Unsettled,
     /// There is too much to keep.
     #[error("the layers have more than {max} {what}")]
     TooMuch {

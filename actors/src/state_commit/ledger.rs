@@ -1,6 +1,6 @@
 //! What the ledger tells about commits and about changes since the last one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::hash::ContentHash;
@@ -20,6 +20,8 @@ pub(super) trait Ledger {
     fn tip(&self) -> Result<Option<BlockRef>, ChainError>;
     /// The last [`HISTORY_MAX`] blocks, newest first.
     fn recent(&self) -> Result<Vec<Block>, ChainError>;
+    /// At most [`HISTORY_MAX`] blocks from the one at `first` on, oldest first.
+    fn blocks(&self, first: u64) -> Result<Vec<Block>, ChainError>;
     /// Appends one block and returns once it is durable.
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError>;
 }
@@ -39,10 +41,19 @@ impl Ledger for Asking {
         self.runtime.block_on(self.chain.history(HISTORY_MAX))
     }
 
+    fn blocks(&self, first: u64) -> Result<Vec<Block>, ChainError> {
+        self.runtime.block_on(self.chain.blocks(first, HISTORY_MAX))
+    }
+
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
         self.runtime.block_on(self.chain.append(entries))
     }
 }
+
+/// Most blocks looked into for the last commit; beyond them the snapshots themselves decide which is the last.
+const LOOK_BACK_MAX: usize = 100_000;
+/// Most changes since the last commit that are told; a snapshot holds no more.
+const CHANGES_MAX: usize = 1_000;
 
 /// A commit, as the ledger tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,32 +79,45 @@ pub(super) struct Records {
     pub(super) promoted: BTreeSet<String>,
     /// The oldest block looked into.
     oldest: u64,
-    /// Every entry, for looking up.
-    texts: BTreeSet<String>,
+    /// The hash of every entry, for looking up.
+    texts: HashSet<ContentHash>,
 }
 
 impl Records {
     pub(super) fn read(ledger: &dyn Ledger) -> Result<Self, ChainError> {
-        let blocks = ledger.recent()?;
-        let mut records = Self {
-            oldest: blocks.last().map_or(0, Block::index),
-            ..Self::default()
-        };
-        for block in &blocks {
-            for text in block
-                .data()
-                .iter()
-                .rev()
-                .filter(|text| text.len() <= ENTRY_MAX)
-            {
-                records.texts.insert(text.clone());
-                if let Ok(Value::Object(entry)) = serde_json::from_str(text) {
-                    records.note(block, &entry);
-                }
+        let mut blocks = ledger.recent()?;
+        let mut records = Self::default();
+        let mut looked = 0;
+        loop {
+            records.oldest = blocks.last().map_or(0, Block::index);
+            looked += blocks.len();
+            for block in &blocks {
+                records.look_into(block);
+            }
+            // Genesis is no record.
+            if records.oldest <= 1 || !records.commits.is_empty() || looked >= LOOK_BACK_MAX {
+                break;
+            }
+            let first = records.oldest.saturating_sub(HISTORY_MAX as u64).max(1);
+            blocks = ledger.blocks(first)?;
+            blocks.retain(|block| block.index() < records.oldest);
+            blocks.reverse();
+            if blocks.is_empty() {
+                break;
             }
         }
         records.since.reverse();
         Ok(records)
+    }
+
+    fn look_into(&mut self, block: &Block) {
+        let texts = block.data().iter().rev();
+        for text in texts.filter(|text| text.len() <= ENTRY_MAX) {
+            self.texts.insert(ContentHash::of(text));
+            if let Ok(Value::Object(entry)) = serde_json::from_str(text) {
+                self.note(block, &entry);
+            }
+        }
     }
 
     fn note(&mut self, block: &Block, entry: &Map<String, Value>) {
@@ -127,6 +151,9 @@ impl Records {
         if layer == "L1" && reason.is_some_and(|reason| reason.starts_with("Promot")) {
             self.promoted.insert(name.to_owned());
         }
+        if self.since.len() == CHANGES_MAX {
+            return;
+        }
         self.since.push(Change {
             layer,
             action: action.to_owned(),
@@ -137,9 +164,9 @@ impl Records {
         });
     }
 
-    /// Whether exactly this entry is among the newest blocks.
+    /// Whether exactly this entry is among the blocks looked into.
     pub(super) fn holds(&self, text: &str) -> bool {
-        self.texts.contains(text)
+        self.texts.contains(&ContentHash::of(text))
     }
 
     /// Whether every block after the one at `index` was looked into.

@@ -22,7 +22,6 @@ use super::ledger::{Ledger, Records};
 use super::objects::OBJECT_MAX;
 use super::scan;
 use super::store::{Cause, Committed, Held, StateStore, sync_directory, write};
-use crate::staging;
 
 /// The intent, beside the snapshots.
 const INTENT: &str = ".restore.json";
@@ -222,7 +221,7 @@ impl Held<'_> {
     /// Takes each step that is not taken yet. A file that is neither what was nor what shall be was changed by
     /// somebody meanwhile, and stays.
     fn apply(&self, steps: &[Step]) -> Result<(), StateError> {
-        let quiet = staging::Held::lock(&self.store.data.join("knowledge"), 0o755)?;
+        let quiet = self.quiet()?;
         // Files go first, since a directory may take the place of one.
         let (gone, come): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step.to.is_none());
         for step in gone.into_iter().chain(come) {

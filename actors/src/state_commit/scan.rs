@@ -217,7 +217,7 @@ fn is_entry(path: &str) -> bool {
 
 /// Whether the name is that of a lock or of something on its way in or out.
 pub(super) fn is_passing(name: &str) -> bool {
-    name == ".lock"
+    [".lock", ".intent.json", ".intent.new"].contains(&name)
         || [".staged-", ".replaced-", ".restore-"]
             .iter()
             .any(|start| name.starts_with(start))

@@ -123,6 +123,25 @@ impl Held<'_> {
         Ok(Some(Tree::parse(&text)?))
     }
 
+    /// The list of files of a snapshot, or, for one of the reference, of the newest one of ours with the same hash:
+    /// what changed since then is kept nowhere.
+    pub(super) fn tree_like(
+        &self,
+        kept: &Kept,
+        records: &Records,
+    ) -> Result<Option<Tree>, StateError> {
+        if kept.snapshot.tree.is_some() {
+            return self.tree(kept);
+        }
+        let alike = |other: &Kept| {
+            other.snapshot.tree.is_some() && other.snapshot.hash == kept.snapshot.hash
+        };
+        match self.all(records)?.0.into_iter().find(alike) {
+            Some(other) => self.tree(&other),
+            None => Ok(None),
+        }
+    }
+
     /// Removes the oldest snapshots beyond the setting, and the texts that no snapshot needs any more.
     pub(super) fn prune(&self, newest: &str, ledger: &dyn Ledger) -> Result<(), StateError> {
         let names = self.names()?;

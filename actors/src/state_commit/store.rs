@@ -24,6 +24,7 @@ use super::objects::Objects;
 use super::pending::changes;
 use super::scan::{self, scan};
 use crate::file_lock;
+use crate::knowledge::INTENT;
 use crate::staging;
 
 /// Longest settings file read, in bytes.
@@ -166,7 +167,7 @@ impl Held<'_> {
     pub(super) fn look(&self, records: &Records) -> Result<Look, StateError> {
         let mut problems = self.settings.problems.clone();
         let last = self.last(records, &mut problems)?;
-        let last_tree = match last.as_ref().map(|kept| self.tree(kept)) {
+        let last_tree = match last.as_ref().map(|kept| self.tree_like(kept, records)) {
             None => None,
             Some(Ok(tree)) => tree,
             Some(Err(error)) => {
@@ -195,6 +196,17 @@ impl Held<'_> {
         })
     }
 
+    /// Keeps others of ours from changing knowledge. What a process that died left half changed is not ours to settle.
+    pub(super) fn quiet(&self) -> Result<staging::Held, StateError> {
+        let knowledge = self.store.data.join("knowledge");
+        let held = staging::Held::lock(&knowledge, MODE)?;
+        match fs::symlink_metadata(knowledge.join(INTENT)) {
+            Ok(_) => Err(StateError::Unsettled),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(held),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Commits the state as `look` saw it: texts, snapshot and block, `entries` before it in the block.
     pub(super) fn commit(
         &self,
@@ -205,7 +217,7 @@ impl Held<'_> {
         entries: Vec<String>,
     ) -> Result<Committed, StateError> {
         // Nobody of ours changes knowledge while it is read, or what is read is half of a change.
-        let quiet = staging::Held::lock(&self.store.data.join("knowledge"), MODE)?;
+        let quiet = self.quiet()?;
         for attempt in 1.. {
             let seen = scan(&self.store.data)?;
             if self.keep(&seen, look.last_tree.as_ref())? {

@@ -40,6 +40,10 @@ impl Ledger for Fake {
         Ok(self.store.history(1_000)?)
     }
 
+    fn blocks(&self, first: u64) -> Result<Vec<Block>, ChainError> {
+        Ok(self.store.blocks(first, 1_000)?)
+    }
+
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
         if self.fails.get() == Fails::Before {
             return Err(ChainError::Crashed);
@@ -509,6 +513,34 @@ fn an_interrupted_restore_whose_texts_are_gone_is_taken_back_and_edits_of_others
 }
 
 #[test]
+fn after_a_commit_of_the_reference_no_text_is_missed() {
+    let place = place();
+    let of_reference = |file: &str, from: &str| {
+        let text = place.text(&format!("storage/{from}")).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let hash = value["snapshot_hash"].as_str().unwrap().to_owned();
+        value.as_object_mut().unwrap().shift_remove("content");
+        place.write(&format!("storage/snapshots/{file}"), &value.to_string());
+        place.record(&format!(r#"{{"type":"state_commit","next_snapshot_hash":"{hash}","snapshot_ref":"snapshots/{file}"}}"#));
+    };
+    let first = place.commit("first").unwrap();
+    of_reference("snapshot_20270101_000000_a.json", &first.snapshot_ref);
+    assert!(!place.status().has_changes);
+    place.write("context/s1/note/note.md", "---\nname: note\n---\nanother\n");
+    assert_eq!(place.status().changes.l2.modified, ["s1"]);
+    // Of a state that we never kept, everything is.
+    let second = place.commit("second").unwrap();
+    of_reference("snapshot_20270101_000001_b.json", &second.snapshot_ref);
+    fs::remove_file(place.path(&format!("storage/{}", first.snapshot_ref))).unwrap();
+    fs::remove_file(place.path(&format!("storage/{}", second.snapshot_ref))).unwrap();
+    assert!(!place.status().has_changes);
+    assert_eq!(
+        place.commit("third").unwrap().snapshot_hash,
+        second.snapshot_hash
+    );
+}
+
+#[test]
 fn old_snapshots_and_the_texts_only_they_need_are_pruned() {
     let place = place();
     for round in 0..5 {
@@ -572,6 +604,40 @@ fn a_fresh_directory_is_not_full_of_changes_and_the_ledger_tells_why() {
     assert!(place.store.review(&place.ledger, true).unwrap().is_none());
     place.record(&knowledge("alpha", "update", "nothing differs"));
     assert_eq!(place.review(), None);
+}
+
+#[test]
+fn a_commit_far_back_in_the_ledger_is_still_the_last() {
+    let place = place();
+    place.commit("first").unwrap();
+    let notes = (0..2_500).map(|n| vec![format!("note {n}")]).collect();
+    place
+        .ledger
+        .store
+        .append(notes, &*place.ledger.clock)
+        .unwrap();
+    place.write(
+        "storage/snapshots/snapshot_20300120_103000_ffffffff.json",
+        "not this",
+    );
+    let status = place.status();
+    assert_eq!(
+        (status.last_commit.unwrap().block, status.problems.len()),
+        (Some(1), 0)
+    );
+}
+
+#[test]
+fn half_a_change_of_knowledge_is_not_committed() {
+    let place = place();
+    place.commit("first").unwrap();
+    place.write("knowledge/alpha/alpha.md", "half\n");
+    place.write("knowledge/.intent.json", "{}");
+    assert!(matches!(place.commit("second"), Err(StateError::Unsettled)));
+    assert!(matches!(place.restore("last"), Err(StateError::Unsettled)));
+    assert_eq!((place.tip(), place.status().unread), (1, vec![]));
+    fs::remove_file(place.path("knowledge/.intent.json")).unwrap();
+    place.commit("second").unwrap();
 }
 
 #[test]

@@ -107,11 +107,9 @@ impl StateStore {
         }
         let records = Records::read(ledger)?;
         let look = held.look(&records)?;
-        if let Some(last) = look
-            .last
-            .as_ref()
-            .filter(|_| !message.force && !look.diff.changed)
-        {
+        // What the reference committed is committed again, to keep its texts.
+        let is_kept = !look.diff.changed && look.last_tree.is_some();
+        if let Some(last) = look.last.as_ref().filter(|_| !message.force && is_kept) {
             return Err(StateError::NoChanges {
                 last: last.snapshot.hash,
             });

@@ -21,7 +21,7 @@ use crate::beneath;
 use crate::staging::{Held, STAGED, exists, sync_directory};
 
 /// Name of the intent, a dot-file that no listing shows.
-pub(in crate::knowledge) const INTENT: &str = ".intent.json";
+pub(crate) const INTENT: &str = ".intent.json";
 /// The intent while it is written.
 const INTENT_NEW: &str = ".intent.new";
 /// Longest intent read, in bytes: entries have reasons, and those are bounded with them.
