@@ -3,32 +3,46 @@
 //! Owns: the [`BlockStore`] that keeps the blocks, which other processes may append to as well. Talks to: nobody.
 //! Asked by: every actor that records something, and HTTP, MCP and CLI, through [`ChainHandle`].
 //! Invariant: a block is acknowledged only after the store has made it durable, and appends of this node happen
-//! one after the other, in the order of asking.
+//! one after the other, in the order of asking. Those that wait while others are written share the next commit.
 
+mod commit;
+pub mod queue;
 pub mod store;
+pub mod tlog;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AtomicResponse, Context, Handler, Message, MessageResult,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult,
     ResponseFuture, WrapFuture,
 };
 use kairos_protocol::block::{Block, BlockRef, EntriesError, check_entries};
 use kairos_protocol::ledger::VerifyReport;
 use kairos_protocol::time::Clock;
 use thiserror::Error;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
+use commit::Committed;
+use queue::{IdempotencyKey, Queue};
 use store::{BlockStore, StoreError};
 
 /// Writes blocks and answers questions about them.
 pub struct ChainActor {
     store: Arc<dyn BlockStore>,
     clock: Arc<dyn Clock>,
+    queue: Queue<Teller>,
     health: ChainHealth,
+    /// The position of the last block acknowledged.
+    last: u64,
+    /// Whom to tell once everything that waits is done, which ends the actor.
+    stopping: Vec<oneshot::Sender<()>>,
 }
+
+/// Answers whoever asked for an append.
+type Teller = oneshot::Sender<Result<BlockRef, ChainError>>;
 
 /// How the chain actor is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +59,9 @@ pub enum ChainError {
     /// The entries are none, too many or too long. Nothing was asked of the actor.
     #[error(transparent)]
     Entries(#[from] EntriesError),
+    /// The key was used before, with other entries. Nothing was written.
+    #[error("the idempotency key was used for other entries")]
+    KeyReused,
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -58,7 +75,15 @@ pub enum ChainError {
 
 #[derive(Message)]
 #[rtype(result = "Result<BlockRef, ChainError>")]
-struct Append(Vec<String>);
+struct Append {
+    entries: Vec<String>,
+    key: Option<IdempotencyKey>,
+}
+
+/// Has the actor write what waits, after it has taken in all that is in its mailbox.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Commit;
 
 #[derive(Message)]
 #[rtype(result = "Result<Option<BlockRef>, ChainError>")]
@@ -71,6 +96,13 @@ struct Verify;
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Block>, ChainError>")]
 struct History(usize);
+
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Block>, ChainError>")]
+struct Blocks {
+    first: u64,
+    limit: usize,
+}
 
 #[derive(Message)]
 #[rtype(result = "ChainHealth")]
@@ -88,10 +120,26 @@ impl ChainHandle {
     /// Records `entries` as one block and returns once it is durable.
     ///
     /// Appends of one caller keep their order. A caller that goes away does not take back a block that is being
-    /// written.
+    /// written; one that still waits is not written.
     pub async fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
         check_entries(&entries)?;
-        self.0.ask(Append(entries)).await?
+        self.0.ask(Append { entries, key: None }).await?
+    }
+
+    /// Records `entries` as one block, once for each `key`: asked again with the same key, it gives the block that
+    /// there is, also when the outcome of the first try was unknown.
+    ///
+    /// Keys are remembered until the actor ends, the last [`queue::KEYS_MAX`] of them. A caller that must survive
+    /// a restart looks into the ledger first. Fails with [`ChainError::KeyReused`] where `key` came with other
+    /// entries before.
+    pub async fn append_once(
+        &self,
+        key: IdempotencyKey,
+        entries: Vec<String>,
+    ) -> Result<BlockRef, ChainError> {
+        check_entries(&entries)?;
+        let key = Some(key);
+        self.0.ask(Append { entries, key }).await?
     }
 
     /// The last block; nothing if there is no ledger yet.
@@ -109,12 +157,18 @@ impl ChainHandle {
         self.0.ask(History(limit)).await?
     }
 
+    /// Up to `limit` blocks (at most [`store::HISTORY_MAX`]) from position `first` on, oldest first; none behind the
+    /// end. For reading all of a ledger page by page.
+    pub async fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, ChainError> {
+        self.0.ask(Blocks { first, limit }).await?
+    }
+
     /// Whether the actor answers, and what it counted.
     pub async fn health(&self) -> Result<ChainHealth, AskError> {
         self.0.probe(Health).await
     }
 
-    /// Ends the actor once the append under way is done. Whoever still waits is told [`AskError::Stopped`].
+    /// Ends the actor once all appends asked for before are done. Later ones are told [`AskError::Stopped`].
     pub async fn shutdown(&self) -> Result<(), AskError> {
         self.0.ask(Shutdown).await
     }
@@ -132,8 +186,54 @@ impl ChainActor {
         ChainHandle(BoundedAddr::start(permits, patience, |_| Self {
             store,
             clock,
+            queue: Queue::default(),
             health: ChainHealth::default(),
+            last: 0,
+            stopping: Vec::new(),
         }))
+    }
+
+    /// Writes what waits, unless that is being done.
+    fn commit(&mut self, ctx: &mut Context<Self>) {
+        let jobs = self.queue.next_batch(oneshot::Sender::is_closed);
+        if jobs.is_empty() {
+            if self.queue.is_idle() && !self.stopping.is_empty() {
+                ctx.stop();
+                for tell in self.stopping.drain(..) {
+                    // Whoever does not listen any more need not know.
+                    let _gone = tell.send(());
+                }
+            }
+            return;
+        }
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock));
+        let end = |done: Result<Committed, _>, this: &mut Self, ctx: &mut Context<Self>| {
+            let committed = done.unwrap_or(Committed::Crashed);
+            this.end(&committed);
+            this.commit(ctx);
+        };
+        ctx.spawn(work.into_actor(self).map(end));
+    }
+
+    /// Tells each asker of the last batch what came of it.
+    fn end(&mut self, committed: &Committed) {
+        let after = self.last;
+        let tell = self.queue.end_batch(|at| committed.outcome(at, after));
+        for (at, tellers) in tell.into_iter().enumerate() {
+            let answer = committed.answer(at);
+            match &answer {
+                Ok(block) => {
+                    self.last = self.last.max(block.index);
+                    self.health.appended += 1;
+                }
+                Err(_) => self.health.failed += 1,
+            }
+            for tell in tellers {
+                // A caller that went away finds its block in the ledger.
+                let _gone = tell.send(committed.answer(at));
+            }
+        }
     }
 
     /// Asks the store on a thread that may block.
@@ -151,22 +251,30 @@ impl Actor for ChainActor {
 }
 
 impl Handler<Append> for ChainActor {
-    type Result = AtomicResponse<Self, Result<BlockRef, ChainError>>;
+    type Result = ResponseFuture<Result<BlockRef, ChainError>>;
 
-    fn handle(&mut self, Append(entries): Append, _ctx: &mut Self::Context) -> Self::Result {
-        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        // A batch of one. Waiting appends could share one, and with it one sync, without a change to the store.
-        let append = blocking(move || store.append(vec![entries], &*clock));
-        let count = |appended: Result<Vec<BlockRef>, ChainError>, this: &mut Self, _: &mut _| {
-            let block =
-                appended.and_then(|blocks| blocks.last().copied().ok_or(ChainError::Crashed));
-            match &block {
-                Ok(_) => this.health.appended += 1,
-                Err(_) => this.health.failed += 1,
+    fn handle(&mut self, Append { entries, key }: Append, ctx: &mut Self::Context) -> Self::Result {
+        let (tell, told) = oneshot::channel();
+        if self.stopping.is_empty() {
+            match self.queue.push(entries, key, tell) {
+                None => {
+                    ctx.notify(Commit);
+                }
+                Some((tell, known)) => {
+                    let _gone = tell.send(known.map_err(|_| ChainError::KeyReused));
+                }
             }
-            block
-        };
-        AtomicResponse::new(Box::pin(append.into_actor(self).map(count)))
+        }
+        // Dropped without an answer where the actor ends.
+        Box::pin(async move { told.await.unwrap_or(Err(AskError::Stopped.into())) })
+    }
+}
+
+impl Handler<Commit> for ChainActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Commit, ctx: &mut Self::Context) {
+        self.commit(ctx);
     }
 }
 
@@ -194,6 +302,18 @@ impl Handler<History> for ChainActor {
     }
 }
 
+impl Handler<Blocks> for ChainActor {
+    type Result = ResponseFuture<Result<Vec<Block>, ChainError>>;
+
+    fn handle(
+        &mut self,
+        Blocks { first, limit }: Blocks,
+        _ctx: &mut Self::Context,
+    ) -> Self::Result {
+        self.read(move |store| store.blocks(first, limit))
+    }
+}
+
 impl Handler<Health> for ChainActor {
     type Result = MessageResult<Health>;
 
@@ -203,11 +323,16 @@ impl Handler<Health> for ChainActor {
 }
 
 impl Handler<Shutdown> for ChainActor {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    /// Comes after the append before it, since that one is atomic; every acknowledged block is durable already.
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
-        ctx.stop();
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        let (tell, told) = oneshot::channel();
+        self.stopping.push(tell);
+        ctx.notify(Commit);
+        Box::pin(async move {
+            // Dropped only by an actor that ended some other way.
+            let _ended = told.await;
+        })
     }
 }
 
@@ -278,6 +403,9 @@ mod tests {
         }
         fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
             self.inner.history(limit)
+        }
+        fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.blocks(first, limit)
         }
     }
 
@@ -391,12 +519,121 @@ mod tests {
             let chain = chain.clone();
             async move { chain.append(entry("under way")).await }
         });
-        spawn_blocking(move || begun.recv()).await.unwrap().unwrap();
+        let _begun = spawn_blocking(move || begun.recv().map(|()| begun))
+            .await
+            .unwrap()
+            .unwrap();
         caller.abort();
         assert!(caller.await.unwrap_err().is_cancelled());
         go.send(()).unwrap();
-        // Handled after the append, which holds the actor until it is done.
+        go.send(()).unwrap();
+        // Begun after the first is done.
+        assert_eq!(chain.append(entry("next")).await.unwrap().index, 2);
+        assert_eq!(chain.health().await.unwrap().appended, 2);
+    }
+
+    #[actix::test]
+    async fn appends_that_wait_share_one_commit_and_each_has_its_own_block() {
+        let (store, begun, go) = gated();
+        let chain = start(store, 64);
+        let first = actix_rt::spawn({
+            let chain = chain.clone();
+            async move { chain.append(entry("first")).await }
+        });
+        let begun = spawn_blocking(move || begun.recv().map(|()| begun))
+            .await
+            .unwrap()
+            .unwrap();
+        let asks = join_all((0..40).map(|n| chain.append(entry(n.to_string()))));
+        let long = "x".repeat(kairos_protocol::block::ENTRY_BYTES_MAX + 1);
+        let (refs, bad, ()) = futures::join!(asks, chain.append(entry(long)), async {
+            go.send(()).unwrap();
+            go.send(()).unwrap();
+        });
+        assert!(matches!(bad, Err(ChainError::Entries(_))));
+        assert_eq!(first.await.unwrap().unwrap().index, 1);
+        let indices: Vec<_> = refs.into_iter().map(|block| block.unwrap().index).collect();
+        assert_eq!(indices, (2..=41).collect::<Vec<_>>());
+        assert_eq!(
+            begun.try_iter().count(),
+            1,
+            "one commit for all that waited"
+        );
+    }
+
+    #[actix::test]
+    async fn each_asker_of_a_batch_is_told_why_it_failed() {
+        let chain = start(MemoryStore::holding(vec![]), 8);
+        for answer in join_all((0..8).map(|n| chain.append(entry(n.to_string())))).await {
+            assert_eq!(
+                answer.unwrap_err().to_string(),
+                "cannot append: ledger is empty"
+            );
+        }
+        assert_eq!(chain.health().await.unwrap().failed, 8);
+    }
+
+    #[actix::test]
+    async fn a_retry_with_the_same_key_is_no_second_block() {
+        let chain = start(MemoryStore::default(), 8);
+        let key = || "k".parse().unwrap();
+        let asks = join_all((0..5).map(|_| chain.append_once(key(), entry("x"))));
+        let mut refs: Vec<_> = asks.await.into_iter().map(Result::unwrap).collect();
+        refs.push(chain.append_once(key(), entry("x")).await.unwrap());
+        assert!(refs.iter().all(|block| block.index == 1));
+        let other = chain.append_once(key(), entry("y")).await;
+        assert!(matches!(other, Err(ChainError::KeyReused)));
         assert_eq!(chain.tip().await.unwrap().map(|tip| tip.index), Some(1));
-        assert_eq!(chain.health().await.unwrap().appended, 1);
+    }
+
+    /// Writes the first append and then does not know whether it did.
+    #[derive(Default)]
+    struct Forgetful {
+        inner: MemoryStore,
+        tried: std::sync::atomic::AtomicBool,
+    }
+
+    impl BlockStore for Forgetful {
+        fn append(
+            &self,
+            batch: Vec<Vec<String>>,
+            clock: &dyn Clock,
+        ) -> Result<Vec<BlockRef>, StoreError> {
+            let done = self.inner.append(batch, clock);
+            if self.tried.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                return done;
+            }
+            Err(StoreError::Unsettled(
+                std::io::ErrorKind::StorageFull.into(),
+            ))
+        }
+        fn tip(&self) -> Result<Option<BlockRef>, StoreError> {
+            self.inner.tip()
+        }
+        fn verify(&self) -> Result<VerifyReport, StoreError> {
+            self.inner.verify()
+        }
+        fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.history(limit)
+        }
+        fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+            self.inner.blocks(first, limit)
+        }
+    }
+
+    #[actix::test]
+    async fn a_retry_after_an_unknown_outcome_finds_the_block_of_the_first_try() {
+        let chain = start(Forgetful::default(), 8);
+        let key = || "k".parse().unwrap();
+        let unknown = chain.append_once(key(), entry("x")).await.unwrap_err();
+        assert!(matches!(
+            unknown,
+            ChainError::Store(StoreError::Unsettled(_))
+        ));
+        let (other, again) = futures::join!(
+            chain.append(entry("other")),
+            chain.append_once(key(), entry("x"))
+        );
+        assert_eq!((other.unwrap().index, again.unwrap().index), (2, 1));
     }
 }

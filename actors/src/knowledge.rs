@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::ArcSwap;
-use kairos_protocol::block::entry::{Entry, KnowledgeAction, KnowledgeUpdate, SkillProvenance};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
 use kairos_protocol::time::{Clock, Timestamp};
@@ -25,12 +24,19 @@ use crate::bounded_addr::BoundedAddr;
 use crate::chain::ChainHandle;
 
 pub mod catalogue;
+mod changes;
+mod commit;
+mod error;
+mod recorded;
 pub mod store;
 
 use catalogue::{Catalogue, is_main};
+pub use changes::CatchUp;
+pub use error::KnowledgeError;
+pub use recorded::{Record, Standing, State};
 pub use store::{
-    Audience, Authorship, Imported, KnowledgeError, KnowledgePolicy, Origin, Served, Stored,
-    signed_provenance,
+    Archive, Archived, Audience, Authorship, Changed, Create, Delete, Imported, KnowledgeEntry,
+    KnowledgePolicy, Origin, Served, Stored, Unarchive, Update, signed_provenance,
 };
 use store::{KnowledgeStore, Snapshot};
 
@@ -47,14 +53,13 @@ struct Check {
 /// Stores a text that was approved, its bytes unchanged, as `knowledge/<name>/<name>.md`, with a sidecar that says
 /// where it came from and that it is not shared.
 ///
-/// The name is made safe first. Order: the files appear at once, then the ledger gets `knowledge_update` and
-/// `skill_provenance`, each as its own block. A crash after the files leaves a whole, private, unrecorded entry;
-/// after the first block, one whose origin only its sidecar tells. Receiving it again with `replace` records both.
+/// The name is made safe first. The ledger gets `knowledge_update` and `skill_provenance`, each as its own block;
+/// files and records come about together or not at all, also over a crash.
 ///
 /// Fails with [`KnowledgeError::Exists`] unless `replace` lets a whole entry of that name give way, and with
 /// [`KnowledgeError::Unfit`] for what could not be listed.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Received, KnowledgeError>")]
+#[rtype(result = "Result<Stored, KnowledgeError>")]
 pub struct Receive {
     /// The name it shall have.
     pub name: String,
@@ -66,21 +71,12 @@ pub struct Receive {
     pub replace: bool,
 }
 
-/// What was stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
-    /// Where.
-    pub stored: Stored,
-    /// Why the ledger does not tell of it, for the owner.
-    pub unrecorded: Option<String>,
-}
-
-/// Takes in an Agent Skill directory, every file as it is; the ledger gets a `knowledge_update`.
+/// Takes in an Agent Skill directory, every file as it is, and records it, both or neither.
 ///
 /// Shared with peers if that is wanted and nothing in it can run. Fails with [`KnowledgeError::Exists`] as
 /// [`Receive`] does, and with [`KnowledgeError::AgentSkill`] for what is not one.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<(Imported, Option<String>), KnowledgeError>")]
+#[rtype(result = "Result<Imported, KnowledgeError>")]
 pub struct Import {
     /// The directory that holds `SKILL.md`.
     pub directory: PathBuf,
@@ -142,6 +138,7 @@ pub struct KnowledgeHandle {
     /// Held while one caller asks for a check; the others find it done.
     checking: Arc<Mutex<()>>,
     reads: Arc<Semaphore>,
+    chain: ChainHandle,
 }
 
 impl KnowledgeHandle {
@@ -225,16 +222,36 @@ impl KnowledgeHandle {
         self.read(move |store| store.export(&name, &target)).await
     }
 
+    /// Every entry of layer L1, as it is now.
+    pub async fn entries(&self) -> Result<Vec<KnowledgeEntry>, KnowledgeError> {
+        self.read(|store| Ok(store.entries()?)).await
+    }
+
+    /// Every archived entry, as it is now.
+    pub async fn archived(&self) -> Result<Vec<Archived>, KnowledgeError> {
+        self.read(|store| Ok(store.archived()?)).await
+    }
+
+    /// The entry `name` with its main text, as it is now.
+    pub async fn entry(&self, name: SkillName) -> Result<(KnowledgeEntry, String), KnowledgeError> {
+        self.read(move |store| store.entry(&name)).await
+    }
+
+    /// The archived entry `name` with its main text.
+    pub async fn archived_entry(
+        &self,
+        name: SkillName,
+    ) -> Result<(Archived, String), KnowledgeError> {
+        self.read(move |store| store.archived_entry(&name)).await
+    }
+
     /// See [`Receive`].
-    pub async fn receive(&self, message: Receive) -> Result<Received, KnowledgeError> {
+    pub async fn receive(&self, message: Receive) -> Result<Stored, KnowledgeError> {
         self.addr.ask(message).await?
     }
 
-    /// See [`Import`]; besides the entry, why the ledger does not tell of it.
-    pub async fn import(
-        &self,
-        message: Import,
-    ) -> Result<(Imported, Option<String>), KnowledgeError> {
+    /// See [`Import`].
+    pub async fn import(&self, message: Import) -> Result<Imported, KnowledgeError> {
         self.addr.ask(message).await?
     }
 
@@ -277,6 +294,16 @@ impl KnowledgeActor {
         patience: Duration,
     ) -> Result<KnowledgeHandle, KnowledgeError> {
         let store = KnowledgeStore::new(data, policy);
+        Self::start_on(store, chain, clock, permits, patience)
+    }
+
+    fn start_on(
+        store: KnowledgeStore,
+        chain: ChainHandle,
+        clock: Arc<dyn Clock>,
+        permits: usize,
+        patience: Duration,
+    ) -> Result<KnowledgeHandle, KnowledgeError> {
         let checked = clock.now();
         let (snapshot, catalogue) = store.look(&Snapshot::default())?.unwrap_or_default();
         let current = ArcSwap::from_pointee(Current {
@@ -290,7 +317,7 @@ impl KnowledgeActor {
         });
         let actor = Self {
             shared: Arc::clone(&shared),
-            chain,
+            chain: chain.clone(),
             snapshot,
         };
         Ok(KnowledgeHandle {
@@ -298,22 +325,26 @@ impl KnowledgeActor {
             shared,
             checking: Arc::default(),
             reads: Arc::new(Semaphore::new(READS)),
+            chain,
         })
     }
 
-    /// Does `work` on a blocking thread, then looks the directory over and publishes what is new.
+    /// Does `work`, then looks the directory over and publishes what is new.
     fn change<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&KnowledgeStore) -> Result<T, KnowledgeError> + Send + 'static,
+        work: impl Future<Output = Result<T, KnowledgeError>> + 'static,
     ) -> impl ActorFuture<Self, Output = Result<T, KnowledgeError>> + 'static {
         let shared = Arc::clone(&self.shared);
         let before = std::mem::take(&mut self.snapshot);
-        let run = blocking(move || {
-            let done = work(&shared.store);
-            let checked = shared.clock.now();
-            let looked = shared.store.look(&before);
-            Ok((done, before, looked, checked))
-        });
+        let run = async move {
+            let done = work.await;
+            blocking(move || {
+                let checked = shared.clock.now();
+                let looked = shared.store.look(&before);
+                Ok((done, before, looked, checked))
+            })
+            .await
+        };
         run.into_actor(self).map(|ran, this, _ctx| {
             let (done, before, looked, checked) = ran?;
             let catalogue = match looked {
@@ -335,49 +366,15 @@ impl KnowledgeActor {
         })
     }
 
-    /// Appends each entry as a block of its own, in order; tells what kept it from doing so.
-    fn record(&self, entries: Vec<Entry>) -> impl Future<Output = Option<String>> + use<> {
-        let chain = self.chain.clone();
-        async move {
-            for entry in entries {
-                if let Err(error) = chain.append(vec![entry.to_text()]).await {
-                    tracing::error!(%error, "knowledge changed, and the ledger does not tell of it");
-                    return Some(error.to_string());
-                }
+    /// Settles what a crash left, here or in another process, and looks the directory over.
+    fn check(&mut self) -> impl ActorFuture<Self, Output = Result<(), KnowledgeError>> + 'static {
+        let (shared, chain) = (Arc::clone(&self.shared), self.chain.clone());
+        self.change(async move {
+            if let Err(error) = commit::tidy(&shared, &chain).await {
+                // Reading goes on; whoever wants to change something is told.
+                tracing::warn!(%error, "an interrupted change of the knowledge is not settled yet");
             }
-            None
-        }
-    }
-
-    fn update(&self, stored: &Stored) -> Entry {
-        let action = match stored.previous_hash {
-            None => KnowledgeAction::Create,
-            Some(_) => KnowledgeAction::Update,
-        };
-        let hashes = (stored.previous_hash, Some(stored.content_hash));
-        let now = self.shared.clock.now();
-        Entry::KnowledgeUpdate(KnowledgeUpdate::new(
-            stored.name.as_str(),
-            action,
-            hashes,
-            None,
-            now,
-        ))
-    }
-
-    fn origin(&self, stored: &Stored, origin: &Origin) -> Entry {
-        let holders = origin.holders();
-        Entry::SkillProvenance(SkillProvenance {
-            skill_name: origin.skill_name.clone(),
-            original_hash: stored.content_hash,
-            content_hash: stored.content_hash,
-            received_from: origin.from.to_string(),
-            received_at: origin.received_at,
-            origin: holders.first().cloned(),
-            hop_count: origin.earlier_holders.len() as u64,
-            provenance_chain: holders,
-            stored_path: stored.path.clone(),
-            recorded_at: self.shared.clock.now(),
+            Ok(())
         })
     }
 }
@@ -393,6 +390,13 @@ async fn blocking<T: Send + 'static>(
 
 impl Actor for KnowledgeActor {
     type Context = Context<Self>;
+
+    /// Nothing is answered before it is settled what a crash left.
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.shared.store.has_intent() {
+            ctx.wait(self.check().map(|_checked, _this, _ctx| ()));
+        }
+    }
 }
 
 impl Handler<Check> for KnowledgeActor {
@@ -402,12 +406,12 @@ impl Handler<Check> for KnowledgeActor {
         if self.shared.current.load().checked >= since {
             return AtomicResponse::new(Box::pin(fut::ok(())));
         }
-        AtomicResponse::new(Box::pin(self.change(|_| Ok(()))))
+        AtomicResponse::new(Box::pin(self.check()))
     }
 }
 
 impl Handler<Receive> for KnowledgeActor {
-    type Result = AtomicResponse<Self, Result<Received, KnowledgeError>>;
+    type Result = AtomicResponse<Self, Result<Stored, KnowledgeError>>;
 
     fn handle(&mut self, message: Receive, _ctx: &mut Self::Context) -> Self::Result {
         let Receive {
@@ -417,25 +421,16 @@ impl Handler<Receive> for KnowledgeActor {
             replace,
         } = message;
         let name = SkillName::sanitized(&name);
-        let told = origin.clone();
-        let store = self.change(move |store| store.receive(&name, &bytes, &origin, replace));
-        AtomicResponse::new(Box::pin(store.then(move |stored, this, _ctx| {
-            let entries = match &stored {
-                Ok(stored) => vec![this.update(stored), this.origin(stored, &told)],
-                Err(_) => Vec::new(),
-            };
-            let record = this.record(entries);
-            async move {
-                let unrecorded = record.await;
-                stored.map(|stored| Received { stored, unrecorded })
-            }
-            .into_actor(this)
-        })))
+        let (shared, chain) = (Arc::clone(&self.shared), self.chain.clone());
+        let receive = commit::change(shared, chain, move |store, held, now| {
+            store.receive(held, &name, &bytes, &origin, replace, now)
+        });
+        AtomicResponse::new(Box::pin(self.change(receive)))
     }
 }
 
 impl Handler<Import> for KnowledgeActor {
-    type Result = AtomicResponse<Self, Result<(Imported, Option<String>), KnowledgeError>>;
+    type Result = AtomicResponse<Self, Result<Imported, KnowledgeError>>;
 
     fn handle(&mut self, message: Import, _ctx: &mut Self::Context) -> Self::Result {
         let Import {
@@ -443,17 +438,11 @@ impl Handler<Import> for KnowledgeActor {
             public,
             replace,
         } = message;
-        let now = self.shared.clock.now();
-        let import = self.change(move |store| store.import(&directory, public, replace, now));
-        AtomicResponse::new(Box::pin(import.then(|imported, this, _ctx| {
-            let entries = imported.iter().map(|i| this.update(&i.stored)).collect();
-            let record = this.record(entries);
-            async move {
-                let unrecorded = record.await;
-                imported.map(|imported| (imported, unrecorded))
-            }
-            .into_actor(this)
-        })))
+        let (shared, chain) = (Arc::clone(&self.shared), self.chain.clone());
+        let import = commit::change(shared, chain, move |store, held, now| {
+            store.import(held, &directory, public, replace, now)
+        });
+        AtomicResponse::new(Box::pin(self.change(import)))
     }
 }
 
@@ -466,16 +455,17 @@ impl Handler<SetShare> for KnowledgeActor {
         _ctx: &mut Self::Context,
     ) -> Self::Result {
         let catalogue = Arc::clone(&self.shared.current.load().catalogue);
-        AtomicResponse::new(Box::pin(self.change(move |store| {
+        let (shared, chain) = (Arc::clone(&self.shared), self.chain.clone());
+        AtomicResponse::new(Box::pin(self.change(async move {
             let skill = catalogue
                 .find(&name)
                 .ok_or(KnowledgeError::NotFound { name })?;
-            match is_main(&skill.path) {
-                true => store.set_share(&skill.name, share),
-                false => Err(KnowledgeError::NotAnEntry {
-                    name: skill.name.clone(),
-                }),
+            let name = skill.name.clone();
+            if !is_main(&skill.path) {
+                return Err(KnowledgeError::NotAnEntry { name });
             }
+            let held = commit::lock(&shared, &chain).await?;
+            blocking(move || shared.store.set_share(&held, &name, share)).await
         })))
     }
 }

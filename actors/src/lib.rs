@@ -1,6 +1,9 @@
 //! The running parts of kairos-chain: one actor per subsystem, each behind a bounded, typed handle.
 #![warn(missing_docs)]
 
+pub mod action_log;
+pub mod auth;
+mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
@@ -11,6 +14,7 @@ pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
 mod staging;
+pub mod state_commit;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +29,11 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
+use action_log::ActionLog;
+use auth::{AuthActor, AuthHandle};
+use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
@@ -34,6 +42,7 @@ use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+use state_commit::{StateCommitActor, StateCommitHandle};
 
 /// What the actors are started with.
 #[derive(Debug, Clone)]
@@ -67,6 +76,8 @@ pub struct Identity {
     pub signed: Arc<SignedIdentity>,
     /// Its key.
     pub keypair: Arc<Keypair>,
+    /// The keys of its log.
+    pub log: Arc<LogKeys>,
 }
 
 /// Reaches every actor. Cheap to clone.
@@ -74,16 +85,24 @@ pub struct Identity {
 pub struct Handles {
     /// The ledger.
     pub chain: ChainHandle,
+    /// Checkpoints and proofs of the ledger.
+    pub tlog: TlogHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
     pub skill_sets: SkillSetHandle,
+    /// Snapshots of all layers.
+    pub state: StateCommitHandle,
     /// Peers and sessions.
     pub peers: PeerManagerHandle,
     /// What waits for a decision.
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Tokens of those who act for the owner.
+    pub auth: AuthHandle,
+    /// Who did what.
+    pub log: ActionLog,
 }
 
 /// Why the actors were not started.
@@ -125,7 +144,16 @@ pub async fn start(
     if recovery != Recovery::Clean {
         tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
     }
-    let chain = ChainActor::start(Arc::new(ledger), clock.clone(), permits, patience);
+    let ledger: Arc<dyn BlockStore> = Arc::new(ledger);
+    let chain = ChainActor::start(Arc::clone(&ledger), clock.clone(), permits, patience);
+    let tlog = TlogActor::start(
+        &storage.join("tlog"),
+        ledger,
+        who.log,
+        clock.clone(),
+        permits,
+        patience,
+    );
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -158,6 +186,9 @@ pub async fn start(
     )
     .await?;
 
+    let state =
+        StateCommitActor::start(&data, chain.clone(), clock.clone(), permits, patience).await;
+
     let quarantine = QuarantineActor::start(
         &data,
         QuarantinePolicy {
@@ -167,6 +198,9 @@ pub async fn start(
         permits,
         patience,
     );
+
+    let log = ActionLog::new(&data);
+    let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
 
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
@@ -202,11 +236,15 @@ pub async fn start(
 
     Ok(Handles {
         chain,
+        tlog,
         knowledge,
         skill_sets,
+        state,
         peers,
         quarantine,
         meeting,
+        auth,
+        log,
     })
 }
 
@@ -226,7 +264,9 @@ impl Handles {
                 check
             })),+] };
         }
-        checks![chain, knowledge, skill_sets, peers, quarantine, meeting]
+        checks![
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, auth
+        ]
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
@@ -239,6 +279,8 @@ impl Handles {
                 }
             )+ };
         }
-        stop![meeting, peers, quarantine, skill_sets, knowledge, chain];
+        stop![
+            meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
+        ];
     }
 }

@@ -1,37 +1,43 @@
 //! The peer manager: who we know, by which key, and who may speak to us now.
 //!
-//! Owns: the [`PeerTable`] with its log on disk, the sessions peers opened with us, and the challenges they may
-//! answer. Talks to: nobody. Asked by: the HTTP door for every request that carries a token, the meeting actor and
-//! the command line, through [`PeerManagerHandle`].
+//! Owns: the [`PeerTable`](table::PeerTable) with its log on disk, the sessions peers opened with us, and the
+//! challenges they may answer. Talks to: nobody. Asked by: the HTTP door, the meeting actor and the command line,
+//! through [`PeerManagerHandle`].
 //! Invariants: a key is on disk before a session opens on it; no message ever changes a pinned key.
+//!
+//! What every request asks (whose token is this? is this peer the one we know?) changes nothing on disk, so the
+//! handle answers it from the [`Reception`] that it shares with the actor. All that is to be written down goes
+//! through the actor, one decision at a time.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
 use futures::FutureExt as _;
-use kairos_place::allowance::AddressAllowance;
-use kairos_place::nonce::NonceBook;
-use kairos_place::session::{Full, Refusal, SessionPolicy, SessionTable, Strength};
-use kairos_protocol::crypto::{self, KeyError};
+use kairos_place::session::{Full, Refusal, SessionPolicy, Strength};
+use kairos_protocol::crypto::KeyError;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::VerifiedIdentity;
-use kairos_protocol::wire::possession::{Proof, ProofError, Side};
+use kairos_protocol::wire::possession::ProofError;
 use thiserror::Error;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
 
+mod message;
+mod reception;
 pub mod store;
 pub mod table;
 #[cfg(test)]
 mod tests;
 
-use store::{Appended, Change, News, PeerStore};
+pub use message::{Admission, Caller, Decide, Find, Health, Introduce, List, Meet, Shutdown};
+use message::{Observe, Tick};
+use reception::{Reception, apply};
+use store::{Appended, Change, PeerStore};
 use table::{Observed, Peer, PeerTable, PeerTableError};
 
 /// How often the table looks for what other processes wrote, and for expired sessions.
@@ -105,148 +111,43 @@ pub enum PeerError {
     Ask(#[from] AskError),
 }
 
-/// Opens a session for a correctly signed identity.
-///
-/// Fails with [`PeerTableError::Conflict`] when the id is pinned to another key, with [`PeerError::Proof`] when a
-/// proof is there and does not hold, and with [`Full`] or [`PeerError::TooManyNew`] at the bounds.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Admission, PeerError>")]
-pub struct Introduce {
-    /// Whose signature was checked.
-    pub identity: VerifiedIdentity,
-    /// The answer to a challenge, if the peer sent one.
-    pub proof: Option<Proof>,
-    /// Whether the peer wants a challenge.
-    pub wants_challenge: bool,
-    /// Where the request came from.
-    pub address: IpAddr,
-    /// A session of the same key that the new one replaces.
-    pub replaces: Option<String>,
-}
-
-/// An open session, as told to its holder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admission {
-    /// The token, 64 hex digits; known to nobody else from here on.
-    pub token: String,
-    /// How strongly it was established.
-    pub strength: Strength,
-    /// Lifetime.
-    pub ttl: Duration,
-    /// A fresh challenge, if one was wanted.
-    pub nonce: Option<String>,
-}
-
-/// Counts a request of the session behind `token`.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Caller, PeerError>")]
-pub struct Admit {
-    /// The bearer token.
-    pub token: String,
-}
-
-/// Whom a token speaks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The agent.
-    pub agent_id: AgentId,
-    /// How strongly that is established.
-    pub strength: Strength,
-}
-
-/// Ends the session behind `token`, if there is one.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), PeerError>")]
-pub struct Close {
-    /// The bearer token.
-    pub token: String,
-}
-
-/// Pins or confirms an agent that we went to meet at `url`.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Peer, PeerError>")]
-pub struct Meet {
-    /// Whose signature was checked.
-    pub identity: VerifiedIdentity,
-    /// Where it was met.
-    pub url: String,
-    /// Whether it also proved to hold its key.
-    pub strength: Strength,
-}
-
-/// All known peers, by id.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Vec<Peer>, PeerError>")]
-pub struct List;
-
-/// The peer with an id, if it is known.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Option<Peer>, PeerError>")]
-pub struct Find {
-    /// The id.
-    pub id: String,
-}
-
-/// A decision of a person about a peer; returns the record after it, or the last one when it was forgotten.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Peer, PeerError>")]
-pub enum Decide {
-    /// Trust it.
-    Trust(String),
-    /// Forget it and its pin, and end its sessions.
-    Forget(String),
-    /// Resolve its conflict by keeping the pinned key.
-    Keep(String),
-    /// Resolve its conflict by accepting the key with this fingerprint; ends the sessions of the old key.
-    Accept(String, String),
-}
-
-/// Whether the actor answers.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), PeerError>")]
-pub struct Health;
-
-/// Flushes and stops.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), PeerError>")]
-pub struct Shutdown;
-
-/// Periodic upkeep.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Tick;
-
 /// See the module.
 pub struct PeerManagerActor {
-    own: Own,
     clock: Arc<dyn Clock>,
-    policy: PeerPolicy,
-    table: PeerTable,
-    sessions: SessionTable,
-    nonces: NonceBook,
-    newcomers: AddressAllowance,
+    reception: Arc<Reception>,
     /// Used from blocking threads only, one at a time; never locked across an await.
     store: Arc<Mutex<PeerStore>>,
 }
 
 /// Reaches the peer manager.
 #[derive(Clone)]
-pub struct PeerManagerHandle(BoundedAddr<PeerManagerActor>);
+pub struct PeerManagerHandle {
+    addr: BoundedAddr<PeerManagerActor>,
+    reception: Arc<Reception>,
+    clock: Arc<dyn Clock>,
+}
 
 impl PeerManagerHandle {
-    /// See [`Introduce`].
+    /// Opens a session for a correctly signed identity.
+    ///
+    /// Fails with [`PeerTableError::Conflict`] when the id is pinned to another key, with [`PeerError::Proof`] when
+    /// a proof is there and does not hold, and with [`Full`] or [`PeerError::TooManyNew`] at the bounds.
     pub async fn introduce(&self, message: Introduce) -> Result<Admission, PeerError> {
-        self.0.ask(message).await?
+        self.reception.check(&message, self.clock.now())?;
+        match self.reception.welcome(&message, self.clock.now()) {
+            Some(admission) => admission,
+            None => self.addr.ask(Observe(message)).await?,
+        }
     }
 
-    /// See [`Admit`].
-    pub async fn admit(&self, token: String) -> Result<Caller, PeerError> {
-        self.0.ask(Admit { token }).await?
+    /// Counts a request of the session behind `token` and tells whom it speaks for.
+    pub fn admit(&self, token: &str) -> Result<Caller, PeerError> {
+        self.reception.admit(token, self.clock.now())
     }
 
-    /// See [`Close`].
-    pub async fn close(&self, token: String) -> Result<(), PeerError> {
-        self.0.ask(Close { token }).await?
+    /// Ends the session behind `token`, if there is one.
+    pub fn close(&self, token: &str) {
+        self.reception.desk().sessions.close(token);
     }
 
     /// See [`Meet`].
@@ -256,7 +157,7 @@ impl PeerManagerHandle {
         url: String,
         strength: Strength,
     ) -> Result<Peer, PeerError> {
-        self.0
+        self.addr
             .ask(Meet {
                 identity,
                 url,
@@ -267,27 +168,27 @@ impl PeerManagerHandle {
 
     /// See [`List`].
     pub async fn list(&self) -> Result<Vec<Peer>, PeerError> {
-        self.0.ask(List).await?
+        self.addr.ask(List).await?
     }
 
     /// See [`Find`].
     pub async fn find(&self, id: &str) -> Result<Option<Peer>, PeerError> {
-        self.0.ask(Find { id: id.to_owned() }).await?
+        self.addr.ask(Find { id: id.to_owned() }).await?
     }
 
     /// See [`Decide`].
     pub async fn decide(&self, decision: Decide) -> Result<Peer, PeerError> {
-        self.0.ask(decision).await?
+        self.addr.ask(decision).await?
     }
 
     /// See [`Health`].
     pub async fn health(&self) -> Result<(), PeerError> {
-        self.0.probe(Health).await?
+        self.addr.probe(Health).await?
     }
 
     /// See [`Shutdown`].
     pub async fn shutdown(&self) -> Result<(), PeerError> {
-        self.0.ask(Shutdown).await?
+        self.addr.ask(Shutdown).await?
     }
 }
 
@@ -318,21 +219,17 @@ impl PeerManagerActor {
             }
         }
         store.compact(&table.all()).map_err(PeerError::Store)?;
+        let reception = Arc::new(Reception::new(own, policy, table)?);
         let actor = Self {
-            own,
-            clock,
-            sessions: SessionTable::new(policy.sessions.clone()),
-            nonces: NonceBook::new(crypto::random_bytes()?, policy.proof_window),
-            newcomers: AddressAllowance::new(policy.new_peers_per_address),
-            table,
-            policy,
+            clock: Arc::clone(&clock),
+            reception: Arc::clone(&reception),
             store: Arc::new(Mutex::new(store)),
         };
-        Ok(PeerManagerHandle(BoundedAddr::start(
-            permits,
-            patience,
-            |_| actor,
-        )))
+        Ok(PeerManagerHandle {
+            addr: BoundedAddr::start(permits, patience, |_| actor),
+            reception,
+            clock,
+        })
     }
 
     /// Lets `decide` change the record of `id` and writes the outcome durably; sessions of a pin that was given up
@@ -345,9 +242,15 @@ impl PeerManagerActor {
         id: String,
         decide: impl Fn(&mut PeerTable) -> Decided<T> + 'static,
     ) -> ResponseActFuture<Self, Result<T, PeerError>> {
-        let before = self.table.get(&id).cloned();
-        let (result, change) = decide(&mut self.table);
-        let result = result.map_err(PeerError::from);
+        let (before, result, change) = {
+            let mut desk = self.reception.desk();
+            let before = desk.table.get(&id).cloned();
+            let (result, change) = decide(&mut desk.table);
+            if change.is_some() {
+                desk.undecided = Some(id.clone());
+            }
+            (before, result.map_err(PeerError::from), change)
+        };
         let Some(change) = change else {
             return Box::pin(fut::ready(result));
         };
@@ -359,17 +262,22 @@ impl PeerManagerActor {
                 .into_actor(self)
                 .then(move |written, this, _ctx| match written {
                     Ok(Appended::Done(news)) => {
-                        this.end_sessions_of_lost_pins(before);
-                        this.absorb(news);
+                        let mut desk = this.reception.desk();
+                        desk.undecided = None;
+                        desk.end_sessions_of_lost_pins(before);
+                        desk.absorb(news);
+                        drop(desk);
                         Box::pin(fut::ready(result))
                     }
                     Ok(Appended::Stale(news)) => {
-                        this.put_back(&id, before);
-                        this.absorb(news);
+                        let mut desk = this.reception.desk();
+                        desk.put_back(&id, before);
+                        desk.absorb(news);
+                        drop(desk);
                         this.decide(id, decide)
                     }
                     Err(error) => {
-                        this.put_back(&id, before);
+                        this.reception.desk().put_back(&id, before);
                         let failed = Err(PeerError::Store(error));
                         Box::pin(fut::ready(result.and(failed)))
                     }
@@ -377,30 +285,9 @@ impl PeerManagerActor {
         )
     }
 
-    /// What is not on disk was not decided.
-    fn put_back(&mut self, id: &str, before: Option<Peer>) {
-        match before {
-            Some(known) => self.table.restore(known),
-            None => drop(self.table.forget(id)),
-        }
-    }
-
-    /// Takes over what other processes wrote. Their decisions end the same sessions as those made here.
-    fn absorb(&mut self, news: News) {
-        let before = if news.whole {
-            let fresh = PeerTable::new(self.policy.peers);
-            std::mem::replace(&mut self.table, fresh).all()
-        } else {
-            let ids = news.changes.iter().map(|change| change.id().as_str());
-            ids.filter_map(|id| self.table.get(id).cloned()).collect()
-        };
-        apply(&mut self.table, news.changes);
-        self.end_sessions_of_lost_pins(before);
-    }
-
     /// Rewrites the log if it grew `wasteful`.
     fn compact(&self, wasteful: bool) -> impl Future<Output = ()> + use<> {
-        let work = wasteful.then(|| (Arc::clone(&self.store), self.table.all()));
+        let work = wasteful.then(|| (Arc::clone(&self.store), self.reception.desk().table.all()));
         async move {
             let Some((store, live)) = work else { return };
             let compact = move || lock(&store).compact(&live);
@@ -409,83 +296,6 @@ impl PeerManagerActor {
                 tracing::warn!(%error, "the log of peers could not be rewritten");
             }
         }
-    }
-
-    fn end_sessions_of_lost_pins(&mut self, before: impl IntoIterator<Item = Peer>) {
-        for old in before {
-            let now = self.table.get(old.id.as_str());
-            if now.is_none_or(|peer| peer.key != old.key) {
-                self.sessions.close_all_of(&old.key.hash());
-            }
-        }
-    }
-
-    /// Checks an answered challenge; without one the session is merely introduced.
-    fn strength_of(&mut self, message: &Introduce) -> Result<Strength, PeerError> {
-        let Some(proof) = &message.proof else {
-            return Ok(Strength::Introduced);
-        };
-        let now = self.clock.now();
-        let identity = &message.identity;
-        let window = self.policy.proof_window;
-        proof.verify(
-            Side::Guest,
-            &identity.key,
-            &identity.agent_id,
-            &self.own.agent_id,
-            now,
-            window,
-        )?;
-        // Redeemed last: a proof that fails must not burn the challenge of the one who holds the key.
-        if !self.nonces.redeem(&proof.nonce, &identity.key.hash(), now) {
-            return Err(ProofError::Nonce.into());
-        }
-        Ok(Strength::Proven)
-    }
-
-    /// Checks all that comes before the table is asked.
-    fn admit_newcomer(&mut self, message: &Introduce) -> Result<Strength, PeerError> {
-        let identity = &message.identity;
-        if identity.agent_id == self.own.agent_id || identity.key.hash() == self.own.key {
-            return Err(PeerError::Own);
-        }
-        let strength = self.strength_of(message)?;
-        if self.table.get(identity.agent_id.as_str()).is_none() {
-            self.newcomers
-                .admit(message.address, self.clock.now())
-                .map_err(|wait| PeerError::TooManyNew { wait })?;
-        }
-        Ok(strength)
-    }
-
-    fn open_session(
-        &mut self,
-        message: &Introduce,
-        strength: Strength,
-    ) -> Result<Admission, PeerError> {
-        let now = self.clock.now();
-        let key = message.identity.key.hash();
-        let token = hex::encode(crypto::random_bytes()?);
-        if let Some(old) = &message.replaces {
-            self.sessions.close(old);
-        }
-        self.sessions.open(
-            &token,
-            message.identity.agent_id.clone(),
-            key,
-            strength,
-            now,
-        )?;
-        let nonce = match message.wants_challenge {
-            true => Some(self.nonces.issue(&key, half(crypto::random_bytes()?), now)),
-            false => None,
-        };
-        Ok(Admission {
-            token,
-            strength,
-            ttl: self.sessions.ttl(),
-            nonce,
-        })
     }
 }
 
@@ -497,43 +307,24 @@ impl Actor for PeerManagerActor {
     }
 }
 
-impl Handler<Introduce> for PeerManagerActor {
+impl Handler<Observe> for PeerManagerActor {
     type Result = AtomicResponse<Self, Result<Admission, PeerError>>;
 
-    fn handle(&mut self, message: Introduce, _ctx: &mut Self::Context) -> Self::Result {
-        let strength = match self.admit_newcomer(&message) {
+    fn handle(&mut self, Observe(message): Observe, _ctx: &mut Self::Context) -> Self::Result {
+        let now = self.clock.now();
+        let strength = match self.reception.desk().receive(&message, now) {
             Ok(strength) => strength,
             Err(error) => return AtomicResponse::new(Box::pin(fut::err(error))),
         };
-        let (identity, now) = (message.identity.clone(), self.clock.now());
+        let identity = message.identity.clone();
         let observed = self.decide(identity.agent_id.to_string(), move |table| {
             observation(table.observe(&identity, None, strength, now))
         });
         AtomicResponse::new(Box::pin(observed.map(move |observed, this, _ctx| {
             observed?;
-            this.open_session(&message, strength)
+            let now = this.clock.now();
+            this.reception.desk().open_session(&message, strength, now)
         })))
-    }
-}
-
-impl Handler<Admit> for PeerManagerActor {
-    type Result = Result<Caller, PeerError>;
-
-    fn handle(&mut self, message: Admit, _ctx: &mut Self::Context) -> Self::Result {
-        let session = self.sessions.admit(&message.token, self.clock.now())?;
-        Ok(Caller {
-            agent_id: session.agent_id.clone(),
-            strength: session.strength,
-        })
-    }
-}
-
-impl Handler<Close> for PeerManagerActor {
-    type Result = Result<(), PeerError>;
-
-    fn handle(&mut self, message: Close, _ctx: &mut Self::Context) -> Self::Result {
-        self.sessions.close(&message.token);
-        Ok(())
     }
 }
 
@@ -549,7 +340,7 @@ impl Handler<Meet> for PeerManagerActor {
         });
         AtomicResponse::new(Box::pin(met.map(move |met, this, _ctx| {
             met?;
-            let known = this.table.get(id.as_str()).cloned();
+            let known = this.reception.desk().table.get(id.as_str()).cloned();
             known.ok_or_else(|| PeerTableError::Unknown(id.to_string()).into())
         })))
     }
@@ -559,7 +350,7 @@ impl Handler<List> for PeerManagerActor {
     type Result = Result<Vec<Peer>, PeerError>;
 
     fn handle(&mut self, _message: List, _ctx: &mut Self::Context) -> Self::Result {
-        Ok(self.table.all())
+        Ok(self.reception.desk().table.all())
     }
 }
 
@@ -567,7 +358,7 @@ impl Handler<Find> for PeerManagerActor {
     type Result = Result<Option<Peer>, PeerError>;
 
     fn handle(&mut self, message: Find, _ctx: &mut Self::Context) -> Self::Result {
-        Ok(self.table.get(&message.id).cloned())
+        Ok(self.reception.desk().table.get(&message.id).cloned())
     }
 }
 
@@ -616,9 +407,9 @@ impl Handler<Tick> for PeerManagerActor {
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, _tick: Tick, _ctx: &mut Self::Context) -> Self::Result {
-        self.sessions.sweep(self.clock.now());
+        self.reception.desk().sessions.sweep(self.clock.now());
         let store = Arc::clone(&self.store);
-        let known = self.table.len();
+        let known = self.reception.desk().table.len();
         let read = tokio::task::spawn_blocking(move || {
             let mut store = lock(&store);
             Ok((store.refresh()?, store.is_wasteful(known)))
@@ -627,7 +418,7 @@ impl Handler<Tick> for PeerManagerActor {
         AtomicResponse::new(Box::pin(read.into_actor(self).then(|read, this, _ctx| {
             let wasteful = match read {
                 Ok((news, wasteful)) => {
-                    this.absorb(news);
+                    this.reception.desk().absorb(news);
                     wasteful
                 }
                 Err(error) => {
@@ -653,25 +444,6 @@ fn observation(observed: Result<Observed, PeerTableError>) -> Decided<()> {
     (observed.map(drop), change)
 }
 
-fn apply(table: &mut PeerTable, changes: Vec<Change>) {
-    for change in changes {
-        match change {
-            Change::Put(peer) => table.restore(*peer),
-            Change::Forget(id) => {
-                let _ = table.forget(id.as_str());
-            }
-        }
-    }
-}
-
 fn lock(store: &Mutex<PeerStore>) -> std::sync::MutexGuard<'_, PeerStore> {
     store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn half(bytes: [u8; 32]) -> [u8; 16] {
-    let mut half = [0; 16];
-    for (to, from) in half.iter_mut().zip(bytes) {
-        *to = from;
-    }
-    half
 }

@@ -4,7 +4,7 @@
 //! process at a time changes what lies there, and what a crash left behind can be told from work in progress: the
 //! next staging clears it away, or puts back what was being replaced.
 
-use std::fs::Permissions;
+use std::fs::{Permissions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::file_lock;
 /// Name of the lock, a dot-file that no listing shows.
 const LOCK: &str = ".lock";
 /// Start of the name of a directory that is being filled.
-const STAGED: &str = ".staged-";
+pub(crate) const STAGED: &str = ".staged-";
 /// Start of the name of a directory that is being replaced or removed.
 const REPLACED: &str = ".replaced-";
 
@@ -42,24 +42,39 @@ pub(crate) struct Held {
 impl Held {
     /// Locks `parent`, made if it is absent, and clears away what a crash left there. Waits for other writers.
     pub(crate) fn lock(parent: &Path, mode: u32) -> io::Result<Self> {
-        if !parent.is_dir() {
-            fs::create_dir_all(parent)?;
-            fs::set_permissions(parent, Permissions::from_mode(mode))?;
-        }
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(parent.join(LOCK))?;
+        let held = Self::lock_as_left(parent, mode)?;
+        held.recover()?;
+        Ok(held)
+    }
+
+    /// Locks `parent` as [`Held::lock`] does and leaves what a crash left; [`Held::recover`] clears it away.
+    pub(crate) fn lock_as_left(parent: &Path, mode: u32) -> io::Result<Self> {
+        let lock = open_lock(parent, mode)?;
         file_lock::take(lock.file())?;
-        let held = Self {
+        Ok(Self::with(parent, mode, lock))
+    }
+
+    /// As [`Held::lock_as_left`], but without waiting: nothing if somebody else is at work.
+    pub(crate) fn try_lock_as_left(parent: &Path, mode: u32) -> io::Result<Option<Self>> {
+        let lock = open_lock(parent, mode)?;
+        match lock.file().try_lock() {
+            Ok(()) => Ok(Some(Self::with(parent, mode, lock))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn with(parent: &Path, mode: u32, lock: File) -> Self {
+        Self {
             parent: parent.to_owned(),
             mode,
             _lock: Some(lock),
-        };
-        held.recover()?;
-        Ok(held)
+        }
+    }
+
+    /// The directory in which to work.
+    pub(crate) fn path(&self) -> &Path {
+        &self.parent
     }
 
     /// Works in a directory that is not ours: neither locks it nor clears anything away.
@@ -72,7 +87,8 @@ impl Held {
         }
     }
 
-    fn recover(&self) -> io::Result<()> {
+    /// Clears away what a crash left, and puts back what was being replaced.
+    pub(crate) fn recover(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.parent)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else {
@@ -143,6 +159,21 @@ impl Staging {
         file.sync_all()
     }
 
+    /// Makes everything written durable and lets go of the directory: returns its name below the parent, for a
+    /// rename to come. Whatever is not renamed is cleared away by the next [`Held::recover`].
+    pub(crate) fn seal(self) -> io::Result<(Held, String)> {
+        sync_tree(self.dir.path())?;
+        let name = self.dir.path().file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let _ = self.dir.keep();
+        Ok((self.held, name))
+    }
+
+    /// Makes an empty directory.
+    pub(crate) fn folder(&self, path: &str) -> io::Result<()> {
+        fs::create_dir_all(self.dir.path().join(path))
+    }
+
     /// Renames the directory to `name` below the parent. Fails with [`ErrorKind::AlreadyExists`] if something lies
     /// there, unless it is to be replaced.
     pub(crate) fn commit(self, name: &str, replace: bool) -> io::Result<()> {
@@ -181,8 +212,21 @@ fn clear(path: &Path) {
     }
 }
 
+fn open_lock(parent: &Path, mode: u32) -> io::Result<File> {
+    if !parent.is_dir() {
+        fs::create_dir_all(parent)?;
+        fs::set_permissions(parent, Permissions::from_mode(mode))?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(parent.join(LOCK))
+}
+
 /// Whether anything lies at `path`, a dangling link included.
-fn exists(path: &Path) -> io::Result<bool> {
+pub(crate) fn exists(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -200,7 +244,7 @@ fn sync_tree(directory: &Path) -> io::Result<()> {
     sync_directory(directory)
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 

@@ -18,7 +18,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, Identity, SignedIdenti
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::data_dir::{DataDir, Tenancy};
-use crate::identity;
+use crate::identity::{self, log_keys};
 
 /// An open agent.
 pub struct Agent {
@@ -50,6 +50,13 @@ impl Agent {
             instance_id,
             rotations,
         } = loaded;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (keypair, keys) = (Arc::new(keypair), data_dir.keys());
+        let log = {
+            let (keypair, id, now) = (keypair.clone(), instance_id.clone(), clock.now());
+            let load = move || log_keys::load_or_create(&keys, &keypair, &id, now);
+            Arc::new(tokio::task::spawn_blocking(load).await??)
+        };
         let identity = Identity {
             name: settings.identity.name.clone(),
             description: settings.identity.description.clone(),
@@ -58,11 +65,10 @@ impl Agent {
         };
         let signed = SignedIdentity::new(&identity, &keypair)?.with_rotations(rotations);
         let signed = Arc::new(signed);
-        let keypair = Arc::new(keypair);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let who = Who {
             signed: signed.clone(),
             keypair: keypair.clone(),
+            log,
         };
         let config = actor_config(&data_dir, &settings);
         let handles = kairos_actors::start(config, who, clock.clone()).await?;

@@ -22,6 +22,8 @@ pub mod doctor;
 pub mod exit;
 pub mod identity;
 pub mod init;
+pub mod knowledge;
+pub mod log;
 pub mod meet;
 pub mod out;
 pub mod peers;
@@ -32,6 +34,8 @@ pub mod say;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
+pub mod state;
+pub mod token;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
 #[derive(Debug, Parser)]
@@ -85,6 +89,8 @@ enum Command {
     Meet(meet::MeetArgs),
     /// Agents we know, and the keys by which we know them
     Peers(peers::PeersArgs),
+    /// Knowledge (layer L1): every change is in the ledger
+    Knowledge(knowledge::KnowledgeArgs),
     /// Skills: our own, and those of other agents
     Skill(skill::SkillArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
@@ -107,6 +113,12 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
+    /// Tokens for people and programs that act for the owner over HTTP
+    Token(token::TokenArgs),
+    /// Who did what to this agent
+    Log(log::LogArgs),
+    /// Snapshots of everything the agent knows: commit, compare, restore
+    State(state::StateArgs),
     /// Settings: their values, sources and meaning
     Config(config::ConfigArgs),
     /// Copy the data directory into one file, while it is in use
@@ -181,6 +193,10 @@ impl Session {
         actix::System::new().block_on(async move {
             let agent = Arc::new(Agent::open(data_dir, settings).await?);
             let result = work(Arc::clone(&agent), out).await;
+            // What the command did stands; a snapshot of it is made again by whoever comes next.
+            if let Err(error) = agent.handles.state.review().await {
+                tracing::error!(%error, "the state was not committed");
+            }
             agent.close().await;
             result
         })
@@ -267,6 +283,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Serve(args)) => serve::run(&args, &mut session),
         Some(Command::Meet(args)) => meet::run(&args, &mut session),
         Some(Command::Peers(args)) => peers::run(args, &mut session),
+        Some(Command::Knowledge(args)) => knowledge::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
@@ -278,6 +295,9 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
+        Some(Command::Token(args)) => token::run(args, &mut session),
+        Some(Command::Log(args)) => log::run(&args, &mut session),
+        Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Config(args)) => {
             let data_dir = session.data_dir();
             let overrides = session.overrides.clone();

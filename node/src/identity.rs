@@ -3,6 +3,8 @@
 //! The key is made once, appears whole with mode 0600, and is never overwritten. The id is the start of the key's
 //! hash; it is stored beside the key because it outlives it.
 
+pub mod log_keys;
+
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 

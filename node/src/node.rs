@@ -96,6 +96,9 @@ impl Node {
     pub async fn shutdown(self) {
         self.watchdog.abort();
         self.handle.stop(true).await;
+        if let Err(error) = self.agent.handles.state.end_session().await {
+            tracing::error!(%error, "the state was not committed at the end of the session");
+        }
         self.agent.close().await;
     }
 }

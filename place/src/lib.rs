@@ -1,9 +1,12 @@
 //! Rules of the doors at which strangers knock: deterministic, synchronous, the time is an argument.
 //!
 //! [`session`] keeps who may come in and how often; [`allowance`] bounds what one address may ask for;
-//! [`nonce`] hands out challenges that are good once. Nothing here knows HTTP, actors or files.
+//! [`nonce`] hands out challenges that are good once; [`token`] tells who acts for the owner, and [`role`] what they
+//! may do. Nothing here knows HTTP, actors or files.
 #![warn(missing_docs)]
 
 pub mod allowance;
 pub mod nonce;
+pub mod role;
 pub mod session;
+pub mod token;

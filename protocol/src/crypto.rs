@@ -72,7 +72,13 @@ pub enum SignatureError {
 
 /// An RSA public key that was parsed and found acceptable. Cheap to clone.
 #[derive(Clone)]
-pub struct PublicKey(Arc<ParsedPublicKey>, Arc<[u8]>);
+pub struct PublicKey(Arc<Parts>);
+
+struct Parts {
+    parsed: ParsedPublicKey,
+    spki: Box<[u8]>,
+    hash: ContentHash,
+}
 
 impl PublicKey {
     /// Reads a public key in PEM: `BEGIN PUBLIC KEY` (SPKI) or `BEGIN RSA PUBLIC KEY` (PKCS#1), with any line
@@ -100,13 +106,16 @@ impl PublicKey {
         let parsed =
             ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| KeyError::NotRsa)?;
         let spki: PublicKeyX509Der<'_> = key.as_der().map_err(|_| KeyError::Library)?;
-        let spki: Arc<[u8]> = spki.as_ref().into();
-        Ok(Self(Arc::new(parsed), spki))
+        Ok(Self(Arc::new(Parts {
+            parsed,
+            spki: spki.as_ref().into(),
+            hash: ContentHash::of(spki.as_ref()),
+        })))
     }
 
     /// The key as SubjectPublicKeyInfo DER, the form that is hashed.
     pub fn spki_der(&self) -> &[u8] {
-        &self.1
+        &self.0.spki
     }
 
     /// The key as `BEGIN PUBLIC KEY` PEM with 64-character lines.
@@ -116,7 +125,7 @@ impl PublicKey {
 
     /// SHA-256 over the SPKI DER: the full identity of the key, used for pins.
     pub fn hash(&self) -> ContentHash {
-        ContentHash::of(self.spki_der())
+        self.0.hash
     }
 
     /// The first 16 bytes of [`Self::hash`] as colon pairs, the form shown to people and sent to peers.
@@ -142,6 +151,7 @@ impl PublicKey {
     pub fn verify(&self, text: &[u8], signature: &str) -> Result<(), SignatureError> {
         let raw = decode_signature(signature)?;
         self.0
+            .parsed
             .verify_sig(text, &raw)
             .map_err(|_| SignatureError::Mismatch)
     }
@@ -153,7 +163,12 @@ impl PublicKey {
         signature: &str,
     ) -> Result<(), SignatureError> {
         let raw = decode_signature(signature)?;
-        let fits = |text: T| self.0.verify_sig(text.as_ref().as_bytes(), &raw).is_ok();
+        let fits = |text: T| {
+            self.0
+                .parsed
+                .verify_sig(text.as_ref().as_bytes(), &raw)
+                .is_ok()
+        };
         if texts.into_iter().any(fits) {
             Ok(())
         } else {
@@ -164,7 +179,7 @@ impl PublicKey {
 
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
-        self.1 == other.1
+        self.0.spki == other.0.spki
     }
 }
 

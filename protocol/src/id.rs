@@ -126,7 +126,7 @@ text_id! {
 text_id! {
     /// The name of a local knowledge entry: one path segment that is safe on every file system we run on.
     ///
-    /// No separator, no control character, no leading dot, not `.bak.`-like, at most [`SKILL_NAME_MAX`] bytes.
+    /// No separator, no control character, no leading dot, not `.bak.`-like or `.new`, which upgrades leave, at most [`SKILL_NAME_MAX`] bytes.
     SkillName, check_skill_name
 }
 
@@ -178,7 +178,7 @@ fn check_skill_name(text: &str) -> Result<(), IdError> {
     if let Some((at, found)) = text.char_indices().find(|&(at, c)| forbidden(at, c)) {
         return Err(IdError::Character { kind, found, at });
     }
-    if text.contains(".bak.") || text.ends_with(['.', ' ']) {
+    if text.contains(".bak.") || text.ends_with(".new") || text.ends_with(['.', ' ']) {
         return Err(IdError::Reserved {
             kind,
             name: text.to_owned(),
@@ -266,6 +266,7 @@ mod tests {
             "a\\b",
             "a:b",
             "x.bak.2026",
+            "x.new",
             "aux.md",
             "end.",
             "tab\t",

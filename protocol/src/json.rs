@@ -128,6 +128,12 @@ pub fn signing_texts(value: &Value) -> impl Iterator<Item = String> {
     })
 }
 
+/// The compact text of `value` with its members as they stand and floats as the reference's JSON 2.6.1 writes them:
+/// what manifests hash.
+pub fn preimage(value: &Value) -> String {
+    compact(value, Floats::Padded)
+}
+
 /// How a float is written. JSON from 2.6.1 and from 2.21.1 of the reference's library differ.
 #[derive(Clone, Copy)]
 enum Floats {

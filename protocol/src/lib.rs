@@ -8,6 +8,7 @@
 pub mod backup;
 pub mod block;
 pub mod crypto;
+pub mod dsl;
 pub mod gate;
 pub mod hash;
 pub mod id;
@@ -18,7 +19,9 @@ pub mod package;
 pub mod provenance;
 pub mod skill;
 pub mod skill_set;
+pub mod state;
 pub mod time;
+pub mod tlog;
 pub mod version;
 pub mod wire;
 mod wire_time;

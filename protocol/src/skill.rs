@@ -4,8 +4,9 @@
 //! frontmatter that cannot be read never publishes what it may have meant to keep.
 
 pub mod agent_skill;
+pub mod archive_meta;
 pub mod findings;
-mod frontmatter;
+pub(crate) mod frontmatter;
 
 use serde::Serialize;
 use serde_json::{Map, Value};

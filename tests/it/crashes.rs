@@ -107,6 +107,57 @@ fn an_install_killed_at_any_moment_is_whole_or_absent() {
 }
 
 #[test]
+fn a_change_of_knowledge_killed_at_any_moment_is_in_files_and_ledger_or_in_neither() {
+    let home = Home::initialized();
+    home.json(["knowledge", "record", "--all"]);
+    let text = |round: u32| format!("round {round}\n{}", "x".repeat(50_000));
+    let file = |round: u32| {
+        let path = home.path().join("text.md");
+        fs::write(&path, text(round)).unwrap();
+        path
+    };
+    home.run(["knowledge", "create", "tea", file(1000).to_str().unwrap()])
+        .done();
+    let begun = Instant::now();
+    home.run(["knowledge", "update", "tea", file(1001).to_str().unwrap()])
+        .done();
+    let whole = begun.elapsed();
+    for round in 0..ROUNDS {
+        let path = file(round);
+        let update = ["knowledge", "update", "tea", path.to_str().unwrap()];
+        let mut child = Call::new(update).home(&home).spawn();
+        thread::park_timeout(lifetime(whole, round));
+        child.kill().unwrap();
+        let done = child.wait().unwrap().success();
+        // Whatever looks first settles it, and finds files and ledger agreed.
+        let listed = home.json(["skill", "list"]);
+        let status = home.json(["knowledge", "status", "--all"]);
+        assert_eq!(
+            status["not_recorded"], 0,
+            "round {round}: {status}, {listed}"
+        );
+        let told = home.json(["knowledge", "show", "tea"]);
+        let last = home.json(["knowledge", "history", "tea", "--limit", "1"]);
+        assert_eq!(last["records"][0]["next_hash"], told["content_hash"]);
+        assert!(
+            !done || told["text"] == text(round),
+            "round {round} was acknowledged"
+        );
+    }
+    let recorded = ledger(&home);
+    for round in 0..ROUNDS {
+        let hash = kairos_protocol::hash::ContentHash::of(text(round)).to_hex();
+        let times = recorded
+            .matches(&format!("next_hash\\\":\\\"{hash}"))
+            .count();
+        assert!(times <= 1, "round {round} is recorded {times} times");
+    }
+    home.run(["knowledge", "update", "tea", "--text", "the end"])
+        .done();
+    assert_eq!(leftovers(&home), [""; 0]);
+}
+
+#[test]
 fn an_approval_killed_at_any_moment_can_be_given_again() {
     let host = Home::initialized();
     host.skill("first", "---\npublic: true\n---\n");

@@ -17,7 +17,7 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 12] = [
+const FIXTURES: [Fixture; 13] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
@@ -61,6 +61,11 @@ const FIXTURES: [Fixture; 12] = [
             "protocol/tests/block_vectors.rs",
         ],
         recorded: Some("1e57ef5fd9ead8270c8bc1f50bba22592893f3556d36154cba3f71496d2594b2"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/state-manifest.json",
+        read_by: &["protocol/src/dsl/tests.rs", "protocol/src/state/tests.rs"],
+        recorded: Some("bb2b5cbb92cc43afe021b65bd6c1e210fb24af86eb0ba29093a516591ccb4f89"),
     },
     Fixture {
         file: "tests/fixtures/keys/p-256.pub.pem",

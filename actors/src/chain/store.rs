@@ -40,6 +40,10 @@ pub trait BlockStore: Send + Sync {
 
     /// The last `limit` blocks (at most [`HISTORY_MAX`]), newest first. Fails like [`tip`](Self::tip).
     fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError>;
+
+    /// At most `limit` blocks (and at most [`HISTORY_MAX`]) from position `first` on, oldest first; fewer where the
+    /// chain ends. Fails like [`tip`](Self::tip).
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError>;
 }
 
 /// Why a store did not do what it was asked.
@@ -74,5 +78,27 @@ pub enum StoreError {
 impl StoreError {
     fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
+    }
+
+    /// The same error for another one who waited for the same work.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Refused(state) => Self::Refused(*state),
+            Self::NotReadable(state) => Self::NotReadable(*state),
+            Self::Locked => Self::Locked,
+            Self::TooLong(bytes) => Self::TooLong(*bytes),
+            Self::Io { action, source } => Self::Io {
+                action,
+                source: same_io(source),
+            },
+            Self::Unsettled(source) => Self::Unsettled(same_io(source)),
+        }
+    }
+}
+
+fn same_io(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }

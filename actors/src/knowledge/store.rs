@@ -10,19 +10,26 @@ use std::path::{Path, PathBuf};
 
 use fs_err::{self as fs, File};
 use kairos_protocol::id::SkillName;
-use kairos_protocol::skill::agent_skill::{self, AgentSkillError, PROVENANCE};
+use kairos_protocol::skill::agent_skill::{self, PROVENANCE};
 use kairos_protocol::skill::{ReadOptions, Skill, SkillFault};
 use serde_json::{Map, Value};
-use thiserror::Error;
 
+use super::KnowledgeError;
 use super::catalogue::{Catalogue, Sharing, Unfit, entry_of, main_path, sidecar_path};
 
+mod change;
+mod entry;
 mod exchange;
+pub(super) mod unit;
 
+pub use change::{Archive, Changed, Create, Delete, Unarchive, Update};
+pub use entry::{Archived, KnowledgeEntry};
 pub use exchange::{Authorship, Imported, Origin, Stored, signed_provenance};
 
 /// Longest sidecar read, in bytes.
 const SIDECAR_MAX: u64 = 1024 * 1024;
+/// Mode of directories; knowledge is for people to read.
+const MODE: u32 = 0o755;
 /// Deepest directory looked into, counted from `knowledge/`.
 const DEPTH_MAX: usize = 32;
 
@@ -48,82 +55,6 @@ impl Default for KnowledgePolicy {
             entry_bytes: 50 * 1024 * 1024,
         }
     }
-}
-
-/// What went wrong with knowledge. [`KnowledgeError::Io`] may name local paths: its text is for the owner only.
-#[derive(Debug, Error)]
-pub enum KnowledgeError {
-    /// Something of that name is there.
-    #[error("Knowledge '{name}' already exists")]
-    Exists {
-        /// Which.
-        name: String,
-    },
-    /// Nothing of that name is there.
-    #[error("Knowledge '{name}' not found")]
-    NotFound {
-        /// Which.
-        name: String,
-    },
-    /// It was listed, and is no longer there or no longer public.
-    #[error("Skill content unavailable")]
-    Unavailable,
-    /// The file is not a skill that can be offered.
-    #[error(transparent)]
-    Unfit(#[from] SkillFault),
-    /// It carries scripts, so it stays here.
-    #[error("'{name}' carries scripts and is never offered to peers: {}", .files.join(", "))]
-    CarriesScripts {
-        /// Which.
-        name: String,
-        /// What can run.
-        files: Vec<String>,
-    },
-    /// It has no directory of its own to keep the decision in.
-    #[error(
-        "'{name}' is not the main text of a knowledge directory; set `public` in its frontmatter"
-    )]
-    NotAnEntry {
-        /// Which.
-        name: String,
-    },
-    /// The sidecar cannot be read.
-    #[error("the provenance of '{name}' cannot be read: {reason}")]
-    Sidecar {
-        /// Whose.
-        name: String,
-        /// Why.
-        reason: String,
-    },
-    /// Not an Agent Skill that can be taken over.
-    #[error(transparent)]
-    AgentSkill(#[from] AgentSkillError),
-    /// A directory holds something that is not a file, or a name that is not UTF-8.
-    #[error("`{path}` is not a plain file with a UTF-8 name")]
-    NotAFile {
-        /// Path below the directory.
-        path: String,
-    },
-    /// A directory is larger than the policy allows.
-    #[error("the directory has more than {max} {what}")]
-    TooMuch {
-        /// `files`, `bytes` or `levels`.
-        what: &'static str,
-        /// The bound.
-        max: u64,
-    },
-    /// Something lies where the export would go.
-    #[error("`{name}` already exists there")]
-    TargetExists {
-        /// The name of the directory.
-        name: String,
-    },
-    /// The disk failed.
-    #[error("the knowledge could not be used: {0}")]
-    Io(#[from] io::Error),
-    /// The actor did not answer.
-    #[error("the knowledge: {0}")]
-    Ask(#[from] crate::bounded_addr::AskError),
 }
 
 /// Who asks for a text.
@@ -166,17 +97,33 @@ pub struct Snapshot {
 }
 
 /// The knowledge below a data directory.
-#[derive(Debug, Clone)]
 pub struct KnowledgeStore {
     data: PathBuf,
     policy: KnowledgePolicy,
+    #[cfg(test)]
+    reach: Option<Reach>,
 }
+
+/// What a test does when a change has come so far.
+#[cfg(test)]
+pub(super) type Reach = Box<dyn Fn(unit::Point) -> io::Result<()> + Send + Sync>;
 
 impl KnowledgeStore {
     /// The knowledge of the data directory `data`.
     pub fn new(data: &Path, policy: KnowledgePolicy) -> Self {
-        let data = data.to_owned();
-        Self { data, policy }
+        Self {
+            data: data.to_owned(),
+            policy,
+            #[cfg(test)]
+            reach: None,
+        }
+    }
+
+    /// The same, with `reach` asked at each point of a change.
+    #[cfg(test)]
+    pub(super) fn reaching(mut self, reach: Reach) -> Self {
+        self.reach = Some(reach);
+        self
     }
 
     fn root(&self) -> PathBuf {

@@ -9,6 +9,9 @@ use crate::bounded_addr::AskError;
 use crate::chain::ChainActor;
 use crate::chain::store::memory::MemoryStore;
 
+mod layer;
+mod units;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -121,9 +124,8 @@ async fn what_is_received_is_stored_then_recorded_twice_and_listed_for_the_owner
         .receive(receive("tea making!", false))
         .await
         .unwrap();
-    assert_eq!(received.unrecorded, None);
-    assert_eq!(received.stored.path, "knowledge/tea_making_/tea_making_.md");
-    let hash = received.stored.content_hash;
+    assert_eq!(received.path, "knowledge/tea_making_/tea_making_.md");
+    let hash = received.content_hash;
     assert_eq!(
         node.ledger().await,
         [
@@ -179,16 +181,20 @@ async fn a_refused_text_leaves_no_record_and_a_replaced_one_says_what_it_replace
     let ledger = node.ledger().await;
     assert_eq!(ledger.len(), 4);
     assert_eq!(ledger[2][0]["action"], "update");
-    assert_eq!(ledger[2][0]["prev_hash"], json!(first.stored.content_hash));
+    assert_eq!(ledger[2][0]["prev_hash"], json!(first.content_hash));
 }
 
 #[actix::test]
-async fn a_ledger_that_fails_is_told_and_loses_no_text() {
+async fn what_cannot_be_recorded_is_not_stored() {
     let node = node();
     node.chain.shutdown().await.unwrap();
-    let received = node.knowledge.receive(receive("tea", false)).await.unwrap();
-    assert_eq!(received.unrecorded.as_deref(), Some("stopped"));
-    assert_eq!(node.knowledge.catalogue().all().len(), 1);
+    let refused = node.knowledge.receive(receive("tea", false)).await;
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused, KnowledgeError::Ledger(_)), "{refused}");
+    assert_eq!(node.knowledge.fresh(Duration::ZERO).await.all(), []);
+    let left = fs::read_dir(node.temp.path().join("knowledge")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".lock"]);
 }
 
 #[actix::test]
@@ -240,8 +246,8 @@ async fn an_agent_skill_is_imported_recorded_and_exported() {
         public: true,
         replace: false,
     };
-    let (imported, unrecorded) = node.knowledge.import(import).await.unwrap();
-    assert!(imported.shared && unrecorded.is_none());
+    let imported = node.knowledge.import(import).await.unwrap();
+    assert!(imported.shared);
     let ledger = node.ledger().await;
     assert_eq!(
         (ledger.len(), &ledger[0][0]["knowledge_id"]),

@@ -63,8 +63,6 @@ pub struct Approved {
     pub content_hash: ContentHash,
     /// Where, relative to the data directory.
     pub path: String,
-    /// Why the ledger does not tell of it, if it does not.
-    pub unrecorded: Option<String>,
 }
 
 /// Puts an acquisition into the quarantine.
@@ -139,15 +137,14 @@ async fn install_skill(
         .await?;
     if approval.share {
         out.knowledge
-            .set_share(received.stored.name.to_string(), true)
+            .set_share(received.name.to_string(), true)
             .await?;
     }
     Ok(Approved {
         kind: HeldKind::Skill,
-        name: received.stored.name.to_string(),
+        name: received.name.to_string(),
         content_hash: evidence.content_hash,
-        path: received.stored.path,
-        unrecorded: received.unrecorded,
+        path: received.path,
     })
 }
 
@@ -191,6 +188,5 @@ async fn install_skill_set(
         name: installed.set.metadata.name.to_string(),
         content_hash: evidence.content_hash,
         path: format!("skillsets/{}", installed.set.metadata.name),
-        unrecorded: None,
     })
 }

@@ -181,6 +181,27 @@ impl PeerTable {
         self.peers.is_empty()
     }
 
+    /// Whether there is a record of `id`.
+    pub fn knows(&self, id: &AgentId) -> bool {
+        self.peers.contains_key(id)
+    }
+
+    /// Whether an introduction from `identity` would change nothing that is written down: the pinned key, nothing
+    /// new about its holder, and seen within the last [`LAST_SEEN_STEP`].
+    pub fn is_settled(
+        &self,
+        identity: &VerifiedIdentity,
+        strength: Strength,
+        now: Timestamp,
+    ) -> bool {
+        self.peers.get(&identity.agent_id).is_some_and(|peer| {
+            peer.key == identity.key
+                && strength <= peer.strength
+                && (strength < Strength::Proven || peer.name == identity.name)
+                && now.since(peer.last_seen) < LAST_SEEN_STEP
+        })
+    }
+
     /// Takes note of a correctly signed identity. `url` is where we went to meet it, if we did.
     pub fn observe(
         &mut self,
@@ -240,13 +261,12 @@ impl PeerTable {
         if let Some(url) = url {
             peer.url = Some(url.to_owned());
         }
+        let changed = *peer != before;
+        if !changed && now.since(peer.last_seen) < LAST_SEEN_STEP {
+            return Ok(Observed::Known(None));
+        }
         peer.last_seen = peer.last_seen.max(now);
-        let aged = peer.last_seen.since(before.last_seen) >= LAST_SEEN_STEP;
-        let changed = Peer {
-            last_seen: before.last_seen,
-            ..peer.clone()
-        } != before;
-        Ok(Observed::Known((aged || changed).then(|| peer.clone())))
+        Ok(Observed::Known(Some(peer.clone())))
     }
 
     fn pin(
@@ -506,6 +526,27 @@ mod tests {
                 let result = table.observe(&identity("a", key), met.then_some("http://x"), strength, at(n as i64));
                 prop_assert_eq!(result.is_ok(), key == first);
                 prop_assert_eq!(&table.get("a").unwrap().key, &KEYS[first]);
+            }
+        }
+
+        #[test]
+        fn a_settled_introduction_is_one_that_would_change_no_record(
+            steps in prop::collection::vec((0usize..2, any::<bool>(), any::<bool>(), 0i64..3000), 1..30),
+        ) {
+            let mut table = PeerTable::new(10);
+            let mut now = 0;
+            for (key, renamed, proven, later) in steps {
+                now += later;
+                let strength = if proven { Strength::Proven } else { Strength::Introduced };
+                let mut identity = identity("a", key);
+                identity.name = if renamed { "new" } else { "old" }.into();
+                let settled = table.is_settled(&identity, strength, at(now));
+                let before = table.get("a").cloned();
+                let observed = table.observe(&identity, None, strength, at(now));
+                prop_assert_eq!(settled, observed == Ok(Observed::Known(None)));
+                if settled {
+                    prop_assert_eq!(before.as_ref(), table.get("a"));
+                }
             }
         }
     }

@@ -1,5 +1,9 @@
+use std::net::IpAddr;
+
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::time::{ManualClock, Timestamp};
+use kairos_protocol::wire::introduction::VerifiedIdentity;
+use kairos_protocol::wire::possession::{Proof, Side};
 
 use super::*;
 
@@ -77,11 +81,11 @@ async fn an_answered_challenge_makes_a_proven_session_once() {
     let second = peers.introduce(again).await.unwrap();
     assert_eq!(second.strength, Strength::Proven);
     assert_eq!(
-        peers.admit(second.token).await.unwrap().strength,
+        peers.admit(&second.token).unwrap().strength,
         Strength::Proven
     );
     assert!(matches!(
-        peers.admit(first.token).await,
+        peers.admit(&first.token),
         Err(PeerError::Refused(Refusal::Unknown))
     ));
     let replayed = peers
@@ -195,7 +199,7 @@ async fn whoever_is_forgotten_elsewhere_is_out_as_soon_as_anything_is_written() 
     let mut other = bench.introduce("b", None);
     other.identity.key = Keypair::generate().unwrap().public().clone();
     ours.introduce(other).await.unwrap();
-    let refused = ours.admit(session.token).await;
+    let refused = ours.admit(&session.token);
     assert!(matches!(refused, Err(PeerError::Refused(Refusal::Unknown))));
 }
 
@@ -232,11 +236,29 @@ async fn a_decision_of_another_process_is_seen_and_ends_sessions() {
         }
         theirs.decide(Decide::Forget("a".into())).await.unwrap();
         let gone = |answer| matches!(answer, Err(PeerError::Refused(Refusal::Unknown)));
-        while !gone(ours.admit(session.token.clone()).await) {
+        while !gone(ours.admit(&session.token)) {
             tokio::task::yield_now().await;
         }
     })
     .await
     .expect("the other process's change is seen");
     assert!(ours.list().await.unwrap().is_empty());
+}
+
+#[actix::test]
+async fn an_introduction_that_changes_nothing_opens_a_session_without_the_actor() {
+    let bench = Bench::new();
+    let peers = bench.start(PeerPolicy::default());
+    let log = bench.folder.path().join("peers.jsonl");
+    peers.introduce(bench.introduce("a", None)).await.unwrap();
+    let written = std::fs::read(&log).unwrap();
+    peers.shutdown().await.unwrap();
+    let again = peers.introduce(bench.introduce("a", None)).await.unwrap();
+    assert_eq!(peers.admit(&again.token).unwrap().agent_id.as_str(), "a");
+    let stranger = peers.introduce(bench.introduce("b", None)).await;
+    assert!(
+        matches!(stranger, Err(PeerError::Ask(AskError::Stopped))),
+        "{stranger:?}"
+    );
+    assert_eq!(std::fs::read(&log).unwrap(), written);
 }

@@ -45,6 +45,9 @@ impl BlockStore for Ledger {
     fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
         self.inner.history(limit)
     }
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        self.inner.blocks(first, limit)
+    }
 }
 
 struct Node {

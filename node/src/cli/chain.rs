@@ -1,11 +1,17 @@
-//! `chain`: the ledger, what is in it, and whether it is intact.
+//! `chain`: the ledger, what is in it, whether it is intact, and how to show that to others.
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use serde_json::json;
+use kairos_protocol::tlog::note::VerifierKey;
 
 use super::Session;
 use super::exit::Exit;
-use super::out::{Cell, Tone};
+use files::Target;
+
+mod files;
+mod ledger;
+mod proofs;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -16,7 +22,9 @@ pub struct ChainArgs {
 
 #[derive(Debug, Subcommand)]
 enum ChainCommand {
-    /// Check every block
+    /// Show what there is: blocks, checkpoints, keys
+    Status,
+    /// Check every block, and that the ledger continues the last checkpoint we signed
     Verify,
     /// Show the newest blocks
     History {
@@ -24,61 +32,74 @@ enum ChainCommand {
         #[arg(long, default_value_t = 10)]
         limit: usize,
     },
+    /// Record texts as one block
+    Record {
+        /// What to record; each text is an entry
+        #[arg(required = true)]
+        text: Vec<String>,
+    },
+    /// Prove that a block is in the ledger, for anyone to check
+    Prove {
+        /// The block's index
+        index: u64,
+        /// Prove the block's hash without showing what is in it
+        #[arg(long)]
+        hash_only: bool,
+        /// Prove it under the last checkpoint that others cosigned
+        #[arg(long)]
+        cosigned: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Check a proof, ours or another agent's; asks nobody
+    VerifyProof {
+        /// The proof, or - for standard input
+        file: PathBuf,
+        /// Public key of the log
+        #[arg(long, value_name = "VKEY")]
+        key: Option<VerifierKey>,
+    },
+    /// Sign what the ledger is now, for others to keep
+    Checkpoint {
+        /// Show how it continues the ledger of so many blocks, for a witness that has seen those
+        #[arg(long, value_name = "SIZE")]
+        from: Option<u64>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Take what other agents cosigned
+    AddCosignature {
+        /// Our checkpoint with their signatures, or the signatures alone; - for standard input
+        file: PathBuf,
+        /// Public key of a witness; may be given several times
+        #[arg(long, value_name = "VKEY")]
+        key: Vec<VerifierKey>,
+    },
 }
 
-/// Runs `chain`. `verify` exits with 1 if the ledger is not intact.
+/// Runs `chain`. `verify` and `verify-proof` exit with 1 if something is not right.
 pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
     session.with_agent(|agent, mut out| async move {
-        let chain = &agent.handles.chain;
+        let (agent, out) = (&*agent, &mut out);
         match args.command {
-            ChainCommand::Verify => {
-                let report = chain.verify().await?;
-                let intact = report.is_valid();
-                if out.wants_json() {
-                    out.json(&json!({
-                        "valid": intact, "state": report.state.to_string(), "length": report.length,
-                        "tip": report.tip.as_ref().map(|tip| tip.hash),
-                        "problem": report.problem.as_ref().map(ToString::to_string),
-                        "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                        "warning_count": report.warning_count,
-                    }))?;
-                } else if intact {
-                    out.line(format_args!("Blockchain Integrity Verified: OK (Length: {})", report.length))?;
-                } else {
-                    let text = out.paint(Tone::Bad, "Blockchain Integrity Check FAILED! Chain may be corrupted.");
-                    out.line(text)?;
-                }
-                if !out.wants_json() {
-                    if let Some(problem) = &report.problem {
-                        out.line(format_args!("  {problem}"))?;
-                    }
-                    for warning in &report.warnings {
-                        out.line(format_args!("  warning: {warning}"))?;
-                    }
-                }
-                Ok(if intact { Exit::Done } else { Exit::Failed })
+            ChainCommand::Status => ledger::status(agent, out).await,
+            ChainCommand::Verify => ledger::verify(agent, out).await,
+            ChainCommand::History { limit } => ledger::history(agent, limit, out).await,
+            ChainCommand::Record { text } => ledger::record(agent, text, out).await,
+            ChainCommand::Prove {
+                index,
+                hash_only,
+                cosigned,
+                target,
+            } => proofs::prove(agent, index, (hash_only, cosigned), &target, out).await,
+            ChainCommand::VerifyProof { file, key } => {
+                proofs::verify_proof(agent, &file, key, out).await
             }
-            ChainCommand::History { limit } => {
-                let blocks = chain.history(limit).await?;
-                if out.wants_json() {
-                    out.json(&blocks.iter().map(|b| json!({
-                        "index": b.index(), "timestamp": b.timestamp(), "data": b.data(), "hash": b.hash(),
-                    })).collect::<Vec<_>>())?;
-                    return Ok(Exit::Done);
-                }
-                if blocks.is_empty() {
-                    out.line("(No blocks found)")?;
-                }
-                let rows = blocks.iter().map(|block| {
-                    let first = block.data().first().map(String::as_str).unwrap_or_default();
-                    let mut text: String = first.chars().take(120).collect();
-                    if text.len() < first.len() {
-                        text.push('…');
-                    }
-                    [Cell::from(block.index()), Cell::from(block.timestamp()), Cell::from(text)]
-                });
-                out.table(["BLOCK", "TIME", "ENTRY"], rows)?;
-                Ok(Exit::Done)
+            ChainCommand::Checkpoint { from, target } => {
+                proofs::checkpoint(agent, from, &target, out).await
+            }
+            ChainCommand::AddCosignature { file, key } => {
+                proofs::add_cosignature(agent, &file, key, out).await
             }
         }
     })

@@ -12,7 +12,6 @@ use super::Session;
 use super::exit::Exit;
 use super::meet::show_checks;
 use super::out::{Cell, Out, Tone};
-use super::skill::warn_unrecorded;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -169,7 +168,7 @@ pub fn installed(approved: &Approved, held: &Held, out: &mut Out) -> anyhow::Res
     if out.wants_json() {
         out.json(&json!({
             "approved": held.id.as_str(), "kind": approved.kind, "name": approved.name,
-            "content_hash": approved.content_hash, "path": approved.path, "unrecorded": approved.unrecorded,
+            "content_hash": approved.content_hash, "path": approved.path,
         }))?;
         return Ok(Exit::Done);
     }
@@ -181,7 +180,6 @@ pub fn installed(approved: &Approved, held: &Held, out: &mut Out) -> anyhow::Res
     ))?;
     out.line(format_args!("Path: {}", approved.path))?;
     out.line(format_args!("Content hash: {}", approved.content_hash))?;
-    warn_unrecorded(approved.unrecorded.as_deref(), out)?;
     if kind == HeldKind::SkillSet {
         out.note(format_args!(
             "Enable it with:  kairos-chain skillset enable {}",

@@ -133,11 +133,11 @@ pub fn run(args: SkillArgs, session: &mut Session) -> anyhow::Result<Exit> {
             }
             SkillCommand::Import { dir, public, replace } => {
                 let import = Import { directory: dir, public, replace };
-                let (imported, unrecorded) = knowledge.import(import).await?;
+                let imported = knowledge.import(import).await?;
                 if out.wants_json() {
                     out.json(&json!({
                         "imported": imported.stored.name, "path": imported.stored.path, "shared": imported.shared,
-                        "scripts": imported.scripts, "unrecorded": unrecorded,
+                        "scripts": imported.scripts,
                     }))?;
                     return Ok(Exit::Done);
                 }
@@ -150,7 +150,6 @@ pub fn run(args: SkillArgs, session: &mut Session) -> anyhow::Result<Exit> {
                         out.note(format_args!("  {script}"))?;
                     }
                 }
-                warn_unrecorded(unrecorded.as_deref(), &mut out)?;
                 Ok(Exit::Done)
             }
             SkillCommand::Export { skill, dir } => {
@@ -173,13 +172,6 @@ fn told(
         out.line(sentence)?;
     }
     Ok(Exit::Done)
-}
-
-/// Says that something was done but the ledger does not tell of it.
-pub fn warn_unrecorded(unrecorded: Option<&str>, out: &mut Out) -> std::io::Result<()> {
-    let Some(why) = unrecorded else { return Ok(()) };
-    let word = out.paint_note(Tone::Careful, "Not recorded in the ledger:");
-    out.note(format_args!("{word} {why}"))
 }
 
 async fn own(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit> {

@@ -235,6 +235,19 @@ impl From<KnowledgeError> for ApiError {
             | KnowledgeError::NotAFile { .. }
             | KnowledgeError::TooMuch { .. }
             | KnowledgeError::TargetExists { .. }
+            | KnowledgeError::Name { .. }
+            | KnowledgeError::NoChanges
+            | KnowledgeError::AlreadyArchived { .. }
+            | KnowledgeError::NotArchived { .. }
+            | KnowledgeError::Active { .. }
+            | KnowledgeError::Moved { .. }
+            | KnowledgeError::Frontmatter
+            | KnowledgeError::NotPlain { .. }
+            | KnowledgeError::Ledger(_)
+            | KnowledgeError::Unreadable(_)
+            | KnowledgeError::Unsettled { .. }
+            | KnowledgeError::Overtaken { .. }
+            | KnowledgeError::Intent { .. }
             | KnowledgeError::Io(_)) => Self::internal(&error),
         }
     }

@@ -39,10 +39,8 @@ pub(super) async fn admit(
             .map_err(ApiError::rate_limited)?;
     }
     if !is_open(request.method(), request.path()) {
-        let token = bearer(request.request())
-            .ok_or_else(ApiError::unauthenticated)?
-            .to_owned();
-        let caller = doors.peers.admit(token).await.map_err(ApiError::from)?;
+        let token = bearer(request.request()).ok_or_else(ApiError::unauthenticated)?;
+        let caller = doors.peers.admit(token).map_err(ApiError::from)?;
         if caller.strength < doors.read_strength {
             return Err(ApiError::unproven().into());
         }

@@ -3,16 +3,27 @@
 //! Readers of a ledger tell entries apart by `type` or `_type`. Only the subsystem that owns a type builds its
 //! entry; text from a caller goes through [`Entry::Text`], which cannot be mistaken for any of them.
 
+mod governance;
+mod kind;
+
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+use thiserror::Error;
 
 use super::json;
 use crate::hash::ContentHash;
 use crate::time::Timestamp;
 
+pub use governance::{
+    CommitActor, CommitType, FormalizationDecision, FormalizationResult, InstructionsAction,
+    InstructionsUpdate, SkillTransition, StateCommit, StateSummary, SystemUpgrade, UpgradeActions,
+};
+pub use kind::Kind;
+
 /// One entry of a block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
     /// A knowledge file changed.
     KnowledgeUpdate(KnowledgeUpdate),
@@ -22,8 +33,32 @@ pub enum Entry {
     SkillProvenance(SkillProvenance),
     /// A SkillSet arrived from another agent.
     SkillSetProvenance(SkillSetProvenance),
+    /// A skill of the law changed.
+    SkillTransition(SkillTransition),
+    /// The instructions of a mode changed.
+    InstructionsUpdate(InstructionsUpdate),
+    /// A snapshot of all layers was taken.
+    StateCommit(StateCommit),
+    /// How a text was put into the skills language.
+    FormalizationDecision(Box<FormalizationDecision>),
+    /// The data directory was brought to a newer version.
+    SystemUpgrade(SystemUpgrade),
+    /// A message went between two agents. The reference knows it and never writes it.
+    Interaction(Interaction),
+    /// Two agents were in touch for a while. The reference knows it and never writes it.
+    InteractionSession(InteractionSession),
     /// Free text of a caller.
     Text(String),
+}
+
+/// An entry that could not be read: its kind is not known, or it lacks what its kind needs.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("entry of the kind `{name}` cannot be read")]
+pub struct Unread {
+    /// The kind, where it is a known one.
+    pub kind: Option<Kind>,
+    /// What the entry says it is; empty if it says nothing.
+    pub name: String,
 }
 
 impl Entry {
@@ -37,6 +72,13 @@ impl Entry {
             Entry::SkillSetEvent(entry) => compact(entry),
             Entry::SkillProvenance(entry) => compact(entry),
             Entry::SkillSetProvenance(entry) => compact(entry),
+            Entry::SkillTransition(entry) => compact(entry),
+            Entry::InstructionsUpdate(entry) => compact(entry),
+            Entry::StateCommit(entry) => compact(entry),
+            Entry::FormalizationDecision(entry) => compact(entry),
+            Entry::SystemUpgrade(entry) => compact(entry),
+            Entry::Interaction(entry) => compact(entry),
+            Entry::InteractionSession(entry) => compact(entry),
             Entry::Text(text) if may_be_an_object(text) => compact(&FreeText { text }),
             Entry::Text(text) => text.clone(),
         }
@@ -55,7 +97,7 @@ fn may_be_an_object(text: &str) -> bool {
 }
 
 /// A change of one L1 knowledge file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "knowledge_update")]
 pub struct KnowledgeUpdate {
     layer: L1,
@@ -70,17 +112,17 @@ pub struct KnowledgeUpdate {
     /// Why, in the words of whoever changed it.
     pub reason: String,
     /// When.
-    #[serde(serialize_with = "offset_form")]
+    #[serde(serialize_with = "offset_form", deserialize_with = "at_any")]
     pub timestamp: Timestamp,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum L1 {
     L1,
 }
 
 /// What can happen to knowledge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KnowledgeAction {
     /// It is new.
@@ -119,7 +161,7 @@ impl KnowledgeUpdate {
 }
 
 /// A step in the life of an installed SkillSet. The reference writes none for layer L2.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename = "skillset_event")]
 pub struct SkillSetEvent {
     /// The layer it is installed in, such as `L1`.
@@ -135,7 +177,7 @@ pub struct SkillSetEvent {
     /// Why; the reference never says.
     pub reason: Option<String>,
     /// When.
-    #[serde(serialize_with = "offset_form")]
+    #[serde(serialize_with = "offset_form", deserialize_with = "at_any")]
     pub timestamp: Timestamp,
     /// The hash of each file by path; for layer L0 only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +185,7 @@ pub struct SkillSetEvent {
 }
 
 /// What can happen to a SkillSet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkillSetAction {
     /// Copied in from a directory.
@@ -165,7 +207,7 @@ pub enum SkillSetAction {
 }
 
 /// Where a skill came from, written when it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "_type", rename = "skill_provenance")]
 pub struct SkillProvenance {
     /// The name the sender gave it.
@@ -177,7 +219,7 @@ pub struct SkillProvenance {
     /// Who sent it.
     pub received_from: String,
     /// When it came.
-    #[serde(serialize_with = "wire_form")]
+    #[serde(serialize_with = "wire_form", deserialize_with = "at_any")]
     pub received_at: Timestamp,
     /// Everyone it went through, the first holder first, the sender last.
     pub provenance_chain: Vec<String>,
@@ -188,12 +230,12 @@ pub struct SkillProvenance {
     /// Where it was stored, relative to the data directory.
     pub stored_path: String,
     /// When this was written.
-    #[serde(serialize_with = "wire_form")]
+    #[serde(serialize_with = "wire_form", deserialize_with = "at_any")]
     pub recorded_at: Timestamp,
 }
 
 /// Where a SkillSet came from, written when it is installed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "_type", rename = "skillset_provenance")]
 pub struct SkillSetProvenance {
     /// Its name.
@@ -205,7 +247,7 @@ pub struct SkillSetProvenance {
     /// Who sent it.
     pub received_from: String,
     /// When it came.
-    #[serde(serialize_with = "wire_form")]
+    #[serde(serialize_with = "wire_form", deserialize_with = "at_any")]
     pub received_at: Timestamp,
     /// Everyone it went through, the first holder first, the sender last.
     pub provenance_chain: Vec<String>,
@@ -214,8 +256,50 @@ pub struct SkillSetProvenance {
     /// How often it was passed on before it came here.
     pub hop_count: u64,
     /// When this was written.
-    #[serde(serialize_with = "wire_form")]
+    #[serde(serialize_with = "wire_form", deserialize_with = "at_any")]
     pub recorded_at: Timestamp,
+}
+
+/// A message between two agents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "_type", rename = "interaction")]
+pub struct Interaction {
+    /// The type of the message.
+    #[serde(rename = "type")]
+    pub message_type: Option<String>,
+    /// When.
+    #[serde(serialize_with = "wire_form", deserialize_with = "at_any")]
+    pub timestamp: Timestamp,
+    /// The other agent.
+    pub peer_id: String,
+    /// Which way it went.
+    pub direction: Option<String>,
+    /// Its id.
+    pub message_id: Option<String>,
+    /// What it was for.
+    pub action: Option<String>,
+    /// Whatever else there is to say.
+    pub metadata: Option<Value>,
+}
+
+/// A time in which two agents were in touch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "_type", rename = "interaction_session")]
+pub struct InteractionSession {
+    /// Its id.
+    pub session_id: String,
+    /// The other agent.
+    pub peer_id: String,
+    /// When it began.
+    #[serde(serialize_with = "wire_form", deserialize_with = "at_any")]
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(serialize_with = "wire_form", deserialize_with = "at_any")]
+    pub ended_at: Timestamp,
+    /// How many messages there were.
+    pub message_count: u64,
+    /// The hash over them.
+    pub messages_hash: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -236,136 +320,11 @@ fn wire_form<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::E
     serializer.serialize_str(&at.wire())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(text: &str) -> ContentHash {
-        ContentHash::of(text)
-    }
-
-    fn at() -> Timestamp {
-        Timestamp::parse("2026-01-20T10:30:00.987Z").unwrap()
-    }
-
-    #[test]
-    fn writes_a_knowledge_update_as_the_reference_does() {
-        let next = "c8d77909b4e454390c0956cd0921e32f5980d30dc81998e475c6e816cff77305";
-        let entry = KnowledgeUpdate::new(
-            "demo_note",
-            KnowledgeAction::Create,
-            (None, Some(next.parse().unwrap())),
-            None,
-            at(),
-        );
-        // The entry of block 1 in the reference's sample ledger.
-        assert_eq!(
-            Entry::KnowledgeUpdate(entry).to_text(),
-            format!(
-                r#"{{"type":"knowledge_update","layer":"L1","knowledge_id":"demo_note","action":"create","prev_hash":null,"next_hash":"{next}","reason":"Create knowledge: demo_note","timestamp":"2026-01-20T10:30:00+00:00"}}"#
-            )
-        );
-    }
-
-    #[test]
-    fn writes_a_skillset_event_with_file_hashes_only_where_they_are_given() {
-        let mut event = SkillSetEvent {
-            layer: "L1".to_owned(),
-            skillset_name: "kp".to_owned(),
-            skillset_version: "1.0.0".to_owned(),
-            action: SkillSetAction::InstallFromArchive,
-            content_hash: hash("kp"),
-            reason: None,
-            timestamp: at(),
-            file_hashes: None,
-        };
-        let head = format!(
-            r#"{{"type":"skillset_event","layer":"L1","skillset_name":"kp","skillset_version":"1.0.0","action":"install_from_archive","content_hash":"{}","reason":null,"timestamp":"2026-01-20T10:30:00+00:00""#,
-            hash("kp")
-        );
-        assert_eq!(
-            Entry::SkillSetEvent(event.clone()).to_text(),
-            format!("{head}}}")
-        );
-        event.file_hashes = Some([("b".into(), hash("b")), ("a".into(), hash("a"))].into());
-        let tail = format!(
-            r#","file_hashes":{{"a":"{}","b":"{}"}}}}"#,
-            hash("a"),
-            hash("b")
-        );
-        assert_eq!(Entry::SkillSetEvent(event).to_text(), head + &tail);
-    }
-
-    #[test]
-    fn writes_provenance_of_skills_and_skillsets_in_order() {
-        let skill = SkillProvenance {
-            skill_name: "demo".to_owned(),
-            original_hash: hash("o"),
-            content_hash: hash("c"),
-            received_from: "agent-a".to_owned(),
-            received_at: at(),
-            provenance_chain: vec!["agent-a".to_owned()],
-            origin: Some("agent-a".to_owned()),
-            hop_count: 0,
-            stored_path: "knowledge/received/demo_20260120_103000.md".to_owned(),
-            recorded_at: at(),
-        };
-        let text = Entry::SkillProvenance(skill.clone()).to_text();
-        assert_eq!(
-            text,
-            format!(
-                r#"{{"_type":"skill_provenance","skill_name":"demo","original_hash":"{}","content_hash":"{}","received_from":"agent-a","received_at":"2026-01-20T10:30:00Z","provenance_chain":["agent-a"],"origin":"agent-a","hop_count":0,"stored_path":"knowledge/received/demo_20260120_103000.md","recorded_at":"2026-01-20T10:30:00Z"}}"#,
-                hash("o"),
-                hash("c")
-            )
-        );
-        let set = SkillSetProvenance {
-            skillset_name: "kp".to_owned(),
-            version: "1.0.0".to_owned(),
-            content_hash: hash("c"),
-            received_from: skill.received_from,
-            received_at: at(),
-            provenance_chain: vec![],
-            origin: None,
-            hop_count: 2,
-            recorded_at: at(),
-        };
-        assert_eq!(
-            Entry::SkillSetProvenance(set).to_text(),
-            format!(
-                r#"{{"_type":"skillset_provenance","skillset_name":"kp","version":"1.0.0","content_hash":"{}","received_from":"agent-a","received_at":"2026-01-20T10:30:00Z","provenance_chain":[],"origin":null,"hop_count":2,"recorded_at":"2026-01-20T10:30:00Z"}}"#,
-                hash("c")
-            )
-        );
-    }
-
-    #[test]
-    fn free_text_stays_as_it_is() {
-        for text in [
-            "",
-            "plain log line",
-            "[1,2]",
-            "a {\"type\":\"x\"}",
-            "/etc/motd",
-        ] {
-            assert_eq!(Entry::Text(text.to_owned()).to_text(), text);
-        }
-    }
-
-    #[test]
-    fn free_text_cannot_pose_as_a_typed_entry() {
-        for text in [
-            r#"{"type":"state_commit"}"#,
-            " \n\t{\"_type\":\"skill_provenance\"}",
-            "\u{feff}{}",
-            "/* x */{\"type\":\"state_commit\"}",
-            "// x\n{\"type\":\"state_commit\"}",
-            "\0{broken",
-        ] {
-            let wrapped = Entry::Text(text.to_owned()).to_text();
-            let object: serde_json::Value = serde_json::from_str(&wrapped).unwrap();
-            assert_eq!(object["type"], "chain_record");
-            assert_eq!(object["text"], text);
-        }
-    }
+/// Reads an instant in whichever of its forms it was written.
+fn at_any<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(from)?;
+    Timestamp::parse(&text).map_err(serde::de::Error::custom)
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub(super) struct Parts<'a> {
 
 /// What the block says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Reading {
+pub(crate) enum Reading {
     /// Nothing: blank or only comments.
     Empty,
     /// A mapping, members in written order.
@@ -78,7 +78,7 @@ fn delimiter(text: &str, from: usize) -> Option<(usize, usize)> {
 }
 
 /// Reads a block. Dates are read as texts, where the reference gives up on the whole block.
-pub(super) fn read(block: &str) -> Reading {
+pub(crate) fn read(block: &str) -> Reading {
     if block.len() > BLOCK_MAX {
         return Reading::Unreadable;
     }

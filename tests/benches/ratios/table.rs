@@ -19,23 +19,26 @@ pub(crate) struct Row {
 pub(crate) enum Aim {
     AtLeast(f64),
     AtMost(f64),
+    /// Watched only.
+    Open,
 }
 
 pub(crate) fn print(rows: &[Row]) {
     let head = ["", "ours", "baseline", "ratio", "aim", ""].map(str::to_owned);
     let mut cells = vec![head];
     for row in rows {
-        let (met, aim) = match row.aim {
-            Aim::AtLeast(aim) => (row.ratio >= aim, format!(">= {aim}")),
-            Aim::AtMost(aim) => (row.ratio <= aim, format!("<= {aim}")),
+        let mark = |met: bool| if met { "met" } else { "missed" };
+        let aim = match row.aim {
+            Aim::AtLeast(aim) => format!(">= {aim} {}", mark(row.ratio >= aim)),
+            Aim::AtMost(aim) => format!("<= {aim} {}", mark(row.ratio <= aim)),
+            Aim::Open => String::new(),
         };
-        let mark = if met { "met" } else { "missed" };
         cells.push([
             row.what.clone(),
             row.ours.clone(),
             row.baseline.clone(),
             format!("{:.2}", row.ratio),
-            format!("{aim} {mark}"),
+            aim,
             row.note.clone(),
         ]);
     }

@@ -31,6 +31,7 @@ pub(crate) fn check_lifecycle(open: impl Fn() -> Store) {
     let store = open();
     assert_eq!(store.tip().unwrap(), None);
     assert_eq!(store.history(10).unwrap(), []);
+    assert_eq!(store.blocks(0, 10).unwrap(), []);
     let report = store.verify().unwrap();
     assert_eq!(
         (report.state, report.length, report.is_valid()),
@@ -88,6 +89,13 @@ pub(crate) fn check_lifecycle(open: impl Fn() -> Store) {
     assert_eq!(newest.len(), 150);
     assert!(newest.windows(2).all(|w| w[0].index() == w[1].index() + 1));
     assert_eq!(newest[149].data(), ["50"]);
+    let indices = |blocks: Vec<Block>| blocks.iter().map(Block::index).collect::<Vec<_>>();
+    assert_eq!(indices(a.blocks(0, 3).unwrap()), [0, 1, 2]);
+    assert_eq!(indices(b.blocks(130, 1).unwrap()), [130]);
+    assert_eq!(indices(a.blocks(202, 10).unwrap()), [202, 203]);
+    assert_eq!(a.blocks(204, 10).unwrap(), []);
+    assert_eq!(a.blocks(u64::MAX, 10).unwrap(), []);
+    assert_eq!(a.blocks(0, 0).unwrap(), []);
 }
 
 /// Ledgers that do not load are refused and stay as they are. `holding` makes a ledger of given blocks.
@@ -111,6 +119,7 @@ pub(crate) fn check_refusals(holding: impl Fn(Vec<StoredBlock>) -> Store) {
         );
         assert!(matches!(store.tip(), Err(StoreError::NotReadable(s)) if s == state));
         assert!(matches!(store.history(1), Err(StoreError::NotReadable(s)) if s == state));
+        assert!(matches!(store.blocks(0, 1), Err(StoreError::NotReadable(s)) if s == state));
         assert_eq!(store.verify().unwrap(), before);
     }
     let mut bare = genesis;

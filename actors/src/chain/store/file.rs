@@ -314,19 +314,28 @@ impl BlockStore for FileStore {
     }
 
     fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
-        self.reading(|known, paths, _| {
-            let chain = match known {
-                Known::Absent => return Ok(Vec::new()),
-                Known::Chain(chain) => chain,
-                other => return Err(StoreError::NotReadable(other.state())),
-            };
-            let limit = limit.min(HISTORY_MAX);
-            let first = chain.ledger.length().saturating_sub(limit as u64);
-            let mut blocks = chain
-                .read(&paths.ledger, first, limit)
-                .map_err(StoreError::io("read the ledger"))?;
-            blocks.reverse();
-            Ok(blocks)
+        let limit = limit.min(HISTORY_MAX);
+        let mut blocks = self.read(limit, |length| length.saturating_sub(limit as u64))?;
+        blocks.reverse();
+        Ok(blocks)
+    }
+
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        self.read(limit.min(HISTORY_MAX), |_| first)
+    }
+}
+
+impl FileStore {
+    /// At most `limit` blocks from the position that `first` picks in a chain of given length.
+    fn read(&self, limit: usize, first: impl FnOnce(u64) -> u64) -> Result<Vec<Block>, StoreError> {
+        self.reading(|known, paths, _| match known {
+            Known::Absent => Ok(Vec::new()),
+            Known::Chain(chain) => {
+                let first = first(chain.ledger.length());
+                let read = chain.read(&paths.ledger, first, limit);
+                read.map_err(StoreError::io("read the ledger"))
+            }
+            other => Err(StoreError::NotReadable(other.state())),
         })
     }
 }

@@ -18,8 +18,17 @@ impl MemoryStore {
         Self(Arc::new(Mutex::new(Some(blocks))))
     }
 
-    fn blocks(&self) -> MutexGuard<'_, Option<Vec<StoredBlock>>> {
+    fn blocks_held(&self) -> MutexGuard<'_, Option<Vec<StoredBlock>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn chain(&self) -> Result<Vec<Block>, StoreError> {
+        let mut chain = Vec::new();
+        let (report, _) = walk(self.blocks_held().as_ref(), |block| chain.push(block));
+        match report.is_valid() {
+            true => Ok(chain),
+            false => Err(StoreError::NotReadable(report.state)),
+        }
     }
 }
 
@@ -48,7 +57,7 @@ impl BlockStore for MemoryStore {
         batch: Vec<Vec<String>>,
         clock: &dyn Clock,
     ) -> Result<Vec<BlockRef>, StoreError> {
-        let mut blocks = self.blocks();
+        let mut blocks = self.blocks_held();
         let (report, ledger) = walk(blocks.as_ref(), drop);
         if !report.state.allows_append() {
             return Err(StoreError::Refused(report.state));
@@ -81,20 +90,22 @@ impl BlockStore for MemoryStore {
     }
 
     fn verify(&self) -> Result<VerifyReport, StoreError> {
-        Ok(walk(self.blocks().as_ref(), drop).0)
+        Ok(walk(self.blocks_held().as_ref(), drop).0)
     }
 
     fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
-        let mut chain = Vec::new();
-        let (report, _) = walk(self.blocks().as_ref(), |block| chain.push(block));
-        if !report.is_valid() {
-            return Err(StoreError::NotReadable(report.state));
-        }
+        let chain = self.chain()?;
         Ok(chain
             .into_iter()
             .rev()
             .take(limit.min(HISTORY_MAX))
             .collect())
+    }
+
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        let first = usize::try_from(first).unwrap_or(usize::MAX);
+        let chain = self.chain()?.into_iter().skip(first);
+        Ok(chain.take(limit.min(HISTORY_MAX)).collect())
     }
 }
 

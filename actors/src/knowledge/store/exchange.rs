@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use kairos_place::session::Strength;
+use kairos_protocol::block::entry::{Entry, KnowledgeAction, KnowledgeUpdate, SkillProvenance};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::{AgentId, SkillName};
 use kairos_protocol::provenance::Provenance;
@@ -13,13 +14,12 @@ use kairos_protocol::skill::agent_skill::{self, PROVENANCE, SIDECAR};
 use kairos_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{KnowledgeError, KnowledgeStore, read_file};
+use super::unit::{Guard, Prepared, Step};
+use super::{KnowledgeError, KnowledgeStore, MODE, read_file};
 use crate::knowledge::catalogue::{Sharing, main_path, sidecar_path};
 use crate::quarantine::Evidence;
-use crate::staging::Held;
+use crate::staging::{Held, exists};
 
-/// Mode of directories; knowledge is for people to read.
-const MODE: u32 = 0o755;
 /// Version of the sidecar.
 const VERSION: u32 = 1;
 /// Most names of scripts kept in a sidecar; one would be enough to keep the entry private.
@@ -74,6 +74,23 @@ impl Origin {
     pub fn holders(&self) -> Vec<String> {
         let holders = self.earlier_holders.iter().chain([&self.from]);
         holders.map(AgentId::to_string).collect()
+    }
+
+    /// What the ledger is told.
+    fn record(&self, stored: &Stored, now: Timestamp) -> Entry {
+        let holders = self.holders();
+        Entry::SkillProvenance(SkillProvenance {
+            skill_name: self.skill_name.clone(),
+            original_hash: stored.content_hash,
+            content_hash: stored.content_hash,
+            received_from: self.from.to_string(),
+            received_at: self.received_at,
+            origin: holders.first().cloned(),
+            hop_count: self.earlier_holders.len() as u64,
+            provenance_chain: holders,
+            stored_path: stored.path.clone(),
+            recorded_at: now,
+        })
     }
 
     fn sidecar(&self, original_hash: ContentHash) -> Value {
@@ -148,33 +165,40 @@ pub struct Imported {
 }
 
 impl KnowledgeStore {
-    /// Stores a text that was approved, its bytes unchanged, with a sidecar that says where it came from and that
-    /// it is not shared. With `replace` a whole entry of that name gives way.
-    pub fn receive(
+    /// Prepares storing a text that was approved, its bytes unchanged, with a sidecar that says where it came from
+    /// and that it is not shared. With `replace` a whole entry of that name gives way.
+    pub(in crate::knowledge) fn receive(
         &self,
+        held: Held,
         name: &SkillName,
         bytes: &[u8],
         origin: &Origin,
         replace: bool,
-    ) -> Result<Stored, KnowledgeError> {
+        now: Timestamp,
+    ) -> Result<Prepared<Stored>, KnowledgeError> {
         let skill = Skill::parse(&main_path(name.as_str()), bytes, &self.policy.read)?;
         let main = agent_skill::File {
             path: format!("{name}.md"),
             bytes: bytes.to_vec(),
             executable: false,
         };
-        self.put(name, &[main], origin.sidecar(skill.content_hash), replace)
+        let sidecar = origin.sidecar(skill.content_hash);
+        let mut prepared = self.put(held, name, &[main], sidecar, replace, now)?;
+        let provenance = origin.record(&prepared.done, now);
+        prepared.entries.push(provenance.to_text());
+        Ok(prepared)
     }
 
-    /// Takes in an Agent Skill directory, every file as it is. It is shared if that is wanted and nothing in it can
-    /// run.
-    pub fn import(
+    /// Prepares taking in an Agent Skill directory, every file as it is. It is shared if that is wanted and nothing
+    /// in it can run.
+    pub(in crate::knowledge) fn import(
         &self,
+        held: Held,
         directory: &Path,
         public: bool,
         replace: bool,
         now: Timestamp,
-    ) -> Result<Imported, KnowledgeError> {
+    ) -> Result<Prepared<Imported>, KnowledgeError> {
         let directory = fs::canonicalize(directory)?;
         let called = directory
             .file_name()
@@ -202,13 +226,13 @@ impl KnowledgeStore {
             "share": shared,
             "scripts": named,
         });
-        let stored = self.put(&entry.name, &entry.files, sidecar, replace)?;
+        let prepared = self.put(held, &entry.name, &entry.files, sidecar, replace, now)?;
         scripts.sort();
-        Ok(Imported {
+        Ok(prepared.map(|stored| Imported {
             stored,
             shared,
             scripts,
-        })
+        }))
     }
 
     /// Writes an entry as an Agent Skill directory below `target`; returns where.
@@ -233,10 +257,14 @@ impl KnowledgeStore {
     /// Decides whether the main text of the entry `name` is public, in its sidecar; its bytes stay.
     ///
     /// Fails with [`KnowledgeError::CarriesScripts`] for an imported entry in which something can run.
-    pub fn set_share(&self, name: &str, share: bool) -> Result<(), KnowledgeError> {
+    pub(in crate::knowledge) fn set_share(
+        &self,
+        _held: &Held,
+        name: &str,
+        share: bool,
+    ) -> Result<(), KnowledgeError> {
         let name = self.require(name)?;
         let folder = self.root().join(name.as_str());
-        let _held = Held::lock(&self.root(), MODE)?;
         let mut sidecar = self.sidecar(name.as_str())?.unwrap_or_else(|| {
             let version = ("version".to_owned(), Value::from(VERSION));
             Map::from_iter([version])
@@ -260,15 +288,21 @@ impl KnowledgeStore {
         Ok(())
     }
 
-    /// Stores an entry whole: its files and its sidecar.
+    /// Prepares an entry whole: its files, its sidecar and the record that it is there.
     fn put(
         &self,
+        held: Held,
         name: &SkillName,
         files: &[agent_skill::File],
         sidecar: Value,
         replace: bool,
-    ) -> Result<Stored, KnowledgeError> {
-        let held = Held::lock(&self.root(), MODE)?;
+        now: Timestamp,
+    ) -> Result<Prepared<Stored>, KnowledgeError> {
+        let replaces = exists(&held.path().join(name.as_str()))?;
+        if replaces && !replace {
+            let name = name.to_string();
+            return Err(KnowledgeError::Exists { name });
+        }
         let (main, path) = (format!("{name}.md"), main_path(name.as_str()));
         let previous = read_file(&self.data.join(&path), self.policy.entry_bytes);
         let previous_hash = previous.ok().map(ContentHash::of);
@@ -281,18 +315,47 @@ impl KnowledgeStore {
             }
         }
         staging.write(PROVENANCE, &pretty(&sidecar), false)?;
-        match staging.commit(name.as_str(), replace) {
-            Ok(()) => Ok(Stored {
+        let (held, staged) = staging.seal()?;
+        let aside = Step::aside();
+        let steps = match replaces {
+            false => vec![Step::rename(staged, name.as_str())],
+            true => vec![
+                Step::rename(name.as_str(), aside.as_str()),
+                Step::rename(staged, name.as_str()),
+                Step::remove(aside),
+            ],
+        };
+        let guard = match (replaces, previous_hash) {
+            (false, _) => Some(Guard {
+                path: name.to_string(),
+                hash: None,
+            }),
+            (true, Some(_)) => Some(Guard {
+                path: format!("{name}/{main}"),
+                hash: previous_hash,
+            }),
+            // What gives way has no main text to be recognised by.
+            (true, None) => None,
+        };
+        let action = match previous_hash {
+            None => KnowledgeAction::Create,
+            Some(_) => KnowledgeAction::Update,
+        };
+        let hashes = (previous_hash, Some(content_hash));
+        let update = KnowledgeUpdate::new(name.as_str(), action, hashes, None, now);
+        Ok(Prepared {
+            held,
+            name: name.to_string(),
+            entries: vec![Entry::KnowledgeUpdate(update).to_text()],
+            guard,
+            steps,
+            done: Stored {
                 name: name.clone(),
                 path,
                 content_hash,
                 previous_hash,
-            }),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(KnowledgeError::Exists {
-                name: name.to_string(),
-            }),
-            Err(error) => Err(error.into()),
-        }
+            },
+        })
     }
 }
 
@@ -335,7 +398,7 @@ mod tests {
         let name = "tea".parse().unwrap();
         let origin = Origin::from(&evidence);
         store
-            .receive(&name, text.as_bytes(), &origin, false)
+            .received(&name, text.as_bytes(), &origin, false)
             .unwrap();
         let sidecar = store.provenance("tea").unwrap().unwrap();
         let told = signed_provenance(&sidecar);

@@ -11,9 +11,11 @@ use proptest::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::unit::{Locked, Prepared};
 use super::*;
 use crate::check::Checks;
 use crate::quarantine::{Evidence, HeldKind};
+use crate::staging::Held;
 
 const PUBLIC: &str = "---\npublic: true\n---\nbody\n";
 const PRIVATE: &str = "---\npublic: false\n---\nbody\n";
@@ -70,8 +72,39 @@ impl Node {
     }
 
     fn import(&self, directory: &str, public: bool) -> Result<Imported, KnowledgeError> {
+        let (directory, now) = (self.path(directory), Timestamp::EPOCH);
         self.store
-            .import(&self.path(directory), public, false, Timestamp::EPOCH)
+            .see_through(|store, held| store.import(held, &directory, public, false, now))
+    }
+}
+
+impl KnowledgeStore {
+    /// Makes a change without a ledger.
+    fn see_through<T>(
+        &self,
+        prepare: impl FnOnce(&Self, Held) -> Result<Prepared<T>, KnowledgeError>,
+    ) -> Result<T, KnowledgeError> {
+        let Locked { held, left } = self.lock()?;
+        assert_eq!(left, None);
+        let (held, intent, done) = self.intend(prepare(self, held)?, None)?;
+        self.roll_forward(&held, &intent)?;
+        Ok(done)
+    }
+
+    pub(super) fn received(
+        &self,
+        name: &SkillName,
+        bytes: &[u8],
+        origin: &Origin,
+        replace: bool,
+    ) -> Result<Stored, KnowledgeError> {
+        self.see_through(|store, held| {
+            store.receive(held, name, bytes, origin, replace, Timestamp::EPOCH)
+        })
+    }
+
+    fn shares(&self, name: &str, share: bool) -> Result<(), KnowledgeError> {
+        self.set_share(&self.lock()?.held, name, share)
     }
 }
 
@@ -301,7 +334,7 @@ fn an_unreadable_sidecar_keeps_its_entry_private_and_is_reported() {
     let known = node.catalogue().find("a").unwrap().clone();
     assert!(node.store.content(&known, Audience::Peer).is_err());
     assert!(matches!(
-        node.store.set_share("a", true),
+        node.store.shares("a", true),
         Err(KnowledgeError::Sidecar { .. })
     ));
 }
@@ -311,7 +344,7 @@ fn a_received_text_keeps_its_bytes_and_stays_private_until_shared() {
     let node = node();
     let stored = node
         .store
-        .receive(&name("tea"), PUBLIC.as_bytes(), &origin(), false)
+        .received(&name("tea"), PUBLIC.as_bytes(), &origin(), false)
         .unwrap();
     assert_eq!(stored.path, "knowledge/tea/tea.md");
     assert_eq!(
@@ -333,13 +366,13 @@ fn a_received_text_keeps_its_bytes_and_stays_private_until_shared() {
             "provenance_chain": ["4d4827d24dbe5d28"], "share": false, "evidence": {"checks": []},
         })
     );
-    node.store.set_share("tea", true).unwrap();
+    node.store.shares("tea", true).unwrap();
     assert_eq!(node.public(), ["tea"]);
     assert_eq!(
         node.store.provenance("tea").unwrap().unwrap()["received_from"],
         "4d4827d24dbe5d28"
     );
-    node.store.set_share("tea", false).unwrap();
+    node.store.shares("tea", false).unwrap();
     assert_eq!(node.public(), Vec::<String>::new());
 }
 
@@ -367,7 +400,7 @@ fn what_its_author_signed_is_kept_beside_a_received_text() {
         let node = node();
         let origin = Origin::from(&evidence(provenance.clone()));
         node.store
-            .receive(&name("tea"), PUBLIC.as_bytes(), &origin, false)
+            .received(&name("tea"), PUBLIC.as_bytes(), &origin, false)
             .unwrap();
         let sidecar = node.store.provenance("tea").unwrap().unwrap();
         let kept = sidecar["evidence"].get("provenance");
@@ -383,7 +416,7 @@ fn nothing_is_overwritten_unless_it_is_to_be_replaced() {
     node.write("data/knowledge/tea/references/r.md", "mine\n");
     let receive = |replace| {
         node.store
-            .receive(&name("tea"), b"theirs\n", &origin(), replace)
+            .received(&name("tea"), b"theirs\n", &origin(), replace)
     };
     assert_eq!(
         receive(false).unwrap_err().to_string(),
@@ -398,7 +431,7 @@ fn nothing_is_overwritten_unless_it_is_to_be_replaced() {
     assert_eq!(node.catalogue().all().len(), 1);
     let unfit = node
         .store
-        .receive(&name("bad"), b"\xff", &origin(), false)
+        .received(&name("bad"), b"\xff", &origin(), false)
         .unwrap_err();
     assert!(matches!(unfit, KnowledgeError::Unfit(_)));
     assert!(!node.path("data/knowledge/bad").exists());
@@ -409,11 +442,11 @@ fn a_text_made_here_can_be_shared_and_hidden_without_touching_it() {
     let node = node();
     node.write("data/knowledge/a/a.md", PRIVATE);
     assert_eq!(node.store.provenance("a").unwrap(), None);
-    node.store.set_share("a", true).unwrap();
+    node.store.shares("a", true).unwrap();
     assert_eq!(node.public(), ["a"]);
     for absent in ["b", "../data", ".", "knowledge/a"] {
         assert_eq!(
-            node.store.set_share(absent, true).unwrap_err().to_string(),
+            node.store.shares(absent, true).unwrap_err().to_string(),
             format!("Knowledge '{absent}' not found")
         );
     }
@@ -434,7 +467,7 @@ fn agent_skills_come_in_and_go_out_as_they_are() {
         Vec::<String>::new(),
         "importing is not sharing"
     );
-    node.store.set_share("tea-making", true).unwrap();
+    node.store.shares("tea-making", true).unwrap();
     assert_eq!(node.public(), ["tea-making"]);
     assert!(matches!(
         node.import("skills/tea-making", false),
@@ -482,7 +515,7 @@ fn what_carries_scripts_is_imported_and_never_offered() {
         .unwrap()
         .mode();
     assert_eq!(mode & 0o777, 0o755);
-    let refused = node.store.set_share("web", true).unwrap_err();
+    let refused = node.store.shares("web", true).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "'web' carries scripts and is never offered to peers: examples/run.py"
@@ -555,7 +588,7 @@ proptest! {
     fn any_text_is_received_whole_and_private_or_not_at_all(bytes in prop::collection::vec(any::<u8>(), 0..80), wish in "\\PC{0,30}") {
         let node = node();
         let name = SkillName::sanitized(&wish);
-        match node.store.receive(&name, &bytes, &origin(), false) {
+        match node.store.received(&name, &bytes, &origin(), false) {
             Ok(stored) => {
                 prop_assert_eq!(fs::read(node.path("data").join(&stored.path)).unwrap(), bytes);
                 prop_assert_eq!(node.catalogue().all().len(), 1);

@@ -33,9 +33,12 @@ pub(in crate::http) async fn post(
     let listing = doors.listings.current().await?;
     let ours = listing.introduction(doors.clock.now());
     let key_text = received.key_text().unwrap_or_default();
-    let identity = match received.verify(doors.keys.get(key_text).as_ref()) {
+    let known = doors.keys.get(key_text);
+    let identity = match received.verify(known.as_ref()) {
         Ok(identity) => {
-            doors.keys.keep(key_text, &identity.key);
+            if known.is_none() {
+                doors.keys.keep(key_text, &identity.key);
+            }
             identity
         }
         Err(fault) => return Ok(reply::bytes(unverified(&ours, &echo, &fault).into())),
@@ -157,7 +160,7 @@ pub(in crate::http) async fn goodbye(
         let message = "No session token provided";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "no_token", message));
     };
-    doors.peers.close(token.to_owned()).await?;
+    doors.peers.close(token);
     Ok(reply::value(
         &json!({"status": "goodbye", "message": "Session ended"}),
     ))

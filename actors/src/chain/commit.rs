@@ -1,0 +1,73 @@
+//! One commit: what it writes, and what it tells each of those who wait for it.
+
+use kairos_protocol::block::BlockRef;
+use kairos_protocol::time::Clock;
+
+use super::ChainError;
+use super::queue::{Job, Outcome};
+use super::store::{BlockStore, HISTORY_MAX, StoreError};
+
+/// What became of a batch.
+pub(super) enum Committed {
+    /// Each job has its block.
+    Done(Vec<BlockRef>),
+    /// None has. After [`StoreError::Unsettled`] it may still come.
+    Failed(StoreError),
+    /// The store panicked.
+    Crashed,
+}
+
+/// Writes `jobs` in order. Blocks.
+pub(super) fn run(store: &dyn BlockStore, jobs: Vec<Job>, clock: &dyn Clock) -> Committed {
+    let found = jobs.iter().map(|job| find(store, job));
+    let found: Vec<_> = match found.collect::<Result<_, _>>() {
+        Ok(found) => found,
+        Err(error) => return Committed::Failed(error),
+    };
+    let missing = jobs.into_iter().zip(&found);
+    let missing = missing.filter_map(|(job, found)| found.is_none().then_some(job.entries));
+    match store.append(missing.collect(), clock) {
+        Ok(written) => {
+            let mut written = written.into_iter();
+            let refs = found
+                .into_iter()
+                .map(|found| found.or_else(|| written.next()));
+            refs.collect::<Option<_>>()
+                .map_or(Committed::Crashed, Committed::Done)
+        }
+        Err(error) => Committed::Failed(error),
+    }
+}
+
+/// The block that an earlier try of `job` has left.
+fn find(store: &dyn BlockStore, job: &Job) -> Result<Option<BlockRef>, StoreError> {
+    let Some(after) = job.tried_after else {
+        return Ok(None);
+    };
+    let blocks = store.history(HISTORY_MAX)?;
+    let mut blocks = blocks.iter().rev().filter(|block| block.index() > after);
+    let found = blocks.find(|block| block.data() == job.entries);
+    Ok(found.map(|block| block.to_ref()))
+}
+
+impl Committed {
+    /// How the job at position `at` ended, where the ledger had its last known block at `after`.
+    pub(super) fn outcome(&self, at: usize, after: u64) -> Outcome {
+        match self {
+            Self::Done(refs) => refs
+                .get(at)
+                .map_or(Outcome::Unknown { after }, |block| Outcome::Done(*block)),
+            Self::Failed(StoreError::Unsettled(_)) | Self::Crashed => Outcome::Unknown { after },
+            Self::Failed(_) => Outcome::Failed,
+        }
+    }
+
+    /// What the askers of the job at position `at` are told.
+    pub(super) fn answer(&self, at: usize) -> Result<BlockRef, ChainError> {
+        match self {
+            Self::Done(refs) => refs.get(at).copied().ok_or(ChainError::Crashed),
+            Self::Failed(error) => Err(error.again().into()),
+            Self::Crashed => Err(ChainError::Crashed),
+        }
+    }
+}

@@ -1,0 +1,631 @@
+//! The log actor: signs what the ledger is, and proves it.
+//!
+//! Owns: the log's keys, its tiles and checkpoints in `storage/tlog`. Reads the ledger's store, never writes to it.
+//! Talks to: nobody. Asked by: the HTTP door for what peers see, and the command line, through [`TlogHandle`].
+//! Invariants: a checkpoint is durable before anyone sees it; one is signed only if the ledger continues the one
+//! signed before; a proof is checked before it is handed out.
+
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Context, Handler, Message, ResponseFuture};
+use arc_swap::ArcSwap;
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::time::{Clock, Timestamp};
+use kairos_protocol::tlog::checkpoint::{CheckpointError, SignedCheckpoint};
+use kairos_protocol::tlog::inclusion::{InclusionError, InclusionProof};
+use kairos_protocol::tlog::note::{self, NoteError, SigningKey, VerifierKey};
+use kairos_protocol::tlog::proof::{Head, ProofError, verify_consistency};
+use kairos_protocol::tlog::statement::{Attributed, LogStatement};
+use kairos_protocol::tlog::witness::CosignRequest;
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use super::store::{BlockStore, StoreError};
+use crate::bounded_addr::{AskError, BoundedAddr};
+use store::{Held, Kept, TlogStore};
+
+/// The keys of our log and our witness, and our statement that they are ours.
+#[derive(Debug)]
+pub struct LogKeys {
+    /// Signs our checkpoints.
+    pub log: SigningKey,
+    /// Cosigns those of others.
+    pub witness: SigningKey,
+    /// Signed with our identity key.
+    pub statement: LogStatement,
+}
+
+/// Why there is no checkpoint or proof.
+#[derive(Debug, Error)]
+pub enum TlogError {
+    /// The ledger does not load, or cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger does not continue a checkpoint that we signed.
+    #[error(
+        "the ledger was cut or rewritten: we signed a checkpoint over {} blocks that it does not continue, it has \
+         {blocks} now. Nothing more is signed. Restore the ledger from a backup that is not older",
+        .signed.size
+    )]
+    Rewritten {
+        /// The head we signed.
+        signed: Head,
+        /// How many blocks there are now.
+        blocks: u64,
+    },
+    /// A checkpoint of ours on disk cannot be read.
+    #[error("{} holds no checkpoint: {source}; restore it from a backup", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CheckpointError,
+    },
+    /// There is no such block under the checkpoint.
+    #[error("there is no block {index}")]
+    NoBlock {
+        /// Its position.
+        index: u64,
+    },
+    /// There is nothing to sign.
+    #[error(
+        "there is no ledger yet; it begins with the first record: kairos-chain chain record TEXT"
+    )]
+    NoLedger,
+    /// Nobody cosigned a checkpoint.
+    #[error(
+        "no checkpoint was cosigned yet; give one to another agent: kairos-chain chain checkpoint --out FILE"
+    )]
+    NotCosigned,
+    /// A checkpoint that is to be kept as cosigned is not ours, or not signed as it must be.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// None of the signatures is by a known witness.
+    #[error("no signature is by a witness that is known; name its key with --key")]
+    UnknownWitness,
+    /// The proof could not be written.
+    #[error(transparent)]
+    Inclusion(#[from] InclusionError),
+    /// The tiles do not fit together. They are built anew when this is met.
+    #[error("the tiles of the log do not fit together: {0}")]
+    Tiles(#[from] ProofError),
+    /// A file could not be read or written.
+    #[error("the files of the log cannot be used: {0}")]
+    Io(#[source] io::Error),
+    /// The work panicked.
+    #[error("the log ended unexpectedly")]
+    Crashed,
+    /// The actor did not answer.
+    #[error("the log {0}")]
+    Ask(#[from] AskError),
+}
+
+impl From<NoteError> for TlogError {
+    fn from(error: NoteError) -> Self {
+        Self::Checkpoint(error.into())
+    }
+}
+
+/// How a later tree of ours continues an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Continued {
+    /// Our last checkpoint.
+    pub now: Attributed,
+    /// Our tree of the size that was asked about.
+    pub before: Head,
+    /// Shows that `now` continues `before`.
+    pub proof: Vec<ContentHash>,
+}
+
+/// What the log holds.
+#[derive(Debug, Clone)]
+pub struct TlogStatus {
+    /// The last checkpoint we signed.
+    pub signed: Option<SignedCheckpoint>,
+    /// The last one that others cosigned.
+    pub cosigned: Option<SignedCheckpoint>,
+    /// Whose log it is.
+    pub statement: LogStatement,
+}
+
+/// A cosignature that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnessed {
+    /// By whom.
+    pub witness: String,
+    /// When, by the witness's clock.
+    pub at: Timestamp,
+    /// Over how many blocks.
+    pub size: u64,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<Option<SignedCheckpoint>, TlogError>")]
+struct Sign;
+
+#[derive(Message)]
+#[rtype(result = "Result<InclusionProof, TlogError>")]
+struct Prove {
+    index: u64,
+    hash_only: bool,
+    cosigned: bool,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<Continued, TlogError>")]
+struct Continue {
+    from: u64,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<Vec<Witnessed>, TlogError>")]
+struct AddCosignatures {
+    text: String,
+    keys: Vec<VerifierKey>,
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<TlogStatus, TlogError>")]
+struct Status;
+
+#[derive(Message)]
+#[rtype(result = "Result<Option<Head>, TlogError>")]
+struct Compare;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Health;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Shutdown;
+
+/// What every request may look at without asking the actor.
+struct Shared {
+    current: ArcSwap<Current>,
+    clock: Arc<dyn Clock>,
+}
+
+struct Current {
+    checkpoint: Option<Arc<Attributed>>,
+    checked: Timestamp,
+}
+
+/// The way to the log actor. Cheap to clone.
+#[derive(Clone)]
+pub struct TlogHandle {
+    addr: BoundedAddr<TlogActor>,
+    shared: Arc<Shared>,
+    /// One at a time looks whether the ledger grew, so that many who want to know cause one look.
+    looking: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl TlogHandle {
+    /// The checkpoint over the ledger as it is now, signed if the ledger grew since the last one; nothing if there is
+    /// no ledger yet. Fails with [`TlogError::Rewritten`] if the ledger does not continue the last one.
+    pub async fn checkpoint(&self) -> Result<Option<SignedCheckpoint>, TlogError> {
+        self.addr.ask(Sign).await?
+    }
+
+    /// Our checkpoint, at most `max_age` behind the ledger; nothing if there is none, or none can be given.
+    ///
+    /// Costs a look at memory unless `max_age` is over.
+    pub async fn fresh(&self, max_age: Duration) -> Option<Arc<Attributed>> {
+        let since = self.shared.clock.now().minus(max_age);
+        if self.shared.current.load().checked < since {
+            let _one_at_a_time = self.looking.lock().await;
+            if self.shared.current.load().checked < since
+                && let Err(error) = self.checkpoint().await
+            {
+                tracing::error!(%error, "no checkpoint can be given to peers");
+                self.shared.publish(None);
+            }
+        }
+        self.shared.current.load().checkpoint.clone()
+    }
+
+    /// Proves that the block at `index` is in the ledger, under the last checkpoint or the last cosigned one. The
+    /// block is part of the proof unless `hash_only`.
+    pub async fn prove(
+        &self,
+        index: u64,
+        hash_only: bool,
+        cosigned: bool,
+    ) -> Result<InclusionProof, TlogError> {
+        let prove = Prove {
+            index,
+            hash_only,
+            cosigned,
+        };
+        self.addr.ask(prove).await?
+    }
+
+    /// Shows how our last checkpoint continues our tree of `from` blocks.
+    pub async fn continued(&self, from: u64) -> Result<Continued, TlogError> {
+        self.addr.ask(Continue { from }).await?
+    }
+
+    /// The request to a witness that has seen `from` blocks of our ledger.
+    pub async fn cosign_request(&self, from: u64) -> Result<CosignRequest, TlogError> {
+        let continued = self.continued(from).await?;
+        Ok(CosignRequest {
+            old: from,
+            proof: continued.proof,
+            checkpoint: continued.now.checkpoint,
+        })
+    }
+
+    /// Takes cosignatures by any of `keys`: a checkpoint of ours with signature lines, or the lines alone, which then
+    /// belong to the last checkpoint or the last cosigned one.
+    pub async fn add_cosignatures(
+        &self,
+        text: String,
+        keys: Vec<VerifierKey>,
+    ) -> Result<Vec<Witnessed>, TlogError> {
+        self.addr.ask(AddCosignatures { text, keys }).await?
+    }
+
+    /// What the log holds; looks at its files only.
+    pub async fn status(&self) -> Result<TlogStatus, TlogError> {
+        self.addr.ask(Status).await?
+    }
+
+    /// Compares every block with the last checkpoint that we signed, which is returned. Fails with
+    /// [`TlogError::Rewritten`] if the ledger does not continue it.
+    pub async fn compare(&self) -> Result<Option<Head>, TlogError> {
+        self.addr.ask(Compare).await?
+    }
+
+    /// Whether the actor answers.
+    pub async fn health(&self) -> Result<(), AskError> {
+        self.addr.probe(Health).await
+    }
+
+    /// Ends the actor.
+    pub async fn shutdown(&self) -> Result<(), AskError> {
+        self.addr.ask(Shutdown).await
+    }
+}
+
+impl Shared {
+    fn publish(&self, checkpoint: Option<Attributed>) {
+        let current = self.current.load();
+        let same = current
+            .checkpoint
+            .clone()
+            .filter(|old| Some(&**old) == checkpoint.as_ref());
+        self.current.store(Arc::new(Current {
+            // The same one stays the same allocation, by which others tell whether something changed.
+            checkpoint: same.or_else(|| checkpoint.map(Arc::new)),
+            checked: self.clock.now(),
+        }));
+    }
+}
+
+/// The log on disk with its keys: what runs on blocking threads.
+struct Log {
+    store: TlogStore,
+    keys: Arc<LogKeys>,
+    shared: Arc<Shared>,
+    /// Held on blocking threads only, by one change at a time; other processes are kept out by [`Held`].
+    turn: Mutex<()>,
+}
+
+impl Log {
+    fn attributed(&self, checkpoint: SignedCheckpoint) -> Attributed {
+        Attributed {
+            checkpoint,
+            statement: self.keys.statement.clone(),
+        }
+    }
+
+    fn sign(&self, held: &Held) -> Result<Option<SignedCheckpoint>, TlogError> {
+        let last = self.store.kept(Kept::Signed)?;
+        let signed = last.as_ref().map(SignedCheckpoint::head);
+        let Some(head) = self.store.catch_up(held, signed)? else {
+            self.shared.publish(None);
+            return Ok(None);
+        };
+        let key = &self.keys.log;
+        let checkpoint = match last.filter(|last| {
+            // After a change of the key the same head is signed anew.
+            last.head() == head && last.verify(key.verifier()).is_ok()
+        }) {
+            Some(last) => last,
+            None => {
+                let fresh = SignedCheckpoint::sign(head, key)?;
+                self.store.keep(held, Kept::Signed, &fresh)?;
+                fresh
+            }
+        };
+        self.shared
+            .publish(Some(self.attributed(checkpoint.clone())));
+        Ok(Some(checkpoint))
+    }
+
+    fn prove(&self, held: &Held, ask: &Prove) -> Result<InclusionProof, TlogError> {
+        let newest = self.sign(held)?.ok_or(TlogError::NoLedger)?;
+        let checkpoint = match ask.cosigned {
+            true => self
+                .store
+                .kept(Kept::Cosigned)?
+                .ok_or(TlogError::NotCosigned)?,
+            false => newest,
+        };
+        let index = ask.index;
+        if index >= checkpoint.head().size {
+            return Err(TlogError::NoBlock { index });
+        }
+        let block = self.store.block(index)?;
+        self.certainly(held, || {
+            let mut tree = self.store.tree(checkpoint.head().size);
+            let hashes = tree.prove_inclusion(index)?;
+            let statement = Some(self.keys.statement.clone());
+            let (only, under) = (ask.hash_only, checkpoint.clone());
+            let proof = InclusionProof::new(&block, only, hashes, under, statement)?;
+            proof.verify(None)?;
+            Ok(proof)
+        })
+    }
+
+    fn continued(&self, held: &Held, from: u64) -> Result<Continued, TlogError> {
+        let now = self.sign(held)?.ok_or(TlogError::NoLedger)?;
+        self.certainly(held, || {
+            let size = now.head().size;
+            if from > size {
+                return Err(TlogError::NoBlock { index: from - 1 });
+            }
+            let proof = self.store.tree(size).prove_consistency(from)?;
+            let before = self.store.tree(from).head()?;
+            verify_consistency(before, now.head(), &proof)?;
+            Ok(Continued {
+                now: self.attributed(now.clone()),
+                before,
+                proof,
+            })
+        })
+    }
+
+    /// Runs `work` on the tiles, and once more on new ones if those that were there do not fit together.
+    fn certainly<T>(
+        &self,
+        held: &Held,
+        work: impl Fn() -> Result<T, TlogError>,
+    ) -> Result<T, TlogError> {
+        match work() {
+            Err(
+                error @ (TlogError::Tiles(_)
+                | TlogError::Inclusion(InclusionError::Proof(_))
+                | TlogError::Io(_)),
+            ) => {
+                tracing::warn!(%error, "the tiles of the log are built anew");
+                let signed = self.store.kept(Kept::Signed)?;
+                self.store.renew(held, signed.map(|signed| signed.head()))?;
+                work()
+            }
+            done => done,
+        }
+    }
+
+    fn add_cosignatures(
+        &self,
+        held: &Held,
+        text: &str,
+        keys: &[VerifierKey],
+    ) -> Result<Vec<Witnessed>, TlogError> {
+        self.sign(held)?.ok_or(TlogError::NoLedger)?;
+        let known = [Kept::Cosigned, Kept::Signed].map(|kept| self.store.kept(kept));
+        let [cosigned, signed] = known;
+        let (cosigned, signed) = (cosigned?, signed?);
+        let (of, lines) = match text.parse::<SignedCheckpoint>() {
+            Ok(given) => {
+                given.verify(self.keys.log.verifier())?;
+                self.is_ours(held, &given)?;
+                let lines = given.note().signatures().to_vec();
+                (vec![given], lines)
+            }
+            Err(_) => {
+                let lines = note::parse_signatures(text)?;
+                (signed.into_iter().chain(cosigned.clone()).collect(), lines)
+            }
+        };
+        let mut taken = Vec::new();
+        let mut kept: Option<SignedCheckpoint> = None;
+        for line in lines {
+            for key in keys.iter().filter(|key| key.made(&line)) {
+                let found = of.iter().find_map(|of| {
+                    let at = of.cosigned_at(&line, key).ok()?;
+                    Some((of, at))
+                });
+                let Some((of, at)) = found else {
+                    return Err(NoteError::Forged(key.name().to_owned()).into());
+                };
+                let base = kept.take().filter(|kept| kept.head() == of.head());
+                let before = cosigned.clone().filter(|old| old.head() == of.head());
+                let mut base = base.or(before).unwrap_or_else(|| of.clone());
+                base.add(line.clone())?;
+                kept = Some(base);
+                taken.push(Witnessed {
+                    witness: key.name().to_owned(),
+                    at,
+                    size: of.head().size,
+                });
+            }
+        }
+        let kept = kept.ok_or(TlogError::UnknownWitness)?;
+        // What covers more of the ledger is worth more.
+        if cosigned.is_none_or(|old| old.head().size <= kept.head().size) {
+            self.store.keep(held, Kept::Cosigned, &kept)?;
+        }
+        Ok(taken)
+    }
+
+    /// Checks that the ledger continues a checkpoint that somebody gave us as ours.
+    fn is_ours(&self, held: &Held, given: &SignedCheckpoint) -> Result<(), TlogError> {
+        let signed = given.head();
+        let ours = self.continued(held, signed.size);
+        match ours {
+            Ok(ours) if ours.before == signed => Ok(()),
+            Ok(ours) => Err(TlogError::Rewritten {
+                signed,
+                blocks: ours.now.checkpoint.head().size,
+            }),
+            Err(TlogError::NoBlock { .. }) => Err(TlogError::Rewritten {
+                signed,
+                blocks: self.store.kept(Kept::Signed)?.map_or(0, |c| c.head().size),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// See the module.
+pub struct TlogActor(Arc<Log>);
+
+impl TlogActor {
+    /// Starts the actor on the log in the directory `dir`, over the ledger in `store`. Touches nothing before the
+    /// first ask.
+    pub fn start(
+        dir: &Path,
+        store: Arc<dyn BlockStore>,
+        keys: Arc<LogKeys>,
+        clock: Arc<dyn Clock>,
+        permits: usize,
+        patience: Duration,
+    ) -> TlogHandle {
+        let shared = Arc::new(Shared {
+            current: ArcSwap::from_pointee(Current {
+                checkpoint: None,
+                checked: Timestamp::EPOCH,
+            }),
+            clock,
+        });
+        let log = Arc::new(Log {
+            store: TlogStore::new(dir, store),
+            keys,
+            turn: Mutex::default(),
+            shared: Arc::clone(&shared),
+        });
+        TlogHandle {
+            addr: BoundedAddr::start(permits, patience, |_| Self(log)),
+            shared,
+            looking: Arc::default(),
+        }
+    }
+
+    /// Runs `work` on a thread that may block, while no other change is under way. The actor answers meanwhile: to
+    /// build the tiles of a long ledger takes longer than it may be silent.
+    fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Log, &Held) -> Result<T, TlogError> + Send + 'static,
+    ) -> ResponseFuture<Result<T, TlogError>> {
+        self.read(move |log| {
+            let _turn = log.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            work(log, &log.store.lock()?)
+        })
+    }
+
+    /// Runs `work` on a thread that may block.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Log) -> Result<T, TlogError> + Send + 'static,
+    ) -> ResponseFuture<Result<T, TlogError>> {
+        let log = Arc::clone(&self.0);
+        Box::pin(blocking(move || work(&log)))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TlogError> + Send + 'static,
+) -> Result<T, TlogError> {
+    spawn_blocking(work)
+        .await
+        .unwrap_or(Err(TlogError::Crashed))
+}
+
+impl Actor for TlogActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Sign> for TlogActor {
+    type Result = ResponseFuture<Result<Option<SignedCheckpoint>, TlogError>>;
+
+    fn handle(&mut self, _: Sign, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(Log::sign)
+    }
+}
+
+impl Handler<Prove> for TlogActor {
+    type Result = ResponseFuture<Result<InclusionProof, TlogError>>;
+
+    fn handle(&mut self, ask: Prove, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(move |log, held| log.prove(held, &ask))
+    }
+}
+
+impl Handler<Continue> for TlogActor {
+    type Result = ResponseFuture<Result<Continued, TlogError>>;
+
+    fn handle(&mut self, ask: Continue, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(move |log, held| log.continued(held, ask.from))
+    }
+}
+
+impl Handler<AddCosignatures> for TlogActor {
+    type Result = ResponseFuture<Result<Vec<Witnessed>, TlogError>>;
+
+    fn handle(&mut self, ask: AddCosignatures, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(move |log, held| log.add_cosignatures(held, &ask.text, &ask.keys))
+    }
+}
+
+impl Handler<Status> for TlogActor {
+    type Result = ResponseFuture<Result<TlogStatus, TlogError>>;
+
+    fn handle(&mut self, _: Status, _ctx: &mut Self::Context) -> Self::Result {
+        self.read(|log| {
+            Ok(TlogStatus {
+                signed: log.store.kept(Kept::Signed)?,
+                cosigned: log.store.kept(Kept::Cosigned)?,
+                statement: log.keys.statement.clone(),
+            })
+        })
+    }
+}
+
+impl Handler<Compare> for TlogActor {
+    type Result = ResponseFuture<Result<Option<Head>, TlogError>>;
+
+    fn handle(&mut self, _: Compare, _ctx: &mut Self::Context) -> Self::Result {
+        self.read(|log| {
+            let signed = log.store.kept(Kept::Signed)?.map(|signed| signed.head());
+            if let Some(signed) = signed {
+                log.store.compare(signed)?;
+            }
+            Ok(signed)
+        })
+    }
+}
+
+impl Handler<Health> for TlogActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Health, _ctx: &mut Self::Context) -> Self::Result {}
+}
+
+impl Handler<Shutdown> for TlogActor {
+    type Result = ();
+
+    /// A change under way is on disk whole or not at all, so nothing waits for it.
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

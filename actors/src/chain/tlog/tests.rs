@@ -1,0 +1,341 @@
+use std::fs;
+
+use kairos_protocol::block::{Block, StoredBlock};
+use kairos_protocol::crypto::Keypair;
+use kairos_protocol::ledger::Ledger;
+use kairos_protocol::tlog::note::Purpose;
+use kairos_protocol::tlog::statement::{log_name, witness_name};
+use tempfile::TempDir;
+use walkdir::WalkDir;
+
+use super::*;
+use crate::chain::store::conformance::{clock, one};
+use crate::chain::store::memory::MemoryStore;
+
+fn keys() -> Arc<LogKeys> {
+    let id = "agent".parse().unwrap();
+    let identity = Keypair::generate().unwrap();
+    let log = SigningKey::generate(&log_name(&id), Purpose::Note).unwrap();
+    let witness = SigningKey::generate(&witness_name(&id), Purpose::Cosignature).unwrap();
+    let (now, keys) = (Timestamp::EPOCH, (log.verifier(), witness.verifier()));
+    let statement = LogStatement::sign(&identity, &id, keys.0, keys.1, now).unwrap();
+    Arc::new(LogKeys {
+        log,
+        witness,
+        statement,
+    })
+}
+
+/// A log in a directory of its own, over ledgers that can be exchanged.
+struct Bench {
+    dir: TempDir,
+    keys: Arc<LogKeys>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            keys: keys(),
+        }
+    }
+
+    fn log(&self, store: &MemoryStore) -> TlogHandle {
+        let (store, keys) = (Arc::new(store.clone()), Arc::clone(&self.keys));
+        let patience = Duration::from_secs(60);
+        TlogActor::start(
+            self.dir.path(),
+            store,
+            keys,
+            Arc::new(clock()),
+            64,
+            patience,
+        )
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = WalkDir::new(self.dir.path())
+            .sort_by_file_name()
+            .into_iter();
+        let paths = entries.map(|entry| entry.unwrap().into_path());
+        let files = paths.filter(|path| path.is_file() && !path.ends_with(store_lock()));
+        files.collect()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let below = |path: PathBuf| {
+            path.strip_prefix(self.dir.path())
+                .unwrap()
+                .display()
+                .to_string()
+        };
+        self.files().into_iter().map(below).collect()
+    }
+}
+
+fn store_lock() -> &'static str {
+    ".lock"
+}
+
+/// A ledger of `length` blocks, whose block `other` differs.
+fn ledger(length: u64, other: u64) -> MemoryStore {
+    let mut ledger = Ledger::default();
+    let mut blocks: Vec<StoredBlock> = vec![Block::genesis().clone().into()];
+    for index in 1..length {
+        let text = format!("{index}{}", if index == other { " other" } else { "" });
+        let block = ledger.propose(vec![text], Timestamp::EPOCH);
+        ledger.adopt(&block).unwrap();
+        blocks.push(block.into());
+    }
+    MemoryStore::holding(blocks)
+}
+
+#[actix::test]
+async fn signs_what_the_ledger_is_and_proves_every_block() {
+    let bench = Bench::new();
+    let store = MemoryStore::default();
+    let log = bench.log(&store);
+    assert_eq!(log.checkpoint().await.unwrap(), None);
+    assert!(matches!(
+        log.prove(0, false, false).await,
+        Err(TlogError::NoLedger)
+    ));
+    assert_eq!(log.compare().await.unwrap(), None);
+    let mut seen = Vec::new();
+    for step in [1, 2, 5, 300] {
+        store
+            .append(vec![vec!["entry".into()]; step], &clock())
+            .unwrap();
+        let checkpoint = log.checkpoint().await.unwrap().unwrap();
+        checkpoint.verify(bench.keys.log.verifier()).unwrap();
+        assert_eq!(
+            checkpoint.head().size,
+            store.tip().unwrap().unwrap().index + 1
+        );
+        seen.push(checkpoint);
+        let again = bench.log(&store).checkpoint().await.unwrap();
+        assert_eq!(
+            again.as_ref(),
+            seen.last(),
+            "nothing grew, so nothing is signed"
+        );
+        for index in [0, seen.last().unwrap().head().size - 1] {
+            let proof = log.prove(index, false, false).await.unwrap();
+            let proven = proof.verify(Some(bench.keys.log.verifier())).unwrap();
+            assert_eq!(proven.block, store.blocks(index, 1).unwrap().pop());
+        }
+        for before in &seen {
+            let continued = log.continued(before.head().size).await.unwrap();
+            assert_eq!(continued.before, before.head());
+            let now = continued.now.checkpoint.head();
+            verify_consistency(before.head(), now, &continued.proof).unwrap();
+        }
+        assert_eq!(
+            log.compare().await.unwrap(),
+            seen.last().map(SignedCheckpoint::head)
+        );
+    }
+    assert!(matches!(
+        log.prove(309, false, false).await,
+        Err(TlogError::NoBlock { index: 309 })
+    ));
+    assert!(matches!(
+        log.continued(310).await,
+        Err(TlogError::NoBlock { .. })
+    ));
+    assert_eq!(
+        bench.names(),
+        [
+            "built",
+            "checkpoint",
+            "tile/0/000",
+            "tile/0/001.p/53",
+            "tile/1/000.p/1"
+        ]
+    );
+}
+
+#[actix::test]
+async fn a_ledger_that_was_cut_or_rewritten_is_told_and_nothing_is_signed() {
+    for (now, is) in [
+        (ledger(299, 0), "cut"),
+        (ledger(300, 299), "another last block"),
+        (ledger(500, 3), "rewritten and longer"),
+        (MemoryStore::default(), "gone"),
+    ] {
+        for forget_tiles in [false, true] {
+            let bench = Bench::new();
+            let signed = bench
+                .log(&ledger(300, 0))
+                .checkpoint()
+                .await
+                .unwrap()
+                .unwrap();
+            if forget_tiles {
+                fs::remove_file(bench.dir.path().join("built")).unwrap();
+            }
+            let before = bench.names();
+            let log = bench.log(&now);
+            for told in [
+                log.checkpoint().await.err(),
+                log.compare().await.err(),
+                log.prove(0, true, false).await.err(),
+                log.continued(1).await.err(),
+            ] {
+                let told = told.unwrap_or_else(|| panic!("{is}: accepted"));
+                assert!(
+                    matches!(told, TlogError::Rewritten { signed: of, .. } if of == signed.head()),
+                    "{is}: {told}"
+                );
+            }
+            assert_eq!(log.fresh(Duration::ZERO).await, None, "{is}");
+            assert_eq!(log.status().await.unwrap().signed, Some(signed), "{is}");
+            assert_eq!(bench.names(), before, "{is}: the tiles are evidence");
+            // The right ledger is accepted again.
+            bench.log(&ledger(301, 0)).checkpoint().await.unwrap();
+        }
+    }
+}
+
+#[actix::test]
+async fn tiles_are_built_anew_when_they_are_damaged() {
+    let bench = Bench::new();
+    let store = ledger(300, 0);
+    bench.log(&store).checkpoint().await.unwrap();
+    // `built`, two tiles of leaves, and one above.
+    for (nth, damage) in (0..4).flat_map(|nth| (0..4).map(move |damage| (nth, damage))) {
+        let derived = |path: &PathBuf| !path.ends_with("checkpoint");
+        let path = bench.files().into_iter().filter(derived).nth(nth).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        match damage {
+            0 => bytes[10] ^= 1,
+            1 => bytes.truncate(bytes.len() / 2),
+            2 => bytes.clear(),
+            _ => fs::remove_file(&path).unwrap(),
+        }
+        if damage < 3 {
+            fs::write(&path, bytes).unwrap();
+        }
+        let log = bench.log(&store);
+        // Also where the ledger grows right on the damage.
+        store.append(one("more"), &clock()).unwrap();
+        let checkpoint = log.checkpoint().await.unwrap().unwrap();
+        store.append(one("more"), &clock()).unwrap();
+        for index in [0, 10, 255, 256, 299, checkpoint.head().size] {
+            let proof = log.prove(index, true, false).await.unwrap();
+            proof.verify(Some(bench.keys.log.verifier())).unwrap();
+        }
+        assert!(log.compare().await.unwrap().is_some());
+    }
+    fs::write(bench.dir.path().join("checkpoint"), "damaged").unwrap();
+    let told = bench.log(&store).checkpoint().await.unwrap_err();
+    assert!(matches!(told, TlogError::Damaged { .. }), "{told}");
+}
+
+#[actix::test]
+async fn a_new_key_signs_the_same_history() {
+    let mut bench = Bench::new();
+    let store = ledger(5, 0);
+    let before = bench.log(&store).checkpoint().await.unwrap().unwrap();
+    bench.keys = keys();
+    let after = bench.log(&store).checkpoint().await.unwrap().unwrap();
+    assert_eq!(after.head(), before.head());
+    after.verify(bench.keys.log.verifier()).unwrap();
+    assert!(
+        bench.log(&ledger(5, 4)).checkpoint().await.is_err(),
+        "the key does not matter"
+    );
+}
+
+#[actix::test]
+async fn cosignatures_of_known_witnesses_are_kept() {
+    let bench = Bench::new();
+    let store = ledger(5, 0);
+    let log = bench.log(&store);
+    let witness = keys();
+    let known = vec![witness.witness.verifier().clone()];
+    let at = Timestamp::from_secs(1_700_000_000);
+    assert!(matches!(
+        log.prove(1, true, true).await,
+        Err(TlogError::NotCosigned)
+    ));
+    let request = log.cosign_request(0).await.unwrap();
+    let line = request.checkpoint.cosign(&witness.witness, at).unwrap();
+    store.append(one("meanwhile"), &clock()).unwrap();
+    log.checkpoint().await.unwrap();
+
+    // The ledger grew meanwhile, so the line alone fits nothing any more; the whole checkpoint does.
+    let mut whole = request.checkpoint.clone();
+    whole.add(line.clone()).unwrap();
+    assert!(
+        log.add_cosignatures(format!("{line}\n"), known.clone())
+            .await
+            .is_err()
+    );
+    let taken = log
+        .add_cosignatures(whole.to_string(), known.clone())
+        .await
+        .unwrap();
+    let name = witness.witness.verifier().name().to_owned();
+    assert_eq!(
+        taken,
+        [Witnessed {
+            witness: name,
+            at,
+            size: 5
+        }]
+    );
+    assert!(
+        log.add_cosignatures(format!("{line}\n"), known.clone())
+            .await
+            .is_ok(),
+        "now it is known"
+    );
+    let proof = log.prove(1, true, true).await.unwrap();
+    assert_eq!(proof.checkpoint().witnessed(&known[0]), Ok(Some(at)));
+
+    let told = log
+        .add_cosignatures(whole.to_string(), vec![])
+        .await
+        .unwrap_err();
+    assert!(matches!(told, TlogError::UnknownWitness));
+    let told = log
+        .add_cosignatures(format!("{line}\n"), vec![keys().witness.verifier().clone()])
+        .await;
+    assert!(told.is_err(), "another key of the same name");
+    // A checkpoint that we signed over another history, say with a stolen key, is not ours to keep.
+    let other = SignedCheckpoint::sign(
+        Head {
+            size: 5,
+            root: ContentHash::of("x"),
+        },
+        &bench.keys.log,
+    )
+    .unwrap();
+    let told = log
+        .add_cosignatures(other.to_string(), known)
+        .await
+        .unwrap_err();
+    assert!(matches!(told, TlogError::Rewritten { .. }));
+}
+
+#[actix::test]
+async fn what_is_fresh_is_looked_at_once() {
+    let bench = Bench::new();
+    let store = ledger(5, 0);
+    let log = bench.log(&store);
+    let first = log.fresh(Duration::ZERO).await.unwrap();
+    first.verify().unwrap();
+    store.append(one("more"), &clock()).unwrap();
+    // The clock stands still, so this is as fresh as can be.
+    assert!(Arc::ptr_eq(
+        &first,
+        &log.fresh(Duration::from_secs(1)).await.unwrap()
+    ));
+    assert_eq!(log.checkpoint().await.unwrap().unwrap().head().size, 6);
+    let now = log.fresh(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(now.checkpoint.head().size, 6);
+    assert_eq!(log.health().await, Ok(()));
+    log.shutdown().await.unwrap();
+    assert_eq!(log.health().await, Err(AskError::Stopped));
+}

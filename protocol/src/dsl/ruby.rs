@@ -1,0 +1,346 @@
+//! The grammar of Ruby, behind one door: text in, a small tree with spans out. Nothing is ever evaluated.
+//!
+//! The grammar is lib-ruby-parser's: safe Rust without native code, since the texts may come from strangers, and
+//! equal to Ruby 3.1 on every file tried. Ruby's own parser, ruby-prism, is C. Nobody else may name the crate, so
+//! that the choice stays one of this file.
+//!
+//! A tree is as deep as its text is long, and whoever drops one recurses. The parser therefore works on a thread of
+//! its own whose stack is large enough for the worst text of [`SOURCE_MAX`] bytes; a panic there is a fault.
+
+use std::num::NonZero;
+use std::thread;
+
+use lib_ruby_parser::{Loc, Node as Tree, Parser, ParserOptions, ParserResult};
+
+use super::Span;
+
+/// Longest source read, in bytes; twice the longest file that the reference ships. The worst text of this length
+/// keeps the parser, which takes quadratic time for some, busy for seconds.
+pub const SOURCE_MAX: usize = 64 * 1024;
+/// Deepest nesting of the tree handed out; declarations need about ten levels.
+const DEPTH_MAX: usize = 64;
+/// Stack for each byte of source: what dropping one level of a tree takes without optimisation, twice over.
+const STACK_PER_BYTE: usize = 2 * 1024;
+/// Stack for everything else.
+const STACK_BASE: usize = 4 * 1024 * 1024;
+/// Most errors of the grammar that are told.
+const ERRORS_MAX: usize = 16;
+
+/// A piece of Ruby.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub(super) span: Span,
+    pub(super) kind: Kind,
+}
+
+/// What a piece of Ruby is, as far as declarations need it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Kind {
+    Nil,
+    True,
+    False,
+    /// As written, without `_`.
+    Integer(String),
+    /// As written, without `_`.
+    Float(String),
+    /// A string or heredoc, unescaped, its indentation removed where the source asks for that.
+    Text(String),
+    Symbol(String),
+    Array(Vec<Node>),
+    /// `{ a: 1 }` and the keyword arguments of a call.
+    Hash(Vec<(Node, Node)>),
+    /// A call without a receiver, a bare word included.
+    Call(Call),
+    /// Legal Ruby that is not read, in words.
+    Other(&'static str),
+}
+
+/// `name arguments do … end`
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Call {
+    pub(super) name: String,
+    pub(super) arguments: Vec<Node>,
+    pub(super) block: Option<Block>,
+}
+
+/// What stands between `do` and `end`.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Block {
+    /// Whether it takes parameters.
+    pub(super) parameters: bool,
+    pub(super) statements: Vec<Node>,
+}
+
+/// An error of the grammar, or why there is no tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Complaint {
+    pub(super) at: Span,
+    pub(super) what: String,
+}
+
+/// The statements of `source`, or why it is not Ruby.
+pub(super) fn parse(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
+    let failed = |what: &str| {
+        let at = Span { start: 0, end: 0 };
+        let what = what.to_owned();
+        Err(vec![Complaint { at, what }])
+    };
+    if source.len() > SOURCE_MAX {
+        return failed(&format!(
+            "the source has {} bytes, the limit is {SOURCE_MAX}",
+            source.len()
+        ));
+    }
+    let stack = STACK_BASE + source.len() * STACK_PER_BYTE;
+    let parsed = thread::scope(|scope| {
+        let reader = thread::Builder::new()
+            .name("ruby-grammar".to_owned())
+            .stack_size(stack)
+            .spawn_scoped(scope, || statements(source));
+        reader.map(thread::ScopedJoinHandle::join)
+    });
+    match parsed {
+        Ok(Ok(parsed)) => parsed,
+        Ok(Err(_panic)) => failed("the grammar's parser gave up on this text"),
+        Err(_no_thread) => failed("there is no memory to parse this text"),
+    }
+}
+
+fn statements(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
+    let options = ParserOptions {
+        buffer_name: String::new(),
+        decoder: None,
+        record_tokens: false,
+    };
+    let ParserResult {
+        ast, diagnostics, ..
+    } = Parser::new(source, options).do_parse();
+    let errors: Vec<_> = diagnostics
+        .iter()
+        .filter(|found| found.is_error())
+        .take(ERRORS_MAX)
+        .map(|found| Complaint {
+            at: span(&found.loc),
+            what: found.render_message(),
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let end = ast.as_ref().map_or(0, |tree| tree.expression().end);
+    if let Some(at) = data_section(source, end) {
+        let at = Span {
+            start: at,
+            end: at + DATA.len(),
+        };
+        let what = format!("`{DATA}` ends no text here, Ruby takes it for a name");
+        return Err(vec![Complaint { at, what }]);
+    }
+    Ok(match ast {
+        None => Vec::new(),
+        Some(tree) => body(Some(&tree), 0),
+    })
+}
+
+/// What ends a script; a text that is evaluated, as the reference does it, has no such end.
+const DATA: &str = "__END__";
+
+/// Where the grammar stopped reading at [`DATA`], if it did.
+fn data_section(source: &str, from: usize) -> Option<usize> {
+    let mut at = 0;
+    for line in source.split_inclusive('\n') {
+        if at >= from && line.trim_end_matches(['\r', '\n']) == DATA {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
+}
+
+fn span(loc: &Loc) -> Span {
+    Span {
+        start: loc.begin,
+        end: loc.end.max(loc.begin),
+    }
+}
+
+/// The statements of a block or a whole text.
+fn body(tree: Option<&Tree>, depth: usize) -> Vec<Node> {
+    match tree {
+        None => Vec::new(),
+        // Several statements; parentheses are a value.
+        Some(Tree::Begin(begin)) if begin.begin_l.is_none() => lower_all(&begin.statements, depth),
+        Some(tree) => vec![lower(tree, depth)],
+    }
+}
+
+fn lower_all(trees: &[Tree], depth: usize) -> Vec<Node> {
+    trees.iter().map(|tree| lower(tree, depth)).collect()
+}
+
+fn lower(tree: &Tree, depth: usize) -> Node {
+    let at = match tree {
+        // The text of a heredoc stands below its name.
+        Tree::Heredoc(heredoc) => heredoc.expression_l.join(&heredoc.heredoc_end_l),
+        tree => *tree.expression(),
+    };
+    let kind = match depth >= DEPTH_MAX {
+        true => Kind::Other("deep nesting"),
+        false => kind(tree, depth + 1),
+    };
+    Node {
+        span: span(&at),
+        kind,
+    }
+}
+
+fn kind(tree: &Tree, depth: usize) -> Kind {
+    match tree {
+        Tree::Nil(_) => Kind::Nil,
+        Tree::True(_) => Kind::True,
+        Tree::False(_) => Kind::False,
+        Tree::Int(int) => Kind::Integer(int.value.replace('_', "")),
+        Tree::Float(float) => Kind::Float(float.value.replace('_', "")),
+        Tree::Str(text) => utf8(text.value.as_raw(), Kind::Text),
+        Tree::Dstr(text) => joined(&text.parts, Kind::Text),
+        Tree::Heredoc(text) => joined(&text.parts, Kind::Text),
+        Tree::Sym(symbol) => utf8(symbol.name.as_raw(), Kind::Symbol),
+        Tree::Dsym(symbol) => joined(&symbol.parts, Kind::Symbol),
+        Tree::Array(array) => Kind::Array(lower_all(&array.elements, depth)),
+        Tree::Hash(hash) => pairs(&hash.pairs, depth),
+        Tree::Kwargs(arguments) => pairs(&arguments.pairs, depth),
+        Tree::Begin(begin) => match begin.statements.as_slice() {
+            [only] => kind(only, depth),
+            _ => Kind::Other("a sequence of statements"),
+        },
+        Tree::Send(send) if send.recv.is_none() => Kind::Call(Call {
+            name: send.method_name.clone(),
+            arguments: lower_all(&send.args, depth),
+            block: None,
+        }),
+        Tree::Block(block) => match kind(&block.call, depth) {
+            Kind::Call(call) => Kind::Call(Call {
+                block: Some(Block {
+                    parameters: block.args.is_some(),
+                    statements: body(block.body.as_deref(), depth),
+                }),
+                ..call
+            }),
+            other => other,
+        },
+        Tree::Numblock(_) => Kind::Other("a block with numbered parameters"),
+        Tree::BlockPass(_) => Kind::Other("a block passed on"),
+        other => Kind::Other(words(other)),
+    }
+}
+
+fn pairs(pairs: &[Tree], depth: usize) -> Kind {
+    let pair = |tree: &Tree| match tree {
+        Tree::Pair(pair) => Some((lower(&pair.key, depth), lower(&pair.value, depth))),
+        _ => None,
+    };
+    let read: Option<Vec<_>> = pairs.iter().map(pair).collect();
+    read.map_or(Kind::Other("a hash spread out by `**`"), Kind::Hash)
+}
+
+/// Pieces of text without anything to compute between them.
+fn joined(parts: &[Tree], make: fn(String) -> Kind) -> Kind {
+    let mut bytes = Vec::new();
+    for part in parts {
+        match part {
+            Tree::Str(text) => bytes.extend_from_slice(text.value.as_raw()),
+            Tree::Dstr(inner) if inner.parts.iter().all(|p| matches!(p, Tree::Str(_))) => {
+                for part in &inner.parts {
+                    if let Tree::Str(text) = part {
+                        bytes.extend_from_slice(text.value.as_raw());
+                    }
+                }
+            }
+            _ => return Kind::Other("a text with interpolation"),
+        }
+    }
+    utf8(&bytes, make)
+}
+
+fn utf8(bytes: &[u8], make: fn(String) -> Kind) -> Kind {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => make(text.to_owned()),
+        Err(_) => Kind::Other("a text that is not UTF-8"),
+    }
+}
+
+/// The name of a construct for people who know Ruby.
+fn words(tree: &Tree) -> &'static str {
+    match tree {
+        Tree::Const(_) => "a constant",
+        Tree::Casgn(_)
+        | Tree::Lvasgn(_)
+        | Tree::Ivasgn(_)
+        | Tree::Gvasgn(_)
+        | Tree::Cvasgn(_)
+        | Tree::Masgn(_)
+        | Tree::OpAsgn(_)
+        | Tree::OrAsgn(_)
+        | Tree::AndAsgn(_)
+        | Tree::IndexAsgn(_) => "an assignment",
+        Tree::Lvar(_) | Tree::Ivar(_) | Tree::Gvar(_) | Tree::Cvar(_) => "a variable",
+        Tree::Send(_) | Tree::CSend(_) | Tree::Index(_) => "a call on a value",
+        Tree::If(_) | Tree::IfMod(_) | Tree::IfTernary(_) | Tree::Case(_) | Tree::CaseMatch(_) => {
+            "a condition"
+        }
+        Tree::While(_)
+        | Tree::WhilePost(_)
+        | Tree::Until(_)
+        | Tree::UntilPost(_)
+        | Tree::For(_) => "a loop",
+        Tree::Def(_) | Tree::Defs(_) => "a method definition",
+        Tree::Class(_) | Tree::SClass(_) | Tree::Module(_) => "a class or module",
+        Tree::Irange(_) | Tree::Erange(_) => "a range",
+        Tree::Regexp(_) => "a regular expression",
+        Tree::Xstr(_) | Tree::XHeredoc(_) => "a shell command",
+        Tree::Rational(_) | Tree::Complex(_) => "a rational or complex number",
+        Tree::KwBegin(_) | Tree::Rescue(_) | Tree::Ensure(_) => "an exception handler",
+        Tree::Preexe(_) | Tree::Postexe(_) => "a BEGIN or END block",
+        Tree::Splat(_) | Tree::Kwsplat(_) => "arguments spread out",
+        Tree::And(_) | Tree::Or(_) => "a logical expression",
+        Tree::Self_(_) => "`self`",
+        _ => "a construct of Ruby that is not read",
+    }
+}
+
+/// Reads what is written as an integer of Ruby.
+pub(super) fn integer(written: &str) -> Option<i128> {
+    let (negative, digits) = match written.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, written.strip_prefix('+').unwrap_or(written)),
+    };
+    let digits = digits.to_ascii_lowercase();
+    let based = [("0x", 16), ("0b", 2), ("0o", 8), ("0d", 10)]
+        .into_iter()
+        .find_map(|(prefix, base)| Some((digits.strip_prefix(prefix)?, base)));
+    let (digits, base) = based.unwrap_or_else(|| match digits.strip_prefix('0') {
+        Some(octal) if !octal.is_empty() => (octal, 8),
+        _ => (digits.as_str(), 10),
+    });
+    if !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let value = i128::from_str_radix(digits, base).ok()?;
+    Some(if negative { -value } else { value })
+}
+
+/// Line and column of byte `at`, both from 1, the column in characters.
+pub(super) fn position(source: &str, at: usize) -> (NonZero<usize>, NonZero<usize>) {
+    let mut at = at.min(source.len());
+    while !source.is_char_boundary(at) {
+        at -= 1;
+    }
+    let before = source.get(..at).unwrap_or_default();
+    let line = before.bytes().filter(|byte| *byte == b'\n').count();
+    let begin = before.rfind('\n').map_or(0, |end| end + 1);
+    let column = before.get(begin..).unwrap_or_default().chars().count();
+    (
+        NonZero::<usize>::MIN.saturating_add(line),
+        NonZero::<usize>::MIN.saturating_add(column),
+    )
+}
