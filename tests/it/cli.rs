@@ -90,6 +90,7 @@ const COMMANDS: &[&str] = &[
     "backup",
     "restore",
     "doctor",
+    "upgrade",
     "completions",
 ];
 
