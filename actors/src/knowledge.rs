@@ -1,7 +1,7 @@
 //! The knowledge actor: the skills of this node, listed, read, taken in and given out.
 //!
-//! Owns: `knowledge/` below the data directory, shared with the owner's editor and with other processes. Talks to:
-//! the chain, which records what comes in. Asked by: HTTP, MCP and the command line, through [`KnowledgeHandle`].
+//! Owns: `knowledge/` and `context/` below the data directory, shared with the owner's editor and with other processes,
+//! and the search index over all layers. Talks to: the chain, which records every change of layer L1. Asked by: HTTP, MCP and the command line, through [`KnowledgeHandle`].
 //! Lists are published as one [`Catalogue`] after each change, so readers never wait for the actor; texts are read
 //! from disk when they are served.
 //! Invariant: what its sidecar keeps private is in no list for peers and is served to none of them.
@@ -27,16 +27,20 @@ pub mod catalogue;
 mod changes;
 mod commit;
 mod error;
+mod layers;
 mod recorded;
+mod search;
 pub mod store;
 
 use catalogue::{Catalogue, is_main};
 pub use changes::CatchUp;
 pub use error::KnowledgeError;
 pub use recorded::{Record, Standing, State};
+pub use search::{Answer, Found};
 pub use store::{
-    Archive, Archived, Audience, Authorship, Changed, Create, Delete, Imported, KnowledgeEntry,
-    KnowledgePolicy, Origin, Served, Stored, Unarchive, Update, signed_provenance,
+    Archive, Archived, Audience, Authorship, Changed, ContextSession, Create, Delete, Imported,
+    KnowledgeEntry, KnowledgePolicy, Origin, Resource, ResourceInfo, SaveContext, SavedContext,
+    Served, Stored, Unarchive, Update, signed_provenance,
 };
 use store::{KnowledgeStore, Snapshot};
 
@@ -122,6 +126,7 @@ struct Shared {
     store: KnowledgeStore,
     clock: Arc<dyn Clock>,
     current: ArcSwap<Current>,
+    search: search::Search,
 }
 
 /// The catalogue and when it was last true.
@@ -137,6 +142,8 @@ pub struct KnowledgeHandle {
     shared: Arc<Shared>,
     /// Held while one caller asks for a check; the others find it done.
     checking: Arc<Mutex<()>>,
+    /// The same for the search index.
+    searching: Arc<Mutex<()>>,
     reads: Arc<Semaphore>,
     chain: ChainHandle,
 }
@@ -314,6 +321,7 @@ impl KnowledgeActor {
             store,
             clock,
             current,
+            search: search::Search::default(),
         });
         let actor = Self {
             shared: Arc::clone(&shared),
@@ -324,6 +332,7 @@ impl KnowledgeActor {
             addr: BoundedAddr::start(permits, patience, |_| actor),
             shared,
             checking: Arc::default(),
+            searching: Arc::default(),
             reads: Arc::new(Semaphore::new(READS)),
             chain,
         })

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod action_log;
+pub mod approvals;
 pub mod auth;
 mod beneath;
 pub mod bounded_addr;
@@ -15,6 +16,7 @@ pub mod quarantine;
 pub mod skill_set;
 mod staging;
 pub mod state_commit;
+pub mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
 use action_log::ActionLog;
+use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
 use chain::store::BlockStore;
 use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
@@ -43,6 +46,7 @@ use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
 use state_commit::{StateCommitActor, StateCommitHandle};
+use witness::{WitnessActor, WitnessHandle};
 
 /// What the actors are started with.
 #[derive(Debug, Clone)]
@@ -65,6 +69,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Bounds of what waits for a person.
+    pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
     pub auto_install: bool,
 }
@@ -87,6 +93,8 @@ pub struct Handles {
     pub chain: ChainHandle,
     /// Checkpoints and proofs of the ledger.
     pub tlog: TlogHandle,
+    /// What the logs of others showed.
+    pub witness: WitnessHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
     /// SkillSets.
@@ -99,6 +107,8 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Changes that wait for a person.
+    pub approvals: ApprovalHandle,
     /// Tokens of those who act for the owner.
     pub auth: AuthHandle,
     /// Who did what.
@@ -149,8 +159,16 @@ pub async fn start(
     let tlog = TlogActor::start(
         &storage.join("tlog"),
         ledger,
+        who.log.clone(),
+        clock.clone(),
+        permits,
+        patience,
+    );
+    let witness = WitnessActor::start(
+        &storage.join("witness"),
         who.log,
         clock.clone(),
+        config.peers.peers,
         permits,
         patience,
     );
@@ -202,6 +220,20 @@ pub async fn start(
     let log = ActionLog::new(&data);
     let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
 
+    let parts = ApprovalParts {
+        policy: config.approvals,
+        read,
+        chain: chain.clone(),
+        skill_sets: skill_sets.clone(),
+        log: log.clone(),
+        clock: clock.clone(),
+    };
+    let approvals = ApprovalActor::start(&data, parts, permits, patience);
+    if let Err(error) = approvals.recover().await {
+        // What is left begun can be decided by nobody; everything else works.
+        tracing::error!(%error, "a decision that was begun could not be finished");
+    }
+
     let own = Own {
         agent_id: who.signed.instance_id.clone(),
         key: who.keypair.public().hash(),
@@ -231,18 +263,22 @@ pub async fn start(
         quarantine: quarantine.clone(),
         knowledge: knowledge.clone(),
         skill_sets: skill_sets.clone(),
+        tlog: tlog.clone(),
+        witness: witness.clone(),
     };
     let meeting = MeetingActor::start(&storage.join("inbox.jsonl"), parts, permits, patience)?;
 
     Ok(Handles {
         chain,
         tlog,
+        witness,
         knowledge,
         skill_sets,
         state,
         peers,
         quarantine,
         meeting,
+        approvals,
         auth,
         log,
     })
@@ -265,7 +301,7 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, auth
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, approvals, auth
         ]
     }
 
@@ -280,7 +316,7 @@ impl Handles {
             )+ };
         }
         stop![
-            meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
+            approvals, meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
         ];
     }
 }

@@ -21,16 +21,19 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::chain::tlog::TlogHandle;
 use crate::check::Checks;
 use crate::knowledge::{KnowledgeError, KnowledgeHandle};
 use crate::peer_manager::{Caller, PeerError, PeerManagerHandle};
 use crate::quarantine::{self, QuarantineError, QuarantineHandle};
 use crate::skill_set::{SkillSetError, SkillSetHandle};
+use crate::witness::{WitnessError, WitnessHandle};
 
 pub mod acquire;
 pub mod approve;
 pub mod client;
 pub mod encounter;
+mod history;
 pub mod inbox;
 
 use client::{Answer, ClientError, ClientLimits, PeerClient, PeerUrl};
@@ -75,6 +78,9 @@ pub enum MeetingError {
     /// See there.
     #[error(transparent)]
     Inbox(#[from] InboxError),
+    /// See there.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// The cryptographic library failed.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -114,6 +120,10 @@ pub struct MeetingParts {
     pub knowledge: KnowledgeHandle,
     /// Neighbour.
     pub skill_sets: SkillSetHandle,
+    /// Neighbour.
+    pub tlog: TlogHandle,
+    /// Neighbour.
+    pub witness: WitnessHandle,
 }
 
 /// Everything a conversation that we begin needs; shared by all of them.
@@ -130,6 +140,8 @@ pub(crate) struct Outbound {
     quarantine: QuarantineHandle,
     knowledge: KnowledgeHandle,
     skill_sets: SkillSetHandle,
+    tlog: TlogHandle,
+    witness: WitnessHandle,
 }
 
 impl Outbound {
@@ -137,6 +149,7 @@ impl Outbound {
     async fn introduction(&self) -> Result<Value, MeetingError> {
         let catalogue = self.knowledge.fresh(Duration::ZERO).await;
         let skill_sets = self.skill_sets.fresh(Duration::ZERO).await?;
+        let checkpoint = self.tlog.fresh(Duration::ZERO).await;
         let now = self.clock.now().wire();
         Ok(introduction(
             &self.signed,
@@ -144,6 +157,7 @@ impl Outbound {
             catalogue.entries(),
             &skill_sets.entries(),
             &now,
+            checkpoint.as_deref(),
         ))
     }
 }
@@ -372,6 +386,8 @@ impl MeetingActor {
             quarantine: parts.quarantine,
             knowledge: parts.knowledge,
             skill_sets: parts.skill_sets,
+            tlog: parts.tlog,
+            witness: parts.witness,
         };
         let actor = Self {
             out: Arc::new(out),

@@ -25,6 +25,7 @@ use actix::{
     ResponseActFuture, ResponseFuture, WrapFuture, fut,
 };
 use arc_swap::ArcSwap;
+use kairos_place::proposal::{self, SetChange, SetState};
 use kairos_protocol::block::entry::Entry;
 use kairos_protocol::package::SkillSetPackage;
 use kairos_protocol::time::{Clock, Timestamp};
@@ -90,6 +91,24 @@ struct Disable(String);
 #[derive(Message)]
 #[rtype(result = "Answer<Outcome>")]
 struct Remove(String);
+
+/// What would become of a SkillSet; nothing is changed.
+#[derive(Message)]
+#[rtype(result = "Answer<SetChange>")]
+struct Preview(proposal::Change);
+
+/// Makes a change that a person approved, if it still is the one that was shown.
+#[derive(Message)]
+#[rtype(result = "Answer<Outcome>")]
+struct Approved {
+    wanted: proposal::Change,
+    shown: SetChange,
+    decision: Entry,
+}
+
+#[derive(Message)]
+#[rtype(result = "Answer<Option<SetState>>")]
+struct State(String);
 
 #[derive(Message)]
 #[rtype(result = "Answer<Info>")]
@@ -176,6 +195,34 @@ impl SkillSetHandle {
     /// Removes the SkillSet `name`.
     pub async fn remove(&self, name: impl Into<String>) -> Answer<Outcome> {
         self.addr.ask(Remove(name.into())).await?
+    }
+
+    /// What would become of a SkillSet if `wanted` were approved now; see [`SkillSetStore::prepare`].
+    pub async fn preview(&self, wanted: proposal::Change) -> Answer<SetChange> {
+        self.addr.ask(Preview(wanted)).await?
+    }
+
+    /// Makes a change that a person approved and records it in one block with `decision`.
+    ///
+    /// Fails with [`SkillSetError::NotAsShown`] if it is not the one that was shown, to the byte; nothing is recorded
+    /// then.
+    pub async fn approved(
+        &self,
+        wanted: proposal::Change,
+        shown: SetChange,
+        decision: Entry,
+    ) -> Answer<Outcome> {
+        let message = Approved {
+            wanted,
+            shown,
+            decision,
+        };
+        self.addr.ask(message).await?
+    }
+
+    /// The SkillSet `name` as it is; nothing if it is not installed.
+    pub async fn state(&self, name: impl Into<String>) -> Answer<Option<SetState>> {
+        self.addr.ask(State(name.into())).await?
     }
 
     /// The package of the SkillSet `name`, signed if the actor has a signer; see [`SkillSetStore::package`].
@@ -363,6 +410,46 @@ impl Handler<Remove> for SkillSetActor {
 
     fn handle(&mut self, Remove(name): Remove, _ctx: &mut Self::Context) -> Self::Result {
         self.change(move |store, now| store.remove(&name, now))
+    }
+}
+
+impl Handler<Preview> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<SetChange>>;
+
+    fn handle(&mut self, Preview(wanted): Preview, _ctx: &mut Self::Context) -> Self::Result {
+        let (store, now) = (Arc::clone(&self.store), self.clock.now());
+        let looked = blocking(move || Ok(store.prepare(&wanted, now)?.1));
+        AtomicResponse::new(Box::pin(looked.into_actor(self)))
+    }
+}
+
+impl Handler<Approved> for SkillSetActor {
+    type Result = AtomicResponse<Self, Answer<Outcome>>;
+
+    fn handle(&mut self, message: Approved, _ctx: &mut Self::Context) -> Self::Result {
+        let Approved {
+            wanted,
+            shown,
+            decision,
+        } = message;
+        self.change(move |store, now| {
+            let (mut change, becomes) = store.prepare(&wanted, now)?;
+            if becomes != shown {
+                let name = change.outcome().set.metadata.name.clone();
+                return Err(SkillSetError::NotAsShown(name));
+            }
+            change.record_with(decision);
+            Ok(change)
+        })
+    }
+}
+
+impl Handler<State> for SkillSetActor {
+    type Result = ResponseFuture<Answer<Option<SetState>>>;
+
+    fn handle(&mut self, State(name): State, _ctx: &mut Self::Context) -> Self::Result {
+        let store = Arc::clone(&self.store);
+        Box::pin(blocking(move || store.state(&name)))
     }
 }
 

@@ -8,7 +8,9 @@ pub mod backup;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod resource;
 pub mod skillset_json;
+pub mod tlog;
 
 /// The first words of an error; what follows is mostly made of the input.
 fn words(error: impl std::fmt::Display) -> String {
@@ -25,5 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("resource", resource::run),
     ("skillset_json", skillset_json::run),
+    ("tlog", tlog::run),
 ];

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use kairos_actors::approvals::ApprovalPolicy;
 use kairos_actors::meeting::client::ClientLimits;
 use kairos_actors::meeting::inbox::InboxLimits;
 use kairos_actors::peer_manager::PeerPolicy;
@@ -153,6 +154,11 @@ fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
             per_peer: limits.inbox_per_peer,
         },
         quarantine: limits.quarantine,
+        approvals: ApprovalPolicy {
+            waiting: limits.approvals,
+            per_user: limits.approvals_per_user,
+            lifetime: limits.approval_lifetime.get(),
+        },
         auto_install: settings.acquire.auto_install,
     }
 }

@@ -14,9 +14,11 @@ use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
 
+pub mod approvals;
 pub mod backup;
 pub mod chain;
 pub mod config;
+pub mod context;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
@@ -28,9 +30,12 @@ pub mod meet;
 pub mod out;
 pub mod peers;
 pub mod progress;
+pub mod propose;
 pub mod quarantine;
+pub mod resource;
 pub mod restore;
 pub mod say;
+pub mod search;
 pub mod serve;
 pub mod skill;
 pub mod skillset;
@@ -92,15 +97,25 @@ enum Command {
     Peers(peers::PeersArgs),
     /// Knowledge (layer L1): every change is in the ledger
     Knowledge(knowledge::KnowledgeArgs),
+    /// Contexts (layer L2): texts of sessions, in no ledger
+    Context(context::ContextArgs),
+    /// Texts and files of all layers by their names
+    Resource(resource::ResourceArgs),
+    /// Find words in all layers
+    Search(search::SearchArgs),
     /// Skills: our own, and those of other agents
     Skill(skill::SkillArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
     Skillset(skillset::SkillsetArgs),
     /// What was acquired and waits for a decision
     Quarantine(quarantine::QuarantineArgs),
-    /// Install something from the quarantine
+    /// Have a change wait until an owner approves it
+    Propose(propose::ProposeArgs),
+    /// Changes that were proposed and wait for a decision
+    Approvals(approvals::ApprovalsArgs),
+    /// Install something from the quarantine, or carry out what was proposed
     Approve(quarantine::ApproveArgs),
-    /// Discard something from the quarantine
+    /// Discard something from the quarantine, or refuse what was proposed
     Reject(quarantine::RejectArgs),
     /// Show who authored a skill or SkillSet and through whose hands it came
     Provenance(skill::ProvenanceArgs),
@@ -287,9 +302,14 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Meet(args)) => meet::run(&args, &mut session),
         Some(Command::Peers(args)) => peers::run(args, &mut session),
         Some(Command::Knowledge(args)) => knowledge::run(args, &mut session),
+        Some(Command::Context(args)) => context::run(args, &mut session),
+        Some(Command::Resource(args)) => resource::run(args, &mut session),
+        Some(Command::Search(args)) => search::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
+        Some(Command::Propose(args)) => propose::run(args, &mut session),
+        Some(Command::Approvals(args)) => approvals::run(args, &mut session),
         Some(Command::Approve(args)) => quarantine::approve(args, &mut session),
         Some(Command::Reject(args)) => quarantine::reject(args, &mut session),
         Some(Command::Provenance(args)) => skill::provenance(args, &mut session),

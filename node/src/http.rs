@@ -9,6 +9,9 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
+use kairos_actors::approvals::ApprovalHandle;
+use kairos_actors::auth::AuthHandle;
+use kairos_actors::chain::tlog::TlogHandle;
 use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::meeting::MeetingHandle;
 use kairos_actors::peer_manager::PeerManagerHandle;
@@ -26,6 +29,7 @@ pub use keys::Keys;
 pub use listing::Listings;
 pub use provenances::Provenances;
 
+mod api;
 mod body;
 mod error;
 mod guard;
@@ -49,6 +53,12 @@ pub struct Doors {
     pub skill_sets: SkillSetHandle,
     /// Reaches the meeting actor.
     pub meeting: MeetingHandle,
+    /// Reaches the log of the ledger.
+    pub tlog: TlogHandle,
+    /// Reaches the tokens.
+    pub auth: AuthHandle,
+    /// Reaches what waits for a person.
+    pub approvals: ApprovalHandle,
     /// Keys of peers that came lately.
     pub keys: Keys,
     /// Introductions and lists.
@@ -57,6 +67,12 @@ pub struct Doors {
     pub provenances: Provenances,
     /// Requests per address; held for the time of a count, never across an await.
     pub allowance: Mutex<AddressAllowance>,
+    /// Tokens of no use per address, held as briefly.
+    pub failed_tokens: Mutex<AddressAllowance>,
+    /// Names by which owners' routes are reached.
+    pub names: Vec<String>,
+    /// Whether owners' routes answer to other machines.
+    pub api_to_others: bool,
     /// Who we are.
     pub signed: Arc<SignedIdentity>,
     /// Our key.

@@ -17,6 +17,8 @@ pub mod ledger;
 pub mod manifest;
 pub mod package;
 pub mod provenance;
+pub mod resource;
+pub mod search;
 pub mod skill;
 pub mod skill_set;
 pub mod state;

@@ -18,6 +18,12 @@ pub fn binary() -> &'static Path {
     &BINARY
 }
 
+/// Returns the independent verifier, which lies beside the program and is built with it.
+pub fn verifier() -> PathBuf {
+    let beside = binary().with_file_name("kairos-verify");
+    beside.with_extension(std::env::consts::EXE_EXTENSION)
+}
+
 /// Builds with the profile and into the directory of the running test, which is `<target>/<profile>/deps/it-<hash>`.
 fn build() -> PathBuf {
     let test = std::env::current_exe().expect("this test has a path");
@@ -30,18 +36,22 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        // Both packages, so that features unify as they did for this test and dependencies are not compiled twice.
+        // All packages, so that features unify as they did for this test and dependencies are not compiled twice.
         .args([
             "build",
             "--quiet",
             "-p",
             "kairos-node",
             "-p",
+            "kairos-verify",
+            "-p",
             "kairos-tests",
         ])
         .args([
             "--bin",
             "kairos-chain",
+            "--bin",
+            "kairos-verify",
             "--profile",
             profile,
             "--target-dir",

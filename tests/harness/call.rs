@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use crate::{Home, binary};
+use crate::{Home, binary, verifier};
 
 /// Longer than any command of a test takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,6 +37,16 @@ impl Call {
     /// Prepares `kairos-chain ARGS` with no input, and none of the caller's `KAIROS_*` variables.
     pub fn new<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Self {
         let mut command = program();
+        command.args(args);
+        Self {
+            command,
+            stdin: Vec::new(),
+        }
+    }
+
+    /// Prepares `kairos-verify ARGS` with no input.
+    pub fn verify<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> Self {
+        let mut command = Command::new(verifier());
         command.args(args);
         Self {
             command,
@@ -136,6 +146,16 @@ impl Ended {
             self.call, self.stdout, self.stderr
         );
         self.stderr
+    }
+
+    /// Fails the test if the command did not end with `code`.
+    #[track_caller]
+    pub fn code_is(self, code: i32) {
+        assert_eq!(
+            self.code, code,
+            "{}\n{}{}",
+            self.call, self.stdout, self.stderr
+        );
     }
 
     /// Returns the standard output of a command that succeeded, read as JSON.

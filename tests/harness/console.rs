@@ -327,7 +327,10 @@ impl Shell {
             fs::create_dir(dir.path().join(name)).expect("an empty directory");
         }
         let bin = dir.path().join("bin");
-        std::os::unix::fs::symlink(program, bin.join("kairos-chain")).expect("an empty directory");
+        let verifier = program.with_file_name("kairos-verify");
+        for (name, target) in [("kairos-chain", program), ("kairos-verify", &verifier)] {
+            std::os::unix::fs::symlink(target, bin.join(name)).expect("an empty directory");
+        }
         let rest = std::env::var_os("PATH").unwrap_or_default();
         let path = std::iter::once(bin).chain(std::env::split_paths(&rest));
         let path = std::env::join_paths(path).expect("they were joined before");

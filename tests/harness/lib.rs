@@ -25,7 +25,7 @@ mod peer;
 mod stranger;
 mod wait;
 
-pub use self::binary::binary;
+pub use self::binary::{binary, verifier};
 pub use self::call::{Call, Ended};
 pub use self::console::Console;
 pub use self::home::Home;

@@ -65,7 +65,8 @@ fn two_agents_meet_and_prove_their_keys_to_each_other() {
             "key pin",
             "our introduction",
             "key possession",
-            "our proof"
+            "our proof",
+            "ledger history"
         ]
     );
     assert!(

@@ -13,5 +13,6 @@ mod hostile_peers;
 mod life;
 mod persona;
 mod policy;
+mod proofs;
 mod serving;
 mod transcripts;

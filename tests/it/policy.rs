@@ -22,6 +22,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
         "node",
         &["kairos-protocol", "kairos-place", "kairos-actors"],
     ),
+    // Independent of the node: nothing that runs the node may decide what it finds.
+    ("kairos-verify", "verify", &["kairos-protocol"]),
     (
         "kairos-tests",
         "tests",
@@ -39,7 +41,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("actix", &["kairos-actors", "kairos-node"]),
     ("actix-rt", &["kairos-actors", "kairos-node"]),
     ("actix-web", &["kairos-node", "kairos-tests"]),
-    ("clap", &["kairos-node"]),
+    ("clap", &["kairos-node", "kairos-verify"]),
     ("config", &["kairos-node"]),
     ("libp2p", &[]),
     ("reqwest", &["kairos-actors", "kairos-tests"]),

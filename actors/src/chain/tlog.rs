@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, ResponseFuture};
 use arc_swap::ArcSwap;
-use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::{Clock, Timestamp};
 use kairos_protocol::tlog::checkpoint::{CheckpointError, SignedCheckpoint};
 use kairos_protocol::tlog::inclusion::{InclusionError, InclusionProof};
@@ -25,6 +24,7 @@ use kairos_protocol::tlog::note::{self, NoteError, SigningKey, VerifierKey};
 use kairos_protocol::tlog::proof::{Head, ProofError, verify_consistency};
 use kairos_protocol::tlog::statement::{Attributed, LogStatement};
 use kairos_protocol::tlog::witness::CosignRequest;
+use kairos_protocol::wire::history::Continued;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
@@ -112,17 +112,6 @@ impl From<NoteError> for TlogError {
     fn from(error: NoteError) -> Self {
         Self::Checkpoint(error.into())
     }
-}
-
-/// How a later tree of ours continues an earlier one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Continued {
-    /// Our last checkpoint.
-    pub now: Attributed,
-    /// Our tree of the size that was asked about.
-    pub before: Head,
-    /// Shows that `now` continues `before`.
-    pub proof: Vec<ContentHash>,
 }
 
 /// What the log holds.
@@ -225,8 +214,11 @@ impl TlogHandle {
             if self.shared.current.load().checked < since
                 && let Err(error) = self.checkpoint().await
             {
-                tracing::error!(%error, "no checkpoint can be given to peers");
-                self.shared.publish(None);
+                tracing::error!(%error, "no checkpoint of now can be given to peers");
+                // What was signed stays true where the log is merely busy.
+                if !matches!(error, TlogError::Ask(_)) {
+                    self.shared.publish(None);
+                }
             }
         }
         self.shared.current.load().checkpoint.clone()

@@ -113,6 +113,26 @@ pub enum KnowledgeError {
         /// Which.
         name: String,
     },
+    /// There is no such session.
+    #[error("Session '{session}' not found")]
+    NoSession {
+        /// Which.
+        session: String,
+    },
+    /// The session has no such text.
+    #[error("Context '{name}' not found in session '{session}'")]
+    NoContext {
+        /// Where it was looked for.
+        session: String,
+        /// Which.
+        name: String,
+    },
+    /// Nothing is there under this name.
+    #[error("Resource '{uri}' not found")]
+    NoResource {
+        /// Which.
+        uri: String,
+    },
     /// Somebody changed it meanwhile; nothing was done.
     #[error("'{name}' was changed by somebody else: it is {}, not what was expected", found.map_or("gone".to_owned(), |hash| hash.to_hex()))]
     Moved {

@@ -18,13 +18,17 @@ use super::KnowledgeError;
 use super::catalogue::{Catalogue, Sharing, Unfit, entry_of, main_path, sidecar_path};
 
 mod change;
+mod context;
 mod entry;
 mod exchange;
+mod resource;
 pub(super) mod unit;
 
 pub use change::{Archive, Changed, Create, Delete, Unarchive, Update};
+pub use context::{ContextSession, SaveContext, SavedContext};
 pub use entry::{Archived, KnowledgeEntry};
 pub use exchange::{Authorship, Imported, Origin, Stored, signed_provenance};
+pub use resource::{RESOURCE_MAX, Resource, ResourceInfo};
 
 /// Longest sidecar read, in bytes.
 const SIDECAR_MAX: u64 = 1024 * 1024;
@@ -124,6 +128,14 @@ impl KnowledgeStore {
     pub(super) fn reaching(mut self, reach: Reach) -> Self {
         self.reach = Some(reach);
         self
+    }
+
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub(super) fn read_options(&self) -> ReadOptions {
+        self.policy.read
     }
 
     fn root(&self) -> PathBuf {

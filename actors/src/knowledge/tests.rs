@@ -9,6 +9,8 @@ use crate::bounded_addr::AskError;
 use crate::chain::ChainActor;
 use crate::chain::store::memory::MemoryStore;
 
+mod contexts;
+mod finding;
 mod layer;
 mod units;
 

@@ -178,6 +178,7 @@ async fn install_skill_set(
     let options = Options {
         force: approval.replace,
         layer: None,
+        ..Options::default()
     };
     let installed = out
         .skill_sets

@@ -15,7 +15,7 @@ use kairos_protocol::wire::possession::{Possession, Proof, Side};
 use serde_json::{Map, Value, json};
 
 use super::client::{Answer, PeerUrl};
-use super::{MeetingError, Outbound};
+use super::{MeetingError, Outbound, history};
 use crate::check::{Checks, Outcome};
 use crate::peer_manager::table::Peer;
 
@@ -122,6 +122,8 @@ pub(super) async fn meet(out: &Outbound, url: &PeerUrl) -> Result<Encounter, Mee
             "the agent changed its key; the key we knew signed the change",
         );
     }
+
+    history::check(out, url, &session.token, &identity, &received, &mut checks).await?;
 
     let skills = out
         .client

@@ -64,6 +64,12 @@ pub enum SkillSetError {
         /// `disable`, `remove` or `replace`.
         action: &'static str,
     },
+    /// Everything is that way already.
+    #[error("there is nothing to change about SkillSet '{0}'")]
+    Unchanged(SkillSetName),
+    /// A person approved something else: the SkillSet, or what it was to become, changed meanwhile.
+    #[error("SkillSet '{0}' is not as it was shown any more")]
+    NotAsShown(SkillSetName),
     /// A dependency is not installed.
     #[error("Missing dependency: {0}")]
     MissingDependency(SkillSetName),

@@ -24,6 +24,7 @@ use kairos_protocol::time::Timestamp;
 
 use super::SkillSetError;
 
+mod approved;
 mod catalogue;
 mod change;
 mod entries;

@@ -70,6 +70,11 @@ const WORDS: &[&[u8]] = &[
     b"Z",
     b"+00:00",
     b"\xe2\x80\xae",
+    b"knowledge://",
+    b"context://",
+    b"/scripts/",
+    b"archived_reason: ",
+    b"KAIROSIX",
 ];
 
 fn main() -> ExitCode {

@@ -67,11 +67,24 @@ enum ChainCommand {
         #[command(flatten)]
         target: Target,
     },
+    /// Cosign another agent's checkpoint, if it continues what we have seen of its ledger
+    Cosign {
+        /// The checkpoint, or what `chain checkpoint --from` printed; - for standard input
+        file: PathBuf,
+        /// Public key of the log, if we have not met its agent
+        #[arg(long, value_name = "VKEY")]
+        key: Option<VerifierKey>,
+        /// Print only our signature line
+        #[arg(long)]
+        line: bool,
+        #[command(flatten)]
+        target: Target,
+    },
     /// Take what other agents cosigned
     AddCosignature {
         /// Our checkpoint with their signatures, or the signatures alone; - for standard input
         file: PathBuf,
-        /// Public key of a witness; may be given several times
+        /// Public key of a witness that we have not met; may be given several times
         #[arg(long, value_name = "VKEY")]
         key: Vec<VerifierKey>,
     },
@@ -98,6 +111,12 @@ pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
             ChainCommand::Checkpoint { from, target } => {
                 proofs::checkpoint(agent, from, &target, out).await
             }
+            ChainCommand::Cosign {
+                file,
+                key,
+                line,
+                target,
+            } => proofs::cosign(agent, &file, key, line, &target, out).await,
             ChainCommand::AddCosignature { file, key } => {
                 proofs::add_cosignature(agent, &file, key, out).await
             }

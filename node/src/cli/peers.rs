@@ -3,6 +3,8 @@
 use clap::Subcommand;
 use kairos_actors::peer_manager::Decide;
 use kairos_actors::peer_manager::table::Peer;
+use kairos_actors::witness::Seen;
+use kairos_protocol::tlog::statement::log_name;
 use serde_json::{Value, json};
 
 use super::Session;
@@ -30,7 +32,7 @@ enum PeersCommand {
         /// Its id
         id: String,
     },
-    /// Forget an agent and the key by which we know it
+    /// Forget an agent, the key by which we know it, and what its ledger was
     Forget {
         /// Its id
         id: String,
@@ -60,7 +62,11 @@ pub fn run(args: PeersArgs, session: &mut Session) -> anyhow::Result<Exit> {
             }
             PeersCommand::Show { id } => {
                 return match peers.find(&id).await? {
-                    Some(peer) => show(&peer, &mut out),
+                    Some(peer) => {
+                        let log = log_name(&peer.id);
+                        let seen = agent.handles.witness.find(log).await?;
+                        show(&peer, seen.as_ref(), &mut out)
+                    }
                     None => {
                         out.note(format_args!(
                             "No peer `{id}` is known. See: kairos-chain peers list"
@@ -78,7 +84,11 @@ pub fn run(args: PeersArgs, session: &mut Session) -> anyhow::Result<Exit> {
             } => (Decide::Accept(id, key), "Accepted the new key of"),
             PeersCommand::Resolve { id, .. } => (Decide::Keep(id), "Kept the known key of"),
         };
+        let forgets = matches!(decision, Decide::Forget(_));
         let peer = peers.decide(decision).await?;
+        if forgets {
+            agent.handles.witness.forget(peer.id.clone()).await?;
+        }
         if out.wants_json() {
             out.json(&peer_json(&peer))?;
         } else {
@@ -114,9 +124,19 @@ fn list(peers: &[Peer], out: &mut Out) -> std::io::Result<()> {
     out.table(["ID", "NAME", "TRUST", "KEY", "LAST SEEN", "URL"], rows)
 }
 
-fn show(peer: &Peer, out: &mut Out) -> anyhow::Result<Exit> {
+fn show(peer: &Peer, seen: Option<&Seen>, out: &mut Out) -> anyhow::Result<Exit> {
     if out.wants_json() {
-        out.json(&peer_json(peer))?;
+        let mut value = peer_json(peer);
+        let ledger = seen.map(|seen| {
+            json!({
+                "size": seen.checkpoint.head().size, "root": seen.checkpoint.head().root,
+                "seen": seen.at.wire(), "log_key": seen.key, "fork": seen.fork,
+            })
+        });
+        if let Some(members) = value.as_object_mut() {
+            members.insert("ledger".to_owned(), json!(ledger));
+        }
+        out.json(&value)?;
         return Ok(Exit::Done);
     }
     out.line(format_args!("Peer: {}", peer.id))?;
@@ -133,6 +153,18 @@ fn show(peer: &Peer, out: &mut Out) -> anyhow::Result<Exit> {
     ))?;
     out.line(format_args!("  Known since: {}", peer.first_seen))?;
     out.line(format_args!("  Last seen: {}", peer.last_seen))?;
+    if let Some(seen) = seen {
+        let (size, at) = (seen.checkpoint.head().size, seen.at);
+        out.line(format_args!("  Ledger: {size} blocks, seen {at}"))?;
+        if let Some(file) = &seen.fork {
+            let word = out.paint(Tone::Bad, "TWO HISTORIES");
+            out.line(format_args!("  {word}: evidence in {}", file.display()))?;
+            out.note("It contradicts what it signed before. Check the evidence, which anyone may see, with:")?;
+            out.note(format_args!("  kairos-verify fork {}", file.display()))?;
+            out.note("If you want to deal with it all the same, forget it first:")?;
+            out.note(format_args!("  kairos-chain peers forget {}", peer.id))?;
+        }
+    }
     if let Some(conflict) = &peer.conflict {
         let word = out.paint(Tone::Bad, "CONFLICT");
         out.line(format_args!(

@@ -1,17 +1,21 @@
 //! `quarantine`, `approve`, `reject`: what was acquired waits here until a person decides.
+//!
+//! `approve` and `reject` take the ids of proposals as well; see [`super::approvals`].
 
 use std::io::{BufRead as _, IsTerminal as _};
+use std::str::FromStr;
 
 use clap::Subcommand;
 use kairos_actors::meeting::{Approval, Approved};
 use kairos_actors::quarantine::{Held, HeldKind, HoldId};
+use kairos_place::proposal::ProposalId;
 use kairos_protocol::id::SkillName;
 use serde_json::{Value, json};
 
-use super::Session;
 use super::exit::Exit;
 use super::meet::show_checks;
 use super::out::{Cell, Out, Tone};
+use super::{Session, Usage, approvals};
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -34,15 +38,34 @@ enum QuarantineCommand {
     },
 }
 
-/// What to install.
+/// What waits for a decision, by the form of its id.
+#[derive(Debug, Clone)]
+enum WaitingId {
+    Held(HoldId),
+    Proposed(ProposalId),
+}
+
+impl FromStr for WaitingId {
+    type Err = Usage;
+
+    fn from_str(text: &str) -> Result<Self, Usage> {
+        let held = text.parse().map(Self::Held).ok();
+        held.or_else(|| text.parse().map(Self::Proposed).ok())
+            .ok_or_else(|| {
+                Usage("an id in quarantine has 12 hex digits, that of a proposal `p` and 12 hex digits".into())
+            })
+    }
+}
+
+/// What to approve.
 #[derive(Debug, clap::Args)]
 pub struct ApproveArgs {
-    /// Its id, as shown by `quarantine list`
-    id: HoldId,
-    /// Install it without asking; needed where nobody can be asked
+    /// Its id, as shown by `quarantine list` or `approvals list`
+    id: WaitingId,
+    /// Do it without asking; needed where nobody can be asked
     #[arg(long, short = 'y')]
     yes: bool,
-    /// Approve only exactly what `quarantine show` showed: its seal
+    /// Approve only exactly what `quarantine show` or `approvals show` showed: its seal
     #[arg(long, value_name = "SEAL")]
     seal: Option<kairos_protocol::hash::ContentHash>,
     /// Install a skill under another name
@@ -56,11 +79,11 @@ pub struct ApproveArgs {
     share: bool,
 }
 
-/// What to discard.
+/// What to reject.
 #[derive(Debug, clap::Args)]
 pub struct RejectArgs {
-    /// Its id, as shown by `quarantine list`
-    id: HoldId,
+    /// Its id, as shown by `quarantine list` or `approvals list`
+    id: WaitingId,
 }
 
 /// Runs `quarantine`.
@@ -127,32 +150,29 @@ pub fn run(args: QuarantineArgs, session: &mut Session) -> anyhow::Result<Exit> 
 
 /// Runs `approve`: shows the evidence, asks, installs exactly what was shown.
 pub fn approve(args: ApproveArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let id = match args.id {
+        WaitingId::Held(id) => id,
+        WaitingId::Proposed(_) if args.name.is_some() || args.replace || args.share => {
+            let text = "a proposal is carried out as it is: --as, --replace and --share are for the quarantine";
+            return Err(Usage(text.into()).into());
+        }
+        WaitingId::Proposed(id) => return approvals::approve(id, args.yes, args.seal, session),
+    };
     session.with_agent(|agent, mut out| async move {
-        let (held, _) = agent.handles.quarantine.show(args.id.clone()).await?;
+        let (held, _) = agent.handles.quarantine.show(id.clone()).await?;
         if !args.yes {
             if out.wants_json() {
                 out.note("With --json nobody is asked. Look with `quarantine show`, approve with --yes --seal SEAL.")?;
                 return Ok(Exit::Failed);
             }
             show(&held, &mut out)?;
-            if !std::io::stdin().is_terminal() {
-                out.note("Nobody can be asked here. Approve with --yes.")?;
-                return Ok(Exit::Failed);
-            }
-            out.note(format_args!(
-                "Install {} '{}'? (y/N)",
-                held.evidence.kind.as_str(),
-                held.evidence.name
-            ))?;
-            let mut answer = String::new();
-            std::io::stdin().lock().read_line(&mut answer)?;
-            if !matches!(answer.trim(), "y" | "Y" | "yes") {
-                out.note("Left in the quarantine.")?;
+            let question = format!("Install {} '{}'?", held.evidence.kind.as_str(), held.evidence.name);
+            if !confirmed(&question, "Left in the quarantine.", &mut out)? {
                 return Ok(Exit::Failed);
             }
         }
         let approval = Approval {
-            id: args.id,
+            id,
             seal: args.seal.unwrap_or(held.seal),
             name: args.name,
             replace: args.replace,
@@ -161,6 +181,22 @@ pub fn approve(args: ApproveArgs, session: &mut Session) -> anyhow::Result<Exit>
         let approved = agent.handles.meeting.approve(approval).await?;
         installed(&approved, &held, &mut out)
     })
+}
+
+/// Asks whoever is at the keyboard. Where nobody is, that is said, and it counts as no.
+pub fn confirmed(question: &str, otherwise: &str, out: &mut Out) -> std::io::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        out.note("Nobody can be asked here. Approve with --yes.")?;
+        return Ok(false);
+    }
+    out.note(format_args!("{question} (y/N)"))?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    let agreed = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !agreed {
+        out.note(otherwise)?;
+    }
+    Ok(agreed)
 }
 
 /// Tells what an approval did.
@@ -191,12 +227,16 @@ pub fn installed(approved: &Approved, held: &Held, out: &mut Out) -> anyhow::Res
 
 /// Runs `reject`.
 pub fn reject(args: RejectArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let id = match args.id {
+        WaitingId::Held(id) => id,
+        WaitingId::Proposed(id) => return approvals::reject(id, session),
+    };
     session.with_agent(|agent, mut out| async move {
-        agent.handles.quarantine.discard(args.id.clone()).await?;
+        agent.handles.quarantine.discard(id.clone()).await?;
         if out.wants_json() {
-            out.json(&json!({"rejected": args.id.as_str()}))?;
+            out.json(&json!({"rejected": id.as_str()}))?;
         } else {
-            out.line(format_args!("Discarded '{}'", args.id))?;
+            out.line(format_args!("Discarded '{id}'"))?;
         }
         Ok(Exit::Done)
     })

@@ -130,12 +130,25 @@ async fn command(command: SkillsetCommand, agent: &Agent, out: &mut Out) -> anyh
         SkillsetCommand::List => list(agent, out).await,
         SkillsetCommand::Info { name } => info(agent, name, out).await,
         SkillsetCommand::Install { path, force, layer } => {
-            let done = sets.install(path, Options { force, layer }).await?;
+            let done = sets
+                .install(
+                    path,
+                    Options {
+                        force,
+                        layer,
+                        ..Options::default()
+                    },
+                )
+                .await?;
             tell_installed(&done, agent, "", out)
         }
         SkillsetCommand::InstallArchive { file, layer, force } => {
             let package = read_package(&file, agent)?;
-            let options = Options { force, layer };
+            let options = Options {
+                force,
+                layer,
+                ..Options::default()
+            };
             let done = sets
                 .install_archive(package, Origin::Local, options)
                 .await?;

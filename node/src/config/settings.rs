@@ -92,6 +92,11 @@ settings! {
         host: String = "127.0.0.1".to_owned(), host();
         /// The port to listen on; 0 takes a free one.
         port: u16 = 8080, between(0, u16::MAX);
+        /// Names by which this node is reached, as a proxy in front of it passes them on. Owners' routes below /api
+        /// answer to these, to localhost and to addresses, and to no other name.
+        names: Vec<String> = Vec::new(), words();
+        /// Whether owners' routes below /api answer to others than this machine. Tokens then need TLS on their way.
+        api_to_others: bool = false, any();
         /// Worker threads; 0 means one for each core.
         workers: usize = 0, between(0, 256);
         /// Connections open at once, over all workers.
@@ -164,6 +169,14 @@ settings! {
         inbox_per_peer: usize = 100, between(1, 1_000_000);
         /// Acquired things waiting for approval.
         quarantine: usize = 200, between(1, 100_000);
+        /// Changes that were proposed and wait for a person.
+        approvals: usize = 200, between(1, 10_000);
+        /// Changes of one user among them.
+        approvals_per_user: usize = 20, between(1, 10_000);
+        /// How long a proposed change can be approved.
+        approval_lifetime: Period = Period::days(7), between(Period::mins(1), Period::days(365));
+        /// Tokens of no use that one address may present in a minute before it is told to wait.
+        failed_tokens_per_address: u32 = 10, between(1, 1_000_000);
         /// Questions waiting for one part of the node at once; more are told that it is busy.
         asks_in_flight: usize = 256, between(1, 65_536);
         /// How long one part of the node waits for another.
@@ -197,7 +210,10 @@ settings! {
 }
 
 /// Bounds that span two settings: the key at fault and what it must be.
-const PAIRS: [Pair; 4] = [
+const PAIRS: [Pair; 5] = [
+    Pair::new("limits.approvals_per_user", "limits.approvals", |s| {
+        s.limits.approvals_per_user <= s.limits.approvals
+    }),
     Pair::new("sessions.max_per_key", "sessions.max_total", |s| {
         s.sessions.max_per_key <= s.sessions.max_total
     }),

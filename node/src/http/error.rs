@@ -8,15 +8,19 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER};
+use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
+use kairos_actors::approvals::ApprovalError;
+use kairos_actors::auth::AuthError;
 use kairos_actors::bounded_addr::AskError;
+use kairos_actors::chain::tlog::TlogError;
 use kairos_actors::knowledge::KnowledgeError;
 use kairos_actors::meeting::MeetingError;
 use kairos_actors::meeting::inbox::InboxError;
 use kairos_actors::peer_manager::PeerError;
 use kairos_actors::peer_manager::table::PeerTableError;
 use kairos_actors::skill_set::SkillSetError;
+use kairos_place::role::Forbidden;
 use kairos_place::session::Refusal;
 use kairos_protocol::package::PackageError;
 use kairos_protocol::provenance::ProvenanceError;
@@ -97,6 +101,23 @@ impl ApiError {
         )
     }
 
+    /// 401 `missing_token`, in the words of the reference.
+    pub fn missing_token() -> Self {
+        let message = "Authorization header with Bearer token is required";
+        Self::new(StatusCode::UNAUTHORIZED, "missing_token", message)
+    }
+
+    /// 401 `invalid_token`, in the words of the reference.
+    pub fn invalid_token() -> Self {
+        let message = "Invalid, expired, or revoked token";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_token", message)
+    }
+
+    /// 409 with a code of its own.
+    fn conflict(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
     /// 403 `proof_required`: the session is only introduced.
     pub fn unproven() -> Self {
         let message = "This action needs a proven session. Answer the challenge in the reply of POST \
@@ -148,6 +169,10 @@ impl ResponseError for ApiError {
         response
             .insert_header((CACHE_CONTROL, "no-cache"))
             .content_type("application/json");
+        // RFC 6750 wants it; the reference leaves it out where peers ask.
+        if matches!(self.code, "missing_token" | "invalid_token") {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Some(wait) = self.retry_after {
             response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
         }
@@ -215,6 +240,75 @@ impl From<PeerError> for ApiError {
     }
 }
 
+impl From<Forbidden> for ApiError {
+    fn from(error: Forbidden) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", error.to_string())
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Ask(error) => error.into(),
+            error @ (AuthError::File(_)
+            | AuthError::Token(_)
+            | AuthError::Random(_)
+            | AuthError::Io(_)) => {
+                tracing::error!(%error, "tokens cannot be checked, so nobody is let in");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "auth_unavailable",
+                    "Tokens cannot be checked at the moment. The owner of this agent has to look at its log.",
+                )
+                .after(Duration::from_secs(60))
+            }
+        }
+    }
+}
+
+impl From<ApprovalError> for ApiError {
+    fn from(error: ApprovalError) -> Self {
+        let text = error.to_string();
+        match error {
+            ApprovalError::Unknown(_) => Self::not_found(text),
+            ApprovalError::Decided { .. } => Self::conflict("already_decided", text),
+            ApprovalError::Expired(_) => Self::conflict("expired", text),
+            ApprovalError::NotAsShown(_) => Self::conflict("not_as_shown", text),
+            ApprovalError::BasisChanged { .. } => Self::conflict("basis_changed", text),
+            ApprovalError::Unfinished(_) => Self::conflict("unfinished", text),
+            ApprovalError::Damaged { .. } => Self::conflict("damaged", text),
+            ApprovalError::Full { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "approvals_full", text)
+                    .after(Duration::from_secs(3600))
+            }
+            ApprovalError::Forbidden(error) => error.into(),
+            ApprovalError::NothingThere(_) => Self::not_found(text),
+            ApprovalError::Exists(_) => Self::conflict("exists", text),
+            ApprovalError::Unchanged(_) => Self::conflict("unchanged", text),
+            ApprovalError::SkillSet(error) => match error {
+                SkillSetError::NeedsApproval { .. }
+                | SkillSetError::MissingDependency(_)
+                | SkillSetError::DependencyDisabled(_)
+                | SkillSetError::DependencyVersion { .. }
+                | SkillSetError::RequiredBy { .. }
+                | SkillSetError::Unchanged(_) => Self::conflict("not_possible", error.to_string()),
+                error => error.into(),
+            },
+            ApprovalError::NotAFile(_)
+            | ApprovalError::TooLarge { .. }
+            | ApprovalError::Content(_)
+            | ApprovalError::NotUtf8(_)
+            | ApprovalError::Mode(_)
+            | ApprovalError::Unfit(_)
+            | ApprovalError::Proposal(_) => Self::invalid(text),
+            ApprovalError::Ask(error) => error.into(),
+            error @ (ApprovalError::Unrecorded(_)
+            | ApprovalError::Random(_)
+            | ApprovalError::Io(_)) => Self::internal(&error),
+        }
+    }
+}
+
 impl From<KnowledgeError> for ApiError {
     fn from(error: KnowledgeError) -> Self {
         match error {
@@ -241,6 +335,9 @@ impl From<KnowledgeError> for ApiError {
             | KnowledgeError::NotArchived { .. }
             | KnowledgeError::Active { .. }
             | KnowledgeError::Moved { .. }
+            | KnowledgeError::NoSession { .. }
+            | KnowledgeError::NoContext { .. }
+            | KnowledgeError::NoResource { .. }
             | KnowledgeError::Frontmatter
             | KnowledgeError::NotPlain { .. }
             | KnowledgeError::Ledger(_)
@@ -279,6 +376,35 @@ impl From<SkillSetError> for ApiError {
     }
 }
 
+impl From<TlogError> for ApiError {
+    fn from(error: TlogError) -> Self {
+        match error {
+            TlogError::NoLedger => Self::not_found("This agent has no ledger yet."),
+            TlogError::NoBlock { .. } => {
+                Self::not_found("The ledger of this agent does not have so many blocks.")
+            }
+            TlogError::Ask(error) => error.into(),
+            TlogError::Rewritten { .. } => {
+                tracing::error!(%error, "a peer asked for a checkpoint that cannot be given");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "checkpoint_unavailable",
+                    "This agent cannot show how its ledger continues.",
+                )
+            }
+            error @ (TlogError::Store(_)
+            | TlogError::Damaged { .. }
+            | TlogError::NotCosigned
+            | TlogError::Checkpoint(_)
+            | TlogError::UnknownWitness
+            | TlogError::Inclusion(_)
+            | TlogError::Tiles(_)
+            | TlogError::Io(_)
+            | TlogError::Crashed) => Self::internal(&error),
+        }
+    }
+}
+
 impl From<MeetingError> for ApiError {
     fn from(error: MeetingError) -> Self {
         match error {
@@ -295,6 +421,7 @@ impl From<MeetingError> for ApiError {
             error @ (MeetingError::Client(_)
             | MeetingError::Refused { .. }
             | MeetingError::Quarantine(_)
+            | MeetingError::Witness(_)
             | MeetingError::Inbox(InboxError::Io(_))
             | MeetingError::Key(_)
             | MeetingError::Panicked) => Self::internal(&error),

@@ -1,6 +1,6 @@
 //! Introductions and lists as bytes, made once per change and shared by every request.
 //!
-//! The parts come from the knowledge and SkillSet actors, which publish a new snapshot when something changed. A
+//! The parts come from the knowledge, SkillSet and log actors, which publish a new snapshot when something changed. A
 //! listing remembers which snapshots it was made from; a request that finds the same ones takes the bytes as they
 //! are. Only the `timestamp` of an introduction is filled in later, once per second.
 
@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use actix_web::web::Bytes;
 use arc_swap::ArcSwapOption;
+use kairos_actors::chain::tlog::TlogHandle;
 use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::knowledge::catalogue::Catalogue;
 use kairos_actors::skill_set::{Catalogue as SkillSets, SkillSetHandle};
 use kairos_protocol::time::Timestamp;
+use kairos_protocol::tlog::statement::Attributed;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity, introduction};
 use serde_json::json;
 
@@ -28,6 +30,8 @@ pub struct Listing {
     pub catalogue: Arc<Catalogue>,
     /// Every SkillSet, exchangeable or not.
     pub sets: Arc<SkillSets>,
+    /// Our checkpoint, if there is one to give.
+    pub checkpoint: Option<Arc<Attributed>>,
     /// The answer of `GET /skills`.
     pub skills: Bytes,
     /// The answer of `GET /skillsets`.
@@ -44,10 +48,12 @@ impl Listing {
         exchange: bool,
         catalogue: Arc<Catalogue>,
         sets: Arc<SkillSets>,
+        checkpoint: Option<Arc<Attributed>>,
     ) -> Self {
         let skills = catalogue.entries();
         let offered = if exchange { sets.entries() } else { Vec::new() };
-        let whole = introduction(signed, policy, skills, &offered, TIME_MARK).to_string();
+        let ledger = checkpoint.as_deref();
+        let whole = introduction(signed, policy, skills, &offered, TIME_MARK, ledger).to_string();
         // The last one: a skill may carry anything in its summary, but stands before the timestamp.
         let mark = json!(TIME_MARK).to_string();
         let (before, after) = whole.rsplit_once(&mark).unwrap_or((&whole, ""));
@@ -63,6 +69,7 @@ impl Listing {
             filled_in: ArcSwapOption::empty(),
             catalogue,
             sets,
+            checkpoint,
         }
     }
 
@@ -90,6 +97,7 @@ pub struct Listings {
     policy: ExchangePolicy,
     knowledge: KnowledgeHandle,
     skill_sets: SkillSetHandle,
+    tlog: TlogHandle,
     max_age: Duration,
     exchange: bool,
     current: ArcSwapOption<Listing>,
@@ -103,6 +111,7 @@ impl Listings {
         policy: ExchangePolicy,
         knowledge: KnowledgeHandle,
         skill_sets: SkillSetHandle,
+        tlog: TlogHandle,
         max_age: Duration,
         exchange: bool,
     ) -> Self {
@@ -112,6 +121,7 @@ impl Listings {
             policy,
             knowledge,
             skill_sets,
+            tlog,
             max_age,
             exchange,
             current,
@@ -122,13 +132,22 @@ impl Listings {
     pub async fn current(&self) -> Result<Arc<Listing>, ApiError> {
         let catalogue = self.knowledge.fresh(self.max_age).await;
         let sets = self.skill_sets.fresh(self.max_age).await?;
+        let checkpoint = self.tlog.fresh(self.max_age).await;
         if let Some(listing) = &*self.current.load()
             && Arc::ptr_eq(&listing.catalogue, &catalogue)
             && Arc::ptr_eq(&listing.sets, &sets)
+            && listing.checkpoint.as_ref().map(Arc::as_ptr) == checkpoint.as_ref().map(Arc::as_ptr)
         {
             return Ok(Arc::clone(listing));
         }
-        let listing = Listing::new(&self.signed, &self.policy, self.exchange, catalogue, sets);
+        let listing = Listing::new(
+            &self.signed,
+            &self.policy,
+            self.exchange,
+            catalogue,
+            sets,
+            checkpoint,
+        );
         let listing = Arc::new(listing);
         self.current.store(Some(Arc::clone(&listing)));
         Ok(listing)

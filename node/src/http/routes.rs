@@ -3,8 +3,9 @@
 use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, web};
 
+use super::api;
 use super::error::{ApiError, quoted};
-use super::meeting::{introduce, messages, skill_sets, skills};
+use super::meeting::{checkpoint, introduce, messages, skill_sets, skills};
 use super::{guard, health};
 
 /// The table of routes.
@@ -20,6 +21,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .route("/v1/introduce", web::get().to(introduce::get))
             .route("/v1/introduce", web::post().to(introduce::post))
             .route("/v1/goodbye", web::post().to(introduce::goodbye))
+            .route("/v1/checkpoint", web::get().to(checkpoint::get))
             .route("/v1/skills", web::get().to(skills::list))
             .route("/v1/skill_details", web::get().to(skills::details))
             .route("/v1/skill_content", web::post().to(skills::content))
@@ -30,6 +32,25 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .route("/v1/skillset_details", web::get().to(skill_sets::details))
             .route("/v1/skillset_content", web::post().to(skill_sets::content))
             .default_service(web::to(unknown_meeting)),
+    );
+
+    // Owners and those who act for them. Everything below `/api/` passes the guard, unknown paths too.
+    app.service(
+        web::scope("/api")
+            .wrap(from_fn(api::guard::admit))
+            .route("/v1/whoami", web::get().to(api::whoami::get))
+            .route("/v1/approvals", web::get().to(api::approvals::list))
+            .route("/v1/approvals", web::post().to(api::approvals::propose))
+            .route("/v1/approvals/{id}", web::get().to(api::approvals::show))
+            .route(
+                "/v1/approvals/{id}/approve",
+                web::post().to(api::approvals::approve),
+            )
+            .route(
+                "/v1/approvals/{id}/reject",
+                web::post().to(api::approvals::reject),
+            )
+            .default_service(web::to(unknown)),
     );
 
     app.default_service(web::to(unknown));

@@ -3,6 +3,7 @@
 //! Readers of a ledger tell entries apart by `type` or `_type`. Only the subsystem that owns a type builds its
 //! entry; text from a caller goes through [`Entry::Text`], which cannot be mistaken for any of them.
 
+mod approval;
 mod governance;
 mod kind;
 
@@ -16,6 +17,7 @@ use super::json;
 use crate::hash::ContentHash;
 use crate::time::Timestamp;
 
+pub use approval::{ApprovalDecision, Decided, FILES_NAMED_MAX, FileChange};
 pub use governance::{
     CommitActor, CommitType, FormalizationDecision, FormalizationResult, InstructionsAction,
     InstructionsUpdate, SkillTransition, StateCommit, StateSummary, SystemUpgrade, UpgradeActions,
@@ -43,6 +45,8 @@ pub enum Entry {
     FormalizationDecision(Box<FormalizationDecision>),
     /// The data directory was brought to a newer version.
     SystemUpgrade(SystemUpgrade),
+    /// A person decided about a change that waited for them.
+    ApprovalDecision(ApprovalDecision),
     /// A message went between two agents. The reference knows it and never writes it.
     Interaction(Interaction),
     /// Two agents were in touch for a while. The reference knows it and never writes it.
@@ -77,6 +81,7 @@ impl Entry {
             Entry::StateCommit(entry) => compact(entry),
             Entry::FormalizationDecision(entry) => compact(entry),
             Entry::SystemUpgrade(entry) => compact(entry),
+            Entry::ApprovalDecision(entry) => compact(entry),
             Entry::Interaction(entry) => compact(entry),
             Entry::InteractionSession(entry) => compact(entry),
             Entry::Text(text) if may_be_an_object(text) => compact(&FreeText { text }),

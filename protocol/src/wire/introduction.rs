@@ -14,6 +14,7 @@ use super::{MESSAGE_SET_VERSION, PROTOCOL_VERSION, envelope};
 use crate::crypto::{KeyError, Keypair, PublicKey, SignatureError};
 use crate::id::{AgentId, IdError};
 use crate::json;
+use crate::tlog::statement::Attributed;
 
 /// Who this agent says it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,17 +118,21 @@ struct Body<'a> {
     identity_signature: &'a str,
     #[serde(skip_serializing_if = "<[Rotation]>::is_empty")]
     key_rotations: &'a [Rotation],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<Value>,
 }
 
 /// The introduction object with members in the reference's order.
 ///
-/// `timestamp` is written as given, so that a caller may put a placeholder there and fill it in per answer.
+/// `timestamp` is written as given, so that a caller may put a placeholder there and fill it in per answer. `ledger`, the
+/// sender's checkpoint, is a member of ours, which other implementations ignore.
 pub fn introduction(
     signed: &SignedIdentity,
     policy: &ExchangePolicy,
     skills: &[SkillEntry],
     skill_sets: &[SkillSetEntry],
     timestamp: &str,
+    ledger: Option<&Attributed>,
 ) -> Value {
     let body = Body {
         identity: &signed.identity,
@@ -158,6 +163,7 @@ pub fn introduction(
         key_fingerprint: &signed.key_fingerprint,
         identity_signature: &signed.signature,
         key_rotations: &signed.rotations,
+        ledger: ledger.map(Attributed::to_value),
     };
     serde_json::to_value(body).unwrap_or_default()
 }
@@ -278,6 +284,12 @@ impl ReceivedIntroduction {
             .collect()
     }
 
+    /// The member `ledger`: the sender's checkpoint and whose it is, nothing of it checked. Absent and malformed are the
+    /// same.
+    pub fn ledger(&self) -> Option<Attributed> {
+        self.get("ledger").and_then(Attributed::from_value)
+    }
+
     /// The member `possession`; absent and malformed are the same.
     pub fn possession(&self) -> Possession {
         Possession::from_member(self.get("possession"))
@@ -309,6 +321,7 @@ mod tests {
             &[],
             &[],
             "2026-02-20T12:00:00Z",
+            None,
         );
         value.as_object().cloned().unwrap()
     }

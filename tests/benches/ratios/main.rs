@@ -14,6 +14,7 @@ mod http;
 mod load;
 mod package;
 mod process;
+mod search;
 mod table;
 
 use std::env;
@@ -32,6 +33,7 @@ fn main() {
         ("http", http::run as fn() -> Vec<Row>),
         ("package", package::run),
         ("process", process::run),
+        ("search", search::run),
     ];
     let mut rows = Vec::new();
     for (name, run) in parts {

@@ -137,6 +137,10 @@ differences! {
 
     // Introductions, ours.
 
+    "others keep what our ledger is, so that we cannot change its past; peers ignore the member" on BOTH {
+        ["introduce_with_skillsets"] "ledger": "absent" => "*";
+    }
+
     "sorted, an identity verifies with every version of the reference's JSON library" on BOTH {
         ["introduce_*"]
             "identity (order)":

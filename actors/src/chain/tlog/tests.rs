@@ -2,6 +2,7 @@ use std::fs;
 
 use kairos_protocol::block::{Block, StoredBlock};
 use kairos_protocol::crypto::Keypair;
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::ledger::Ledger;
 use kairos_protocol::tlog::note::Purpose;
 use kairos_protocol::tlog::statement::{log_name, witness_name};

@@ -26,6 +26,8 @@ pub struct Options {
     pub force: bool,
     /// The layer to install on, instead of the one in `skillset.json`.
     pub layer: Option<Layer>,
+    /// Whether a person has seen and approved just this, which layer L0 needs to be replaced.
+    pub approved: bool,
 }
 
 /// What a change has done.
@@ -47,7 +49,7 @@ pub struct Change {
     root: PathBuf,
     /// Held to the end, so that nobody decides on what is about to change.
     _lock: Lock,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     step: Step,
     registry: Registry,
     outcome: Outcome,
@@ -154,7 +156,7 @@ impl SkillSetStore {
             return Err(SkillSetError::SourceMissing(path));
         }
         let metadata = read_metadata(source)?;
-        let slot = self.slot(&metadata.name, options.force)?;
+        let slot = self.slot(&metadata.name, options)?;
         let prepared = slot.prepare()?;
         let kept = slot.replaced.as_ref().map(|set| set.path.as_path());
         let files = tree::copy(source, prepared.path(), kept)?;
@@ -194,7 +196,7 @@ impl SkillSetStore {
             Origin::Local => None,
             Origin::Peer(evidence) => Some(evidence),
         };
-        let slot = self.slot(name, options.force)?;
+        let slot = self.slot(name, options)?;
         let archive = package.archive()?;
         let prepared = slot.prepare()?;
         let contents = unpack(&*archive, name, &self.limits, |path, _, bytes| {
@@ -256,16 +258,34 @@ impl SkillSetStore {
 
     /// Prepares to switch the SkillSet `name` off. Fails on layer L0 and while others need it.
     pub fn disable(&self, name: &str, now: Timestamp) -> Result<Change, SkillSetError> {
+        self.switch_off(name, false, now)
+    }
+
+    pub(super) fn switch_off(
+        &self,
+        name: &str,
+        approved: bool,
+        now: Timestamp,
+    ) -> Result<Change, SkillSetError> {
         let change = self.switch(name, false, now)?;
-        self.check_free(&change.outcome.set, "disable")?;
+        self.check_free(&change.outcome.set, approved, "disable")?;
         Ok(change)
     }
 
     /// Prepares to remove the SkillSet `name`. Fails on layer L0 and while others need it.
     pub fn remove(&self, name: &str, now: Timestamp) -> Result<Change, SkillSetError> {
+        self.take_away(name, false, now)
+    }
+
+    pub(super) fn take_away(
+        &self,
+        name: &str,
+        approved: bool,
+        now: Timestamp,
+    ) -> Result<Change, SkillSetError> {
         let lock = Lock::take_in(&self.root, name)?;
         let set = self.find(name)?;
-        self.check_free(&set, "remove")?;
+        self.check_free(&set, approved, "remove")?;
         let mut registry = Registry::load(&self.root)?;
         registry.remove(&set.metadata.name);
         self.existing(
@@ -331,9 +351,14 @@ impl SkillSetStore {
     }
 
     /// Layer L0 needs a human, and what others need stays.
-    fn check_free(&self, set: &Installed, action: &'static str) -> Result<(), SkillSetError> {
+    fn check_free(
+        &self,
+        set: &Installed,
+        approved: bool,
+        action: &'static str,
+    ) -> Result<(), SkillSetError> {
         let name = set.metadata.name.clone();
-        if set.layer == Layer::L0 {
+        if set.layer == Layer::L0 && !approved {
             return Err(SkillSetError::NeedsApproval { name, action });
         }
         let inventory = self.inventory()?;
@@ -361,18 +386,19 @@ impl SkillSetStore {
     }
 
     /// Takes the lock and the place of `name`.
-    fn slot(&self, name: &SkillSetName, force: bool) -> Result<Slot<'_>, SkillSetError> {
+    fn slot(&self, name: &SkillSetName, options: Options) -> Result<Slot<'_>, SkillSetError> {
         fs::create_dir_all(&self.root)
             .map_err(SkillSetError::io("create the directory of the SkillSets"))?;
         let lock = Lock::take(&self.root, LOCK_PATIENCE)?;
         let inventory = self.inventory()?;
         let target = self.root.join(name.as_str());
         let replaced = inventory.find(name.as_str()).cloned();
-        if target.symlink_metadata().is_ok() && !force {
+        if target.symlink_metadata().is_ok() && !options.force {
             let (name, path) = (name.clone(), target);
             return Err(SkillSetError::AlreadyInstalled { name, path });
         }
-        if replaced.as_ref().is_some_and(|set| set.layer == Layer::L0) {
+        let rules = replaced.as_ref().is_some_and(|set| set.layer == Layer::L0);
+        if rules && !options.approved {
             let (name, action) = (name.clone(), "replace");
             return Err(SkillSetError::NeedsApproval { name, action });
         }

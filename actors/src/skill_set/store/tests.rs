@@ -218,6 +218,7 @@ fn refuses_in_the_words_of_the_reference() {
     let force = Options {
         force: true,
         layer: Some(Layer::L2),
+        ..Options::default()
     };
     let zero = fixture.source("zero", "", &[]);
     check_error(
@@ -289,6 +290,7 @@ fn force_replaces_the_whole_but_keeps_the_configuration() {
     let options = Options {
         force: true,
         layer: None,
+        ..Options::default()
     };
     let outcome = fixture
         .store
@@ -425,6 +427,7 @@ fn a_failed_replacement_leaves_the_old_one() {
     let options = Options {
         force: true,
         layer: Some(Layer::L2),
+        ..Options::default()
     };
     let change = fixture.store.install(&source, options, now()).unwrap();
     for entry in fs::read_dir(&fixture.store.root).unwrap() {

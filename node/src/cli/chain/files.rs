@@ -1,6 +1,7 @@
 //! Files that these commands read and write.
 
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -49,8 +50,12 @@ impl Target {
             .filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let written = || {
-            let mut file = tempfile::Builder::new();
-            let mut file = file.prefix(".kairos-").tempfile_in(folder)?;
+            // For others to read: the process's umask decides, as for any file.
+            let mode = std::fs::Permissions::from_mode(0o666);
+            let mut file = tempfile::Builder::new()
+                .prefix(".kairos-")
+                .permissions(mode)
+                .tempfile_in(folder)?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
             file.persist(path).map_err(|failed| failed.error)?;

@@ -1,9 +1,11 @@
-//! `chain prove | verify-proof | checkpoint | add-cosignature`: what others can check without trusting this node.
+//! `chain prove | verify-proof | checkpoint | cosign | add-cosignature`: what others can check without trusting this node.
 
 use std::path::Path;
 
+use kairos_protocol::tlog::checkpoint::SignedCheckpoint;
 use kairos_protocol::tlog::inclusion::{InclusionProof, PROOF_TEXT_MAX, Proven};
-use kairos_protocol::tlog::note::{NOTE_MAX, VerifierKey};
+use kairos_protocol::tlog::note::{self, NOTE_MAX, VerifierKey};
+use kairos_protocol::tlog::witness::CosignRequest;
 use serde_json::json;
 
 use super::files::{Target, read};
@@ -34,7 +36,7 @@ pub(super) async fn prove(
     Ok(Exit::Done)
 }
 
-/// Checks a proof. Asks nobody: with `key`, else with our own key for our own log, else with what the proof states.
+/// Checks a proof. Asks nobody: with `key`, else with the key by which we know its log, else with what the proof states.
 pub(super) async fn verify_proof(
     agent: &Agent,
     file: &Path,
@@ -42,10 +44,12 @@ pub(super) async fn verify_proof(
     out: &mut Out,
 ) -> anyhow::Result<Exit> {
     let text = read(file, PROOF_TEXT_MAX)?;
-    let ours = agent.handles.tlog.status().await?.statement.log_key;
-    let checked = text.parse::<InclusionProof>().and_then(|proof| {
-        let own = proof.checkpoint().checkpoint().origin == ours.name();
-        let key = key.or_else(|| own.then_some(ours));
+    let parsed = text.parse::<InclusionProof>();
+    let key = match (key, &parsed) {
+        (None, Ok(proof)) => known_key(agent, &proof.checkpoint().checkpoint().origin).await?,
+        (key, _) => key,
+    };
+    let checked = parsed.and_then(|proof| {
         let size = proof.checkpoint().head().size;
         Ok((proof.verify(key.as_ref())?, size, key.is_some()))
     });
@@ -72,6 +76,16 @@ pub(super) async fn verify_proof(
         show(&proven, size, pinned, out)?;
     }
     Ok(Exit::Done)
+}
+
+/// The key by which we know a log: our own, or that of an agent we met.
+async fn known_key(agent: &Agent, origin: &str) -> anyhow::Result<Option<VerifierKey>> {
+    let ours = agent.handles.tlog.status().await?.statement.log_key;
+    if origin == ours.name() {
+        return Ok(Some(ours));
+    }
+    let seen = agent.handles.witness.find(origin.to_owned()).await?;
+    Ok(seen.map(|seen| seen.key))
 }
 
 fn show(proven: &Proven, size: u64, pinned: bool, out: &mut Out) -> std::io::Result<()> {
@@ -124,14 +138,67 @@ pub(super) async fn checkpoint(
     Ok(Exit::Done)
 }
 
+/// Cosigns a checkpoint of another log.
+pub(super) async fn cosign(
+    agent: &Agent,
+    file: &Path,
+    key: Option<VerifierKey>,
+    line: bool,
+    target: &Target,
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
+    let text = read(file, NOTE_MAX)?;
+    let request: CosignRequest = text.parse()?;
+    let mut checkpoint = request.checkpoint.clone();
+    let signature = agent.handles.witness.cosign(request, key).await?;
+    let signed = format!("{signature}\n");
+    checkpoint.add(signature)?;
+    let text = match line {
+        true => signed,
+        false => checkpoint.to_string(),
+    };
+    if target.file().is_some() {
+        target.write(&text, out)?;
+    }
+    if out.wants_json() {
+        let witness = agent.handles.tlog.status().await?.statement.witness_key;
+        out.json(&json!({
+            "log": checkpoint.checkpoint().origin, "size": checkpoint.head().size, "text": text,
+            "witness_key": witness,
+        }))?;
+    } else if target.file().is_none() {
+        target.write(&text, out)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The keys of those witnesses in `text` whose agents we met.
+async fn known_witnesses(agent: &Agent, text: &str) -> anyhow::Result<Vec<VerifierKey>> {
+    let lines = match text.parse::<SignedCheckpoint>() {
+        Ok(checkpoint) => checkpoint.note().signatures().to_vec(),
+        Err(_) => note::parse_signatures(text).unwrap_or_default(),
+    };
+    let mut keys = Vec::new();
+    for line in &lines {
+        // The log of the same agent, which stated both keys.
+        if let Some((log, "witness")) = line.name().rsplit_once('/')
+            && let Some(seen) = agent.handles.witness.find(log.to_owned()).await?
+        {
+            keys.extend(seen.statement.map(|statement| statement.witness_key));
+        }
+    }
+    Ok(keys)
+}
+
 /// Takes cosignatures of others on our checkpoints.
 pub(super) async fn add_cosignature(
     agent: &Agent,
     file: &Path,
-    keys: Vec<VerifierKey>,
+    mut keys: Vec<VerifierKey>,
     out: &mut Out,
 ) -> anyhow::Result<Exit> {
     let text = read(file, NOTE_MAX)?;
+    keys.extend(known_witnesses(agent, &text).await?);
     let taken = agent.handles.tlog.add_cosignatures(text, keys).await?;
     if out.wants_json() {
         let taken = taken

@@ -99,7 +99,14 @@ pub(super) async fn start(honest: &Path) -> anyhow::Result<Mallory> {
     let signed = SignedIdentity::new(&identity, &keypair)?;
     let now = SystemClock.now().wire();
     let wares = web::Data::new(Wares {
-        introduction: introduction(&signed, &ExchangePolicy::default(), &[], &entries, &now),
+        introduction: introduction(
+            &signed,
+            &ExchangePolicy::default(),
+            &[],
+            &entries,
+            &now,
+            None,
+        ),
         skill_sets: json!({"skillsets": entries, "count": entries.len()}),
         packages,
     });

@@ -29,6 +29,8 @@ pub enum Kind {
     SkillProvenance,
     /// See [`Entry::SkillSetProvenance`].
     SkillSetProvenance,
+    /// See [`Entry::ApprovalDecision`].
+    ApprovalDecision,
     /// See [`Entry::Interaction`].
     Interaction,
     /// See [`Entry::InteractionSession`].
@@ -38,7 +40,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::KnowledgeUpdate,
         Self::SkillTransition,
         Self::InstructionsUpdate,
@@ -48,6 +50,7 @@ impl Kind {
         Self::SystemUpgrade,
         Self::SkillProvenance,
         Self::SkillSetProvenance,
+        Self::ApprovalDecision,
         Self::Interaction,
         Self::InteractionSession,
         Self::Text,
@@ -65,6 +68,7 @@ impl Kind {
             Self::SystemUpgrade => "system_upgrade",
             Self::SkillProvenance => "skill_provenance",
             Self::SkillSetProvenance => "skillset_provenance",
+            Self::ApprovalDecision => "approval_decision",
             Self::Interaction => "interaction",
             Self::InteractionSession => "interaction_session",
             Self::Text => "chain_record",
@@ -109,6 +113,7 @@ impl Entry {
             Self::SystemUpgrade(_) => Kind::SystemUpgrade,
             Self::SkillProvenance(_) => Kind::SkillProvenance,
             Self::SkillSetProvenance(_) => Kind::SkillSetProvenance,
+            Self::ApprovalDecision(_) => Kind::ApprovalDecision,
             Self::Interaction(_) => Kind::Interaction,
             Self::InteractionSession(_) => Kind::InteractionSession,
             Self::Text(_) => Kind::Text,
@@ -144,6 +149,7 @@ impl Entry {
             Some(Kind::SystemUpgrade) => typed(object, Self::SystemUpgrade),
             Some(Kind::SkillProvenance) => typed(object, Self::SkillProvenance),
             Some(Kind::SkillSetProvenance) => typed(object, Self::SkillSetProvenance),
+            Some(Kind::ApprovalDecision) => typed(object, Self::ApprovalDecision),
             Some(Kind::Interaction) => typed(object, Self::Interaction),
             Some(Kind::InteractionSession) => typed(object, Self::InteractionSession),
             Some(Kind::Text) => label("text").map(Self::Text),

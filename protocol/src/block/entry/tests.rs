@@ -254,6 +254,22 @@ fn every_kind_reads_back_as_written() {
         Entry::StateCommit(state),
         Entry::FormalizationDecision(Box::new(formal)),
         Entry::SystemUpgrade(upgrade),
+        Entry::ApprovalDecision(ApprovalDecision {
+            approval_id: "p000000000000".to_owned(),
+            decision: Decided::Void,
+            change: "law".to_owned(),
+            subject: "kairos.rb".to_owned(),
+            proposed_by: "bo".to_owned(),
+            decided_by: "ada".to_owned(),
+            seal: hash("s"),
+            files: vec![FileChange {
+                path: "skills/kairos.rb".to_owned(),
+                before: None,
+                after: Some(hash("a")),
+            }],
+            reason: None,
+            timestamp: second,
+        }),
         Entry::Interaction(Interaction {
             message_type: Some("introduce".to_owned()),
             timestamp: second,

@@ -174,6 +174,7 @@ fn a_peer_may_not_do_what_the_owner_may() {
     let options = Options {
         force: false,
         layer: Some(Layer::L0),
+        ..Options::default()
     };
     let raised = fixture
         .store

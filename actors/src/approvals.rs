@@ -1,0 +1,559 @@
+//! The approvals: changes that only a person may make wait here until one has decided.
+//!
+//! Owns: `storage/approvals` below the data directory, and how the law, instructions and knowledge are changed with a
+//! person's consent. Talks to: the chain, which records what was decided, and the SkillSets. Asked by: HTTP, MCP and
+//! the command line, through [`ApprovalHandle`].
+//! Invariants: nothing is changed without a decision of an owner about exactly that change, bound to hashes of what
+//! was there and what is to be there; a decision is good once, in all processes and after any crash; nothing is
+//! changed that the ledger does not tell of.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use kairos_place::proposal::{Change, Person, Proposal, ProposalId};
+use kairos_place::role::Action;
+use kairos_protocol::crypto::random_bytes;
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::skill::findings::{Finding, findings};
+use kairos_protocol::skill::{ReadOptions, Skill};
+use kairos_protocol::time::Clock;
+use serde_json::{Value, json};
+
+use crate::action_log::{ActionLog, Record};
+use crate::bounded_addr::BoundedAddr;
+use crate::chain::ChainHandle;
+use crate::skill_set::{SkillSetError, SkillSetHandle};
+
+mod carry;
+mod diff;
+mod error;
+mod files;
+pub mod store;
+
+pub use carry::Carried;
+pub use diff::{DIFF_MAX, Diff};
+pub use error::ApprovalError;
+use files::Files;
+use store::ApprovalStore;
+pub use store::{ApprovalPolicy, Broken, Decision, Stage, Waiting};
+
+/// Has a change wait for a person. One that waits already is told, not stored twice.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Waiting, ApprovalError>")]
+pub struct Propose {
+    /// What is to change.
+    pub change: Change,
+    /// The text it comes with.
+    pub content: Option<Vec<u8>>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who asks.
+    pub by: Person,
+}
+
+/// Every proposal.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Overview, ApprovalError>")]
+pub struct List;
+
+/// One proposal with all that a person needs to decide.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Shown, ApprovalError>")]
+pub struct Show {
+    /// Which.
+    pub id: ProposalId,
+}
+
+/// Decides about a proposal, if it is what bears the seal that was shown.
+///
+/// Fails with [`ApprovalError::Forbidden`] unless `by` is an owner.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Carried, ApprovalError>")]
+pub struct Decide {
+    /// Which.
+    pub id: ProposalId,
+    /// [`Waiting::seal`] of what was shown.
+    pub seal: ContentHash,
+    /// Whether it is to be made.
+    pub approve: bool,
+    /// Who decides.
+    pub by: Person,
+}
+
+/// Deletes a proposal that cannot be read.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ApprovalError>")]
+pub struct Discard {
+    /// Which.
+    pub id: ProposalId,
+    /// Who decides.
+    pub by: Person,
+}
+
+/// Finishes what a crash left.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ApprovalError>")]
+struct Recover;
+
+/// Whether the actor answers.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ApprovalError>")]
+pub struct Health;
+
+/// Stops; everything acknowledged is on disk.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), ApprovalError>")]
+pub struct Shutdown;
+
+/// Whether a proposal can be approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It can.
+    Open,
+    /// Its time is over.
+    Expired,
+    /// What it was based on has changed; this has.
+    Void(String),
+    /// It was decided.
+    Decided(Decision),
+}
+
+impl State {
+    /// `open`, `expired`, `void`, `approved`, `rejected` or `unfinished`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Expired => "expired",
+            Self::Void(_) => "void",
+            Self::Decided(decision) if !decision.is_done() => "unfinished",
+            Self::Decided(decision) => decision.word(),
+        }
+    }
+}
+
+/// Every proposal with its state, the oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overview {
+    /// Those that can be read.
+    pub proposals: Vec<(Waiting, State)>,
+    /// The rest.
+    pub broken: Vec<Broken>,
+}
+
+/// All that a person needs to decide.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown {
+    /// The proposal.
+    pub waiting: Waiting,
+    /// Whether it can be approved.
+    pub state: State,
+    /// What would change in the text; nothing where it is decided or void, or no text changes.
+    pub diff: Option<Diff>,
+    /// What the heuristics point at in the new text.
+    pub findings: Vec<Finding>,
+}
+
+/// A proposal for programs.
+pub fn to_json(waiting: &Waiting, state: &State) -> Value {
+    let proposal = &waiting.proposal;
+    let changed = match state {
+        State::Void(what) => Some(what.as_str()),
+        State::Open | State::Expired | State::Decided(_) => None,
+    };
+    json!({
+        "id": waiting.id, "state": state.word(), "changed": changed, "seal": waiting.seal,
+        "change": proposal.change, "subject": proposal.change.subject(), "files": proposal.files,
+        "skillset": proposal.skillset, "reason": proposal.reason, "by": proposal.by,
+        "proposed_at": proposal.proposed_at.wire(), "expires_at": proposal.expires_at.wire(),
+        "decision": waiting.decision.as_ref().map(|decision| json!({
+            "decided": decision.decided, "by": decision.by, "at": decision.at.wire(), "stage": decision.stage,
+        })),
+    })
+}
+
+impl Shown {
+    /// All of it for programs.
+    pub fn to_json(&self) -> Value {
+        let mut value = to_json(&self.waiting, &self.state);
+        if let Value::Object(members) = &mut value {
+            let diff = self.diff.as_ref();
+            members.insert("diff".to_owned(), json!(diff.map(|d| &d.text)));
+            let left_out = diff.map_or(0, |d| d.left_out);
+            members.insert("diff_left_out_bytes".to_owned(), json!(left_out));
+            members.insert("findings".to_owned(), json!(self.findings));
+            let content = self.waiting.content.as_deref();
+            let content = content.map(String::from_utf8_lossy);
+            members.insert("content".to_owned(), json!(content));
+        }
+        value
+    }
+}
+
+/// See the module.
+pub struct ApprovalActor {
+    parts: Arc<Parts>,
+}
+
+/// What carrying out needs.
+struct Parts {
+    store: ApprovalStore,
+    files: Files,
+    read: ReadOptions,
+    chain: ChainHandle,
+    skill_sets: SkillSetHandle,
+    log: ActionLog,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the approvals are started with.
+pub struct ApprovalParts {
+    /// Bounds of what waits.
+    pub policy: ApprovalPolicy,
+    /// What is accepted as knowledge.
+    pub read: ReadOptions,
+    /// Records what was decided.
+    pub chain: ChainHandle,
+    /// Change with consent.
+    pub skill_sets: SkillSetHandle,
+    /// Is told of what was proposed and decided.
+    pub log: ActionLog,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Reaches the approvals.
+#[derive(Clone)]
+pub struct ApprovalHandle(BoundedAddr<ApprovalActor>);
+
+impl ApprovalHandle {
+    /// See [`Propose`].
+    pub async fn propose(&self, message: Propose) -> Result<Waiting, ApprovalError> {
+        self.0.ask(message).await?
+    }
+
+    /// See [`List`].
+    pub async fn list(&self) -> Result<Overview, ApprovalError> {
+        self.0.ask(List).await?
+    }
+
+    /// See [`Show`].
+    pub async fn show(&self, id: ProposalId) -> Result<Shown, ApprovalError> {
+        self.0.ask(Show { id }).await?
+    }
+
+    /// See [`Decide`].
+    pub async fn decide(&self, message: Decide) -> Result<Carried, ApprovalError> {
+        self.0.ask(message).await?
+    }
+
+    /// See [`Discard`].
+    pub async fn discard(&self, id: ProposalId, by: Person) -> Result<(), ApprovalError> {
+        self.0.ask(Discard { id, by }).await?
+    }
+
+    /// Finishes what a crash left between a decision and its end.
+    pub async fn recover(&self) -> Result<(), ApprovalError> {
+        self.0.ask(Recover).await?
+    }
+
+    /// See [`Health`].
+    pub async fn health(&self) -> Result<(), ApprovalError> {
+        self.0.probe(Health).await?
+    }
+
+    /// See [`Shutdown`].
+    pub async fn shutdown(&self) -> Result<(), ApprovalError> {
+        self.0.ask(Shutdown).await?
+    }
+}
+
+type Answered<T> = AtomicResponse<ApprovalActor, Result<T, ApprovalError>>;
+
+impl ApprovalActor {
+    /// Starts the approvals of the data directory `data`; touches no file before it is asked.
+    pub fn start(
+        data: &Path,
+        parts: ApprovalParts,
+        permits: usize,
+        patience: Duration,
+    ) -> ApprovalHandle {
+        let root = data.join("storage").join("approvals");
+        let parts = Arc::new(Parts {
+            store: ApprovalStore::new(&root, parts.policy),
+            files: Files::new(data),
+            read: parts.read,
+            chain: parts.chain,
+            skill_sets: parts.skill_sets,
+            log: parts.log,
+            clock: parts.clock,
+        });
+        ApprovalHandle(BoundedAddr::start(permits, patience, |_| Self { parts }))
+    }
+
+    /// Runs `work`; no other message is handled meanwhile.
+    fn answer<T: 'static, F>(&self, work: impl FnOnce(Arc<Parts>) -> F) -> Answered<T>
+    where
+        F: Future<Output = Result<T, ApprovalError>> + 'static,
+    {
+        AtomicResponse::new(Box::pin(work(Arc::clone(&self.parts)).into_actor(self)))
+    }
+}
+
+async fn propose(parts: Arc<Parts>, message: Propose) -> Result<Waiting, ApprovalError> {
+    let Propose {
+        change,
+        content,
+        reason,
+        by,
+    } = message;
+    by.role.authorize(Action::Propose)?;
+    match (&content, change.has_content()) {
+        (None, true) => return Err(ApprovalError::Content("needs")),
+        (Some(_), false) => return Err(ApprovalError::Content("does not take")),
+        _ => {}
+    }
+    let skillset = match change.main_file() {
+        Some(_) => None,
+        None => {
+            let becomes = parts.skill_sets.preview(change.clone()).await;
+            Some(becomes.map_err(|error| match error {
+                SkillSetError::Unchanged(name) => ApprovalError::Unchanged(name.to_string()),
+                SkillSetError::Ask(error) => error.into(),
+                error => ApprovalError::SkillSet(error),
+            })?)
+        }
+    };
+    blocking(move || {
+        if let Some(content) = &content {
+            fits(&change, content, &parts.read)?;
+        }
+        let now = parts.clock.now();
+        let proposal = Proposal {
+            files: parts.files.look(&change, content.as_deref())?,
+            change,
+            skillset,
+            reason,
+            by,
+            proposed_at: now,
+            expires_at: now.plus(parts.store.policy().lifetime),
+        };
+        let id = ProposalId::from_random(random_bytes()?);
+        let fresh = id.clone();
+        let waiting = parts.store.park(id, proposal, content, now)?;
+        if waiting.id == fresh {
+            let proposal = &waiting.proposal;
+            let told = Record::new("approval_proposed").about(proposal.change.subject());
+            let details = json!({
+                "id": waiting.id, "change": proposal.change.kind(), "by": proposal.by.user, "door": proposal.by.door,
+            });
+            parts.log.tell(&told.details(details), now);
+        }
+        Ok(waiting)
+    })
+    .await
+}
+
+/// Whether a text can be what it is to be.
+fn fits(change: &Change, content: &[u8], read: &ReadOptions) -> Result<(), ApprovalError> {
+    if content.len() > kairos_place::proposal::CONTENT_MAX {
+        return Err(ApprovalError::TooLarge {
+            what: "the text".to_owned(),
+            max: format!("{} bytes", kairos_place::proposal::CONTENT_MAX),
+        });
+    }
+    std::str::from_utf8(content).map_err(|e| ApprovalError::NotUtf8(e.valid_up_to()))?;
+    match (change, change.main_file()) {
+        (Change::KnowledgeCreate { .. } | Change::KnowledgeUpdate { .. }, Some(main)) => {
+            Skill::parse(&main, content, read)?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether `waiting` can be approved now; SkillSets are compared as they are installed.
+async fn state(parts: &Arc<Parts>, waiting: &Waiting) -> Result<State, ApprovalError> {
+    if let Some(decision) = &waiting.decision {
+        return Ok(State::Decided(decision.clone()));
+    }
+    let proposal = waiting.proposal.clone();
+    if proposal.is_expired(parts.clock.now()) {
+        return Ok(State::Expired);
+    }
+    let changed = match &proposal.skillset {
+        Some(set) => {
+            let name = proposal.change.subject();
+            let now = parts.skill_sets.state(name).await;
+            let now = now.map_err(ApprovalError::SkillSet)?;
+            (now != set.before).then(|| name.to_owned())
+        }
+        None => {
+            let parts = Arc::clone(parts);
+            blocking(move || parts.files.changed(&proposal.change, &proposal.files)).await?
+        }
+    };
+    Ok(changed.map_or(State::Open, State::Void))
+}
+
+async fn list(parts: Arc<Parts>) -> Result<Overview, ApprovalError> {
+    let listing = {
+        let parts = Arc::clone(&parts);
+        blocking(move || parts.store.list()).await?
+    };
+    let mut proposals = Vec::new();
+    for waiting in listing.proposals {
+        let state = state(&parts, &waiting).await?;
+        proposals.push((waiting, state));
+    }
+    Ok(Overview {
+        proposals,
+        broken: listing.broken,
+    })
+}
+
+async fn show(parts: Arc<Parts>, id: ProposalId) -> Result<Shown, ApprovalError> {
+    let waiting = {
+        let parts = Arc::clone(&parts);
+        blocking(move || parts.store.show(&id)).await?
+    };
+    let mut state = state(&parts, &waiting).await?;
+    if state == State::Open
+        && let Some(set) = &waiting.proposal.skillset
+    {
+        // A directory to install from may have changed too.
+        let change = waiting.proposal.change.clone();
+        let subject = change.subject().to_owned();
+        match parts.skill_sets.preview(change).await {
+            Ok(now) if now == *set => {}
+            Ok(_) => state = State::Void(subject),
+            Err(SkillSetError::Ask(error)) => return Err(error.into()),
+            Err(error) => return Err(ApprovalError::SkillSet(error)),
+        }
+    }
+    blocking(move || {
+        let content = waiting.content.as_deref();
+        let main = waiting.proposal.change.main_file();
+        let diff = match (&state, main) {
+            (State::Open, Some(main)) => {
+                let before = parts.files.text(&main)?;
+                Some(diff::unified(&main, before.as_deref(), content))
+            }
+            _ => None,
+        };
+        let text = content.map(String::from_utf8_lossy).unwrap_or_default();
+        Ok(Shown {
+            findings: findings(&text),
+            diff,
+            state,
+            waiting,
+        })
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApprovalError> + Send + 'static,
+) -> Result<T, ApprovalError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => Err(io::Error::other(panic).into()),
+    }
+}
+
+impl Actor for ApprovalActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Propose> for ApprovalActor {
+    type Result = Answered<Waiting>;
+
+    fn handle(&mut self, message: Propose, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| propose(parts, message))
+    }
+}
+
+impl Handler<List> for ApprovalActor {
+    type Result = Answered<Overview>;
+
+    fn handle(&mut self, _list: List, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(list)
+    }
+}
+
+impl Handler<Show> for ApprovalActor {
+    type Result = Answered<Shown>;
+
+    fn handle(&mut self, Show { id }: Show, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| show(parts, id))
+    }
+}
+
+impl Handler<Decide> for ApprovalActor {
+    type Result = Answered<Carried>;
+
+    fn handle(&mut self, message: Decide, _ctx: &mut Self::Context) -> Self::Result {
+        let Decide {
+            id,
+            seal,
+            approve,
+            by,
+        } = message;
+        self.answer(|parts| carry::decide(parts, id, seal, approve, by))
+    }
+}
+
+impl Handler<Discard> for ApprovalActor {
+    type Result = Answered<()>;
+
+    fn handle(&mut self, Discard { id, by }: Discard, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| {
+            blocking(move || {
+                by.role.authorize(Action::Decide)?;
+                if !parts.store.is_made() {
+                    return Err(ApprovalError::Unknown(id));
+                }
+                let lock = parts.store.lock()?;
+                match parts.store.show(&id) {
+                    Err(ApprovalError::Damaged { .. }) => parts.store.discard(&lock, &id)?,
+                    Ok(_) => return Err(ApprovalError::NotAsShown(id)),
+                    Err(error) => return Err(error),
+                }
+                let details = json!({"id": id, "by": by.user, "door": by.door});
+                let told = Record::new("approval_discarded").details(details);
+                parts.log.tell(&told, parts.clock.now());
+                Ok(())
+            })
+        })
+    }
+}
+
+impl Handler<Recover> for ApprovalActor {
+    type Result = Answered<()>;
+
+    fn handle(&mut self, _recover: Recover, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(carry::recover)
+    }
+}
+
+impl Handler<Health> for ApprovalActor {
+    type Result = Result<(), ApprovalError>;
+
+    fn handle(&mut self, _health: Health, _ctx: &mut Self::Context) -> Self::Result {
+        Ok(())
+    }
+}
+
+impl Handler<Shutdown> for ApprovalActor {
+    type Result = Result<(), ApprovalError>;
+
+    fn handle(&mut self, _shutdown: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        ctx.stop();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

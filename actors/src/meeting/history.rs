@@ -1,0 +1,116 @@
+//! Whether an agent's ledger continues what it showed us before.
+//!
+//! Agents that know the member `ledger` of an introduction show their checkpoint. We keep the last one of each, and ask
+//! at the next meeting how the new one continues it. An agent that showed two histories is not dealt with any more,
+//! until a person forgets it.
+
+use kairos_protocol::tlog::statement::{Attributed, log_name};
+use kairos_protocol::wire::history::Continued;
+use kairos_protocol::wire::introduction::{ReceivedIntroduction, VerifiedIdentity};
+use serde_json::Value;
+
+use super::client::PeerUrl;
+use super::encounter::fail;
+use super::{MeetingError, Outbound};
+use crate::check::Checks;
+use crate::witness::{Observe, Observed, WitnessError};
+
+/// What the check is called.
+const CHECK: &str = "ledger history";
+
+/// Compares the ledger that the agent at `url` shows with the one it showed before.
+pub(super) async fn check(
+    out: &Outbound,
+    url: &PeerUrl,
+    token: &str,
+    identity: &VerifiedIdentity,
+    received: &ReceivedIntroduction,
+    checks: &mut Checks,
+) -> Result<(), MeetingError> {
+    let seen = out.witness.find(log_name(&identity.agent_id)).await?;
+    let Some(introduced) = received.ledger() else {
+        return match (seen, received.get("ledger")) {
+            // Its software has none to show, or its ledger has not begun.
+            (None, None) => Ok(()),
+            (None, Some(_)) => {
+                checks.unknown(CHECK, "its checkpoint is in a form that we do not know");
+                Ok(())
+            }
+            (Some(seen), _) => {
+                let known = seen.checkpoint.head().size;
+                let detail =
+                    format!("it showed a ledger of {known} blocks before, and does not now");
+                Err(fail(checks, CHECK, detail))
+            }
+        };
+    };
+    let known = seen.map(|seen| seen.checkpoint.head().size);
+    let grown = known.filter(|known| introduced.checkpoint.head().size > *known);
+    let (shown, continued) = match grown {
+        None => (introduced, None),
+        Some(known) => match ask(out, url, token, known).await? {
+            Some(continued) => (continued.now.clone(), Some(continued)),
+            None => {
+                return Err(fail(
+                    checks,
+                    CHECK,
+                    "it does not say how its ledger continues",
+                ));
+            }
+        },
+    };
+    if !is_of(&shown, identity) {
+        return Err(fail(
+            checks,
+            CHECK,
+            "its checkpoint is of another agent or key",
+        ));
+    }
+    let size = shown.checkpoint.head().size;
+    let observe = Observe {
+        shown,
+        continued,
+        rotations: identity.rotations.clone(),
+    };
+    match out.witness.observe(observe).await {
+        Ok(Observed::First) => {
+            checks.pass(CHECK, format!("{size} blocks, remembered from now on"));
+        }
+        Ok(Observed::Same) => checks.pass(CHECK, format!("the {size} blocks we know")),
+        Ok(Observed::Grown { from }) => {
+            checks.pass(
+                CHECK,
+                format!("{size} blocks, which continue the {from} we know"),
+            );
+        }
+        Err(
+            error @ (WitnessError::Fork { .. }
+            | WitnessError::Shorter { .. }
+            | WitnessError::Unproven { .. }
+            | WitnessError::Statement(_)),
+        ) => return Err(fail(checks, CHECK, error.to_string())),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn is_of(shown: &Attributed, identity: &VerifiedIdentity) -> bool {
+    let statement = &shown.statement;
+    statement.instance_id == identity.agent_id && statement.identity_key == identity.key
+}
+
+/// How the agent says that its ledger continues that of `known` blocks; nothing if it does not say.
+async fn ask(
+    out: &Outbound,
+    url: &PeerUrl,
+    token: &str,
+    known: u64,
+) -> Result<Option<Continued>, MeetingError> {
+    let query = [("from", &*known.to_string())];
+    let answer = out
+        .client
+        .get(url, "checkpoint", &query, Some(token))
+        .await?;
+    let continued = Continued::from_value(&Value::Object(answer));
+    Ok(continued.filter(|continued| continued.before.size == known))
+}

@@ -1,0 +1,528 @@
+//! Changes that only a person may make, waiting for one: what would change, who asks, and for how long.
+//!
+//! A proposal is bound to hashes. It names what is there now and what would be there; when either is not so any more
+//! it is void. Where its files lie follows from what it changes and never from what its text says.
+
+use std::fmt;
+use std::str::FromStr;
+
+use kairos_protocol::block::entry::FileChange;
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::{SkillName, SkillSetName};
+use kairos_protocol::json;
+use kairos_protocol::skill_set::Layer;
+use kairos_protocol::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::role::Role;
+use crate::token::UserName;
+
+/// Longest reason in characters.
+pub const REASON_MAX: usize = 1_000;
+/// Largest text that can be proposed, in bytes.
+pub const CONTENT_MAX: usize = 1024 * 1024;
+/// Longest written proposal in bytes.
+pub const PROPOSAL_MAX: usize = 1024 * 1024;
+/// Most files that one proposal changes.
+pub const FILES_MAX: usize = 2_000;
+/// Digits of a [`ProposalId`] behind its letter.
+const ID_DIGITS: usize = 12;
+/// Version of the written form.
+const VERSION: u32 = 1;
+
+/// Names a proposal: `p` and 12 hex digits. What waits in the quarantine has 12 hex digits alone, so no name of the
+/// one is a name of the other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProposalId(String);
+
+/// The text is not a [`ProposalId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the id of a proposal is `p` and {ID_DIGITS} hex digits")]
+pub struct ProposalIdError;
+
+impl ProposalId {
+    /// A name made of `random`, so that it is never used twice.
+    pub fn from_random(random: [u8; 32]) -> Self {
+        let mut digits = hex::encode(random);
+        digits.truncate(ID_DIGITS);
+        Self(format!("p{digits}"))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ProposalId {
+    type Err = ProposalIdError;
+
+    fn from_str(text: &str) -> Result<Self, ProposalIdError> {
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let digits = text.strip_prefix('p').unwrap_or_default();
+        match digits.len() == ID_DIGITS && digits.bytes().all(digit) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(ProposalIdError),
+        }
+    }
+}
+
+impl TryFrom<String> for ProposalId {
+    type Error = ProposalIdError;
+    fn try_from(text: String) -> Result<Self, ProposalIdError> {
+        text.parse()
+    }
+}
+
+impl From<ProposalId> for String {
+    fn from(id: ProposalId) -> String {
+        id.0
+    }
+}
+
+impl fmt::Display for ProposalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What would change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// A new entry of knowledge (L1).
+    KnowledgeCreate {
+        /// Its name.
+        name: SkillName,
+    },
+    /// Another main text of an entry of knowledge.
+    KnowledgeUpdate {
+        /// Its name.
+        name: SkillName,
+    },
+    /// An entry of knowledge goes, with everything in it.
+    KnowledgeDelete {
+        /// Its name.
+        name: SkillName,
+    },
+    /// Another law of the agent (L0), the whole file.
+    Law,
+    /// Another text of an instructions mode, the whole file; `developer` is the agent's constitution.
+    Instructions {
+        /// Which mode.
+        mode: SkillName,
+    },
+    /// A SkillSet is installed from a directory.
+    SkillsetInstall {
+        /// Its name.
+        name: SkillSetName,
+        /// The directory.
+        source: String,
+        /// Whether it replaces the one that is there.
+        force: bool,
+        /// The layer to install on, instead of its own.
+        layer: Option<Layer>,
+    },
+    /// A SkillSet is switched on.
+    SkillsetEnable {
+        /// Its name.
+        name: SkillSetName,
+    },
+    /// A SkillSet is switched off.
+    SkillsetDisable {
+        /// Its name.
+        name: SkillSetName,
+    },
+    /// A SkillSet goes.
+    SkillsetRemove {
+        /// Its name.
+        name: SkillSetName,
+    },
+}
+
+/// The modes that have a file of another name.
+const NAMED_MODES: [(&str, &str); 2] = [("developer", "kairos"), ("user", "kairos_quickguide")];
+
+impl Change {
+    /// The kind of change: `knowledge_update` and the like.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::KnowledgeCreate { .. } => "knowledge_create",
+            Self::KnowledgeUpdate { .. } => "knowledge_update",
+            Self::KnowledgeDelete { .. } => "knowledge_delete",
+            Self::Law => "law",
+            Self::Instructions { .. } => "instructions",
+            Self::SkillsetInstall { .. } => "skillset_install",
+            Self::SkillsetEnable { .. } => "skillset_enable",
+            Self::SkillsetDisable { .. } => "skillset_disable",
+            Self::SkillsetRemove { .. } => "skillset_remove",
+        }
+    }
+
+    /// What is changed.
+    pub fn subject(&self) -> &str {
+        match self {
+            Self::KnowledgeCreate { name }
+            | Self::KnowledgeUpdate { name }
+            | Self::KnowledgeDelete { name }
+            | Self::Instructions { mode: name } => name.as_str(),
+            Self::Law => "kairos.rb",
+            Self::SkillsetInstall { name, .. }
+            | Self::SkillsetEnable { name }
+            | Self::SkillsetDisable { name }
+            | Self::SkillsetRemove { name } => name.as_str(),
+        }
+    }
+
+    /// The one text it writes or takes away, relative to the data directory; nothing for SkillSets.
+    pub fn main_file(&self) -> Option<String> {
+        match self {
+            Self::KnowledgeCreate { name }
+            | Self::KnowledgeUpdate { name }
+            | Self::KnowledgeDelete { name } => Some(format!("knowledge/{name}/{name}.md")),
+            Self::Law => Some("skills/kairos.rb".to_owned()),
+            Self::Instructions { mode } => {
+                let mode = mode.as_str();
+                let named = NAMED_MODES.iter().find(|(name, _)| *name == mode);
+                Some(format!(
+                    "skills/{}.md",
+                    named.map_or(mode, |(_, file)| file)
+                ))
+            }
+            Self::SkillsetInstall { .. }
+            | Self::SkillsetEnable { .. }
+            | Self::SkillsetDisable { .. }
+            | Self::SkillsetRemove { .. } => None,
+        }
+    }
+
+    /// Whether it comes with a text.
+    pub fn has_content(&self) -> bool {
+        matches!(
+            self,
+            Self::KnowledgeCreate { .. }
+                | Self::KnowledgeUpdate { .. }
+                | Self::Law
+                | Self::Instructions { .. }
+        )
+    }
+
+    /// Whether `path` may be among the files it changes.
+    fn covers(&self, path: &str) -> bool {
+        match self {
+            Self::KnowledgeDelete { name } => {
+                let inside = path.strip_prefix(&format!("knowledge/{name}/"));
+                inside.is_some_and(|rest| {
+                    rest.split('/').all(|part| !matches!(part, "" | "." | ".."))
+                })
+            }
+            _ => self.main_file().as_deref() == Some(path),
+        }
+    }
+}
+
+/// A SkillSet as it is installed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetState {
+    /// Its version.
+    pub version: String,
+    /// The layer it is on.
+    pub layer: Layer,
+    /// Whether it is switched on.
+    pub enabled: bool,
+    /// The hash over its files.
+    pub content_hash: ContentHash,
+}
+
+/// What would become of a SkillSet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetChange {
+    /// As it is; nothing if it is not installed.
+    pub before: Option<SetState>,
+    /// As it would be; nothing if it goes.
+    pub after: Option<SetState>,
+}
+
+/// Who asks or decides, and through which door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// The name on their token; `local` for whoever is at the keyboard.
+    pub user: UserName,
+    /// Their role.
+    pub role: Role,
+    /// `cli` or `http`.
+    pub door: String,
+}
+
+/// A change that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// What would change.
+    pub change: Change,
+    /// The files it writes or takes away, before and after.
+    pub files: Vec<FileChange>,
+    /// The SkillSet, before and after.
+    pub skillset: Option<SetChange>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who asks.
+    pub by: Person,
+    /// Since when.
+    pub proposed_at: Timestamp,
+    /// Until when it can be approved.
+    pub expires_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    proposal_version: u32,
+    proposal: Proposal,
+}
+
+/// Why a text is not a proposal, or not one that can be.
+#[derive(Debug, Error)]
+pub enum ProposalError {
+    /// Not JSON, or not the members of a proposal.
+    #[error("it cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Nested too deep and the like.
+    #[error("it cannot be read: {0}")]
+    Unclean(#[from] json::JsonError),
+    /// Another version.
+    #[error("it has version {0}, only version 1 is known")]
+    Version(u32),
+    /// Its files are not those of its change.
+    #[error("it names files that its change has nothing to do with")]
+    Files,
+    /// It does not say what becomes of the SkillSet.
+    #[error("it does not say what becomes of the SkillSet")]
+    SkillSet,
+    /// The reason is too long.
+    #[error("the reason is longer than {REASON_MAX} characters")]
+    Reason,
+    /// Too long as a whole.
+    #[error("it is longer than {PROPOSAL_MAX} bytes")]
+    TooLong,
+}
+
+impl Proposal {
+    /// Reads what [`Self::to_bytes`] wrote, and believes none of it that does not follow from the change.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ProposalError> {
+        if bytes.len() > PROPOSAL_MAX {
+            return Err(ProposalError::TooLong);
+        }
+        let written: Written = serde_json::from_value(json::parse(bytes)?)?;
+        if written.proposal_version != VERSION {
+            return Err(ProposalError::Version(written.proposal_version));
+        }
+        written.proposal.check()?;
+        Ok(written.proposal)
+    }
+
+    /// The written form.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ProposalError> {
+        self.check()?;
+        let written = Written {
+            proposal_version: VERSION,
+            proposal: self.clone(),
+        };
+        let bytes = serde_json::to_vec_pretty(&written)?;
+        match bytes.len() > PROPOSAL_MAX {
+            true => Err(ProposalError::TooLong),
+            false => Ok(bytes),
+        }
+    }
+
+    fn check(&self) -> Result<(), ProposalError> {
+        let long = |reason: &String| reason.chars().count() > REASON_MAX;
+        if self.reason.as_ref().is_some_and(long) {
+            return Err(ProposalError::Reason);
+        }
+        let main = self.change.main_file();
+        if main.is_some() == self.skillset.is_some() {
+            return Err(ProposalError::SkillSet);
+        }
+        let fits = |file: &FileChange| {
+            self.change.covers(&file.path)
+                && file.after.is_some() == self.change.has_content()
+                && (file.before.is_some() || file.after.is_some())
+        };
+        let names_main = self
+            .files
+            .iter()
+            .any(|file| Some(&file.path) == main.as_ref());
+        let alone = !self.change.has_content() || self.files.len() == 1;
+        let right = match main {
+            None => self.files.is_empty(),
+            Some(_) => names_main && alone && self.files.iter().all(fits),
+        };
+        match right && self.files.len() <= FILES_MAX {
+            true => Ok(()),
+            false => Err(ProposalError::Files),
+        }
+    }
+
+    /// The hash of the text it comes with.
+    pub fn content_hash(&self) -> Option<ContentHash> {
+        let wanted = self.change.has_content();
+        let file = self.files.first().filter(|_| wanted)?;
+        file.after
+    }
+
+    /// Whether its time is over at `now`.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires_at < now
+    }
+
+    /// Whether both ask the same for the same reason of being: the same change on the same basis by the same user.
+    pub fn is_same_request(&self, other: &Self) -> bool {
+        (&self.change, &self.files, &self.skillset, &self.by.user)
+            == (&other.change, &other.files, &other.skillset, &other.by.user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn proposal(change: Change, files: &[(&str, bool, bool)]) -> Proposal {
+        let hash = |there: &bool| there.then(|| ContentHash::of("x"));
+        let file = |(path, before, after): &(&str, bool, bool)| FileChange {
+            path: (*path).to_owned(),
+            before: hash(before),
+            after: hash(after),
+        };
+        Proposal {
+            change,
+            files: files.iter().map(file).collect(),
+            skillset: None,
+            reason: Some("because".to_owned()),
+            by: Person {
+                user: "bo".parse().unwrap(),
+                role: Role::Member,
+                door: "http".to_owned(),
+            },
+            proposed_at: Timestamp::from_secs(1),
+            expires_at: Timestamp::from_secs(2),
+        }
+    }
+
+    fn tea() -> SkillName {
+        "tea".parse().unwrap()
+    }
+
+    const MAIN: &str = "knowledge/tea/tea.md";
+
+    #[test]
+    fn is_read_as_it_was_written() {
+        let update = proposal(
+            Change::KnowledgeUpdate { name: tea() },
+            &[(MAIN, true, true)],
+        );
+        let bytes = update.to_bytes().unwrap();
+        assert_eq!(Proposal::parse(&bytes).unwrap(), update);
+        assert!(!update.is_expired(Timestamp::from_secs(2)));
+        assert!(update.is_expired(Timestamp::from_secs(3)));
+        let delete = Change::KnowledgeDelete { name: tea() };
+        let files = [
+            (MAIN, true, false),
+            ("knowledge/tea/assets/a.png", true, false),
+        ];
+        let delete = proposal(delete, &files);
+        assert_eq!(
+            Proposal::parse(&delete.to_bytes().unwrap()).unwrap(),
+            delete
+        );
+    }
+
+    #[test]
+    fn names_no_file_but_those_of_its_change() {
+        let update = || Change::KnowledgeUpdate { name: tea() };
+        let delete = || Change::KnowledgeDelete { name: tea() };
+        for (change, files) in [
+            (update(), &[("../../etc/passwd", true, true)][..]),
+            (update(), &[("knowledge/tea/other.md", true, true)]),
+            (update(), &[(MAIN, true, true), (MAIN, true, true)]),
+            (update(), &[(MAIN, true, false)]),
+            (update(), &[]),
+            (delete(), &[("knowledge/tea/x", true, false)]),
+            (
+                delete(),
+                &[(MAIN, true, false), ("knowledge/tea/../x", true, false)],
+            ),
+            (
+                delete(),
+                &[(MAIN, true, false), ("knowledge/teapot/x", true, false)],
+            ),
+            (delete(), &[(MAIN, true, true)]),
+            (delete(), &[(MAIN, false, false)]),
+            (Change::Law, &[(MAIN, true, true)]),
+        ] {
+            let refused = proposal(change, files).to_bytes();
+            assert!(matches!(refused, Err(ProposalError::Files)), "{files:?}");
+        }
+        let mut forged = proposal(update(), &[(MAIN, true, true)]);
+        forged.reason = Some("x".repeat(REASON_MAX + 1));
+        assert!(matches!(forged.to_bytes(), Err(ProposalError::Reason)));
+        let set = Change::SkillsetEnable {
+            name: "kp".parse().unwrap(),
+        };
+        assert!(matches!(
+            proposal(set, &[]).to_bytes(),
+            Err(ProposalError::SkillSet)
+        ));
+    }
+
+    #[test]
+    fn modes_have_the_files_of_the_reference() {
+        for (mode, file) in [
+            ("developer", "skills/kairos.md"),
+            ("user", "skills/kairos_quickguide.md"),
+            ("poet", "skills/poet.md"),
+        ] {
+            let change = Change::Instructions {
+                mode: mode.parse().unwrap(),
+            };
+            assert_eq!(change.main_file().as_deref(), Some(file));
+        }
+        assert!("../x".parse::<SkillName>().is_err());
+    }
+
+    #[test]
+    fn ids_are_never_those_of_the_quarantine() {
+        let id = ProposalId::from_random([0xab; 32]);
+        assert_eq!(id.as_str(), "pabababababab");
+        assert_eq!(id.as_str().parse(), Ok(id));
+        for bad in [
+            "abababababab",
+            "pABABABABABAB",
+            "p",
+            "pp1111111111",
+            "p../../x/../y",
+        ] {
+            assert_eq!(bad.parse::<ProposalId>(), Err(ProposalIdError));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Proposal::parse(&bytes);
+        }
+
+        #[test]
+        fn a_changed_byte_is_refused_or_another_proposal(at in 0usize..600, to in any::<u8>()) {
+            let update = proposal(Change::KnowledgeUpdate { name: tea() }, &[(MAIN, true, true)]);
+            let mut bytes = update.to_bytes().unwrap();
+            let at = at % bytes.len();
+            bytes[at] = to;
+            if let Ok(read) = Proposal::parse(&bytes) {
+                prop_assert_eq!(read.files[0].path.clone(), read.change.main_file().unwrap());
+            }
+        }
+    }
+}
