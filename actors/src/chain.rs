@@ -27,6 +27,7 @@ use tokio::task::spawn_blocking;
 use crate::bounded_addr::{AskError, BoundedAddr};
 use commit::Committed;
 use queue::{IdempotencyKey, Queue};
+use store::file::Recovery;
 use store::{BlockStore, StoreError};
 
 /// Writes blocks and answers questions about them.
@@ -37,9 +38,15 @@ pub struct ChainActor {
     health: ChainHealth,
     /// The position of the last block acknowledged.
     last: u64,
+    /// Whether the store has something to do once there is time.
+    unsettled: bool,
     /// Whom to tell once everything that waits is done, which ends the actor.
     stopping: Vec<oneshot::Sender<()>>,
 }
+
+/// How long after an append the store is asked to bring the ledger to rest: often enough for programs that know
+/// nothing of its journal, seldom enough to cost writers nothing.
+const SETTLE_AFTER: Duration = Duration::from_secs(1);
 
 /// Answers whoever asked for an append.
 type Teller = oneshot::Sender<Result<BlockRef, ChainError>>;
@@ -96,6 +103,10 @@ struct Verify;
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Block>, ChainError>")]
 struct History(usize);
+
+#[derive(Message)]
+#[rtype(result = "Option<Recovery>")]
+struct Recovered;
 
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Block>, ChainError>")]
@@ -157,6 +168,11 @@ impl ChainHandle {
         self.0.ask(History(limit)).await?
     }
 
+    /// What had to be done about a crash since the start; nothing if there was none.
+    pub async fn recovery(&self) -> Result<Option<Recovery>, ChainError> {
+        Ok(self.0.ask(Recovered).await?)
+    }
+
     /// Up to `limit` blocks (at most [`store::HISTORY_MAX`]) from position `first` on, oldest first; none behind the
     /// end. For reading all of a ledger page by page.
     pub async fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, ChainError> {
@@ -189,6 +205,7 @@ impl ChainActor {
             queue: Queue::default(),
             health: ChainHealth::default(),
             last: 0,
+            unsettled: false,
             stopping: Vec::new(),
         }))
     }
@@ -197,7 +214,10 @@ impl ChainActor {
     fn commit(&mut self, ctx: &mut Context<Self>) {
         let jobs = self.queue.next_batch(oneshot::Sender::is_closed);
         if jobs.is_empty() {
-            if self.queue.is_idle() && !self.stopping.is_empty() {
+            let stops = self.queue.is_idle() && !self.stopping.is_empty();
+            if stops && self.unsettled {
+                self.settle(ctx);
+            } else if stops {
                 ctx.stop();
                 for tell in self.stopping.drain(..) {
                     // Whoever does not listen any more need not know.
@@ -211,9 +231,31 @@ impl ChainActor {
         let end = |done: Result<Committed, _>, this: &mut Self, ctx: &mut Context<Self>| {
             let committed = done.unwrap_or(Committed::Crashed);
             this.end(&committed);
+            if !this.unsettled {
+                this.unsettled = true;
+                ctx.run_later(SETTLE_AFTER, |this, ctx| {
+                    if this.unsettled {
+                        this.settle(ctx);
+                    }
+                });
+            }
             this.commit(ctx);
         };
         ctx.spawn(work.into_actor(self).map(end));
+    }
+
+    /// Lets the store do what is left to do.
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        self.unsettled = false;
+        let store = Arc::clone(&self.store);
+        let end = |done: Result<(), ChainError>, this: &mut Self, ctx: &mut Context<Self>| {
+            if let Err(error) = done {
+                // Whoever uses the ledger next does it.
+                tracing::warn!(%error, "the ledger was not brought to rest");
+            }
+            this.commit(ctx);
+        };
+        ctx.spawn(blocking(move || store.settle()).into_actor(self).map(end));
     }
 
     /// Tells each asker of the last batch what came of it.
@@ -299,6 +341,14 @@ impl Handler<History> for ChainActor {
 
     fn handle(&mut self, History(limit): History, _ctx: &mut Self::Context) -> Self::Result {
         self.read(move |store| store.history(limit))
+    }
+}
+
+impl Handler<Recovered> for ChainActor {
+    type Result = MessageResult<Recovered>;
+
+    fn handle(&mut self, _: Recovered, _ctx: &mut Self::Context) -> Self::Result {
+        MessageResult(self.store.recovery())
     }
 }
 

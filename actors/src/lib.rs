@@ -34,8 +34,7 @@ use thiserror::Error;
 use action_log::ActionLog;
 use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
-use chain::store::BlockStore;
-use chain::store::file::{FileStore, LOCK_PATIENCE, Recovery};
+use chain::store::place::{OpenError, Places};
 use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
@@ -53,6 +52,8 @@ use witness::{WitnessActor, WitnessHandle};
 pub struct Config {
     /// The data directory.
     pub data: PathBuf,
+    /// Where the ledger is.
+    pub ledger: Places,
     /// Asks in flight per actor.
     pub permits: usize,
     /// Longest wait for an actor.
@@ -120,7 +121,7 @@ pub struct Handles {
 pub enum StartError {
     /// The ledger.
     #[error("the ledger cannot be used: {0}")]
-    Ledger(#[from] chain::store::StoreError),
+    Ledger(#[from] OpenError),
     /// Skills.
     #[error("the knowledge cannot be used: {0}")]
     Knowledge(#[from] knowledge::KnowledgeError),
@@ -150,11 +151,7 @@ pub async fn start(
     } = config;
     let storage = data.join("storage");
 
-    let (ledger, recovery) = FileStore::open(&storage.join("blockchain.json"), LOCK_PATIENCE)?;
-    if recovery != Recovery::Clean {
-        tracing::warn!(recovery = ?recovery, "the ledger was brought back into order after a crash");
-    }
-    let ledger: Arc<dyn BlockStore> = Arc::new(ledger);
+    let ledger = config.ledger.open()?;
     let chain = ChainActor::start(Arc::clone(&ledger), clock.clone(), permits, patience);
     let tlog = TlogActor::start(
         &storage.join("tlog"),

@@ -3,9 +3,12 @@
 //! What every command and the server share. Several agents may be open on one directory at once, in as many
 //! processes; the stores take locks where that matters.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use kairos_actors::approvals::ApprovalPolicy;
+use kairos_actors::chain::store::file::LOCK_PATIENCE;
+use kairos_actors::chain::store::place::{Backend, Places};
 use kairos_actors::meeting::client::ClientLimits;
 use kairos_actors::meeting::inbox::InboxLimits;
 use kairos_actors::peer_manager::PeerPolicy;
@@ -17,7 +20,7 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, Identity, SignedIdentity};
 
 use crate::clock::SystemClock;
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::data_dir::{DataDir, Tenancy};
 use crate::identity::{self, log_keys};
 
@@ -72,6 +75,7 @@ impl Agent {
             log,
         };
         let config = actor_config(&data_dir, &settings);
+        warn_of_another_database(&config.ledger, &settings);
         let handles = kairos_actors::start(config, who, clock.clone()).await?;
         Ok(Self {
             data_dir,
@@ -122,11 +126,41 @@ fn package_limits(settings: &Settings) -> PackageLimits {
     }
 }
 
+/// Where the ledger of an agent may be, and which form of it counts.
+pub fn ledger(data_dir: &DataDir, settings: &Settings) -> Places {
+    Places {
+        backend: match settings.storage.backend {
+            config::Backend::File => Backend::File,
+            config::Backend::Sqlite => Backend::Sqlite,
+        },
+        file: data_dir.ledger(),
+        sqlite: data_dir.path().join(&settings.storage.sqlite_path),
+        wal: settings.storage.sqlite_wal,
+        patience: LOCK_PATIENCE,
+    }
+}
+
+/// The reference looks for a relative path below the working directory, so a ledger of its may be there.
+fn warn_of_another_database(ledger: &Places, settings: &Settings) {
+    let (ours, theirs) = (&ledger.sqlite, Path::new(&settings.storage.sqlite_path));
+    if ledger.backend == Backend::Sqlite
+        && theirs.is_relative()
+        && let Ok(theirs) = theirs.canonicalize()
+        && ours.canonicalize().ok().as_ref() != Some(&theirs)
+    {
+        tracing::warn!(
+            used = %ours.display(), unused = %theirs.display(),
+            "there is a second ledger database below the working directory, which KairosChain 2.2 may have written"
+        );
+    }
+}
+
 fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
     let limits = &settings.limits;
     let package_max = SkillSetPackage::json_max(&package_limits(settings));
     Config {
         data: data_dir.path().to_owned(),
+        ledger: ledger(data_dir, settings),
         permits: limits.asks_in_flight,
         patience: limits.ask_patience.get(),
         policy: policy(settings),

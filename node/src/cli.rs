@@ -174,19 +174,15 @@ impl Session {
 
     /// The settings in force, with `more` on top of `--set`.
     pub fn settings(&self, more: &[(String, String)]) -> anyhow::Result<settings::Settings> {
-        Ok(self.loaded(more)?)
+        Ok(self.loaded(more)?.settings)
     }
 
-    /// The settings in force, or everything that is wrong with them.
-    fn loaded(
-        &self,
-        more: &[(String, String)],
-    ) -> Result<settings::Settings, settings::ConfigError> {
+    /// The settings in force with the source of each, or everything that is wrong with them.
+    fn loaded(&self, more: &[(String, String)]) -> Result<settings::Loaded, settings::ConfigError> {
         let mut overrides = self.overrides.clone();
         overrides.extend_from_slice(more);
         let data_dir = self.data_dir();
-        let loaded = settings::load(data_dir.path(), Self::environment(), &overrides)?;
-        Ok(loaded.settings)
+        settings::load(data_dir.path(), Self::environment(), &overrides)
     }
 
     /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.

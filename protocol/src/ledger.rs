@@ -180,7 +180,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    fn ending(tip: &Block) -> Self {
+    /// The chain that ends with `tip`, for whoever knows that the blocks before it are right.
+    pub fn ending(tip: &Block) -> Self {
         Self {
             tip: tip.to_ref(),
             at: tip.instant(),

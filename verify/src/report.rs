@@ -1,7 +1,7 @@
 //! What a check found, and how it is told: in words, or as JSON for programs.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value};
@@ -49,43 +49,50 @@ impl Report {
         self
     }
 
-    /// Tells it on standard output. The exit code is 0 if everything held, else 1.
+    /// Tells it on standard output. The exit code is 0 if everything held, else 1, also where the reader of the output
+    /// has seen enough and went away.
     pub(crate) fn tell(self, json: bool) -> io::Result<ExitCode> {
-        let valid = self.problem.is_none();
-        let mut out = io::stdout().lock();
+        let code = match self.problem {
+            None => ExitCode::SUCCESS,
+            Some(_) => ExitCode::from(1),
+        };
+        match self.write(json, &mut io::stdout().lock()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok(code),
+        }
+    }
+
+    fn write(self, json: bool, out: &mut impl io::Write) -> io::Result<()> {
         if json {
+            let valid = self.problem.is_none();
             let mut object = Map::from_iter([("valid".to_owned(), Value::from(valid))]);
-            object.extend(
-                self.problem
-                    .map(|problem| ("problem".to_owned(), problem.into())),
-            );
+            let problem = self
+                .problem
+                .map(|problem| ("problem".to_owned(), problem.into()));
+            object.extend(problem);
             object.extend(self.facts);
             if !self.notes.is_empty() {
                 object.insert("notes".to_owned(), self.notes.into());
             }
-            serde_json::to_writer_pretty(&mut out, &object)?;
+            serde_json::to_writer_pretty(&mut *out, &object)?;
             writeln!(out)?;
-        } else {
-            match &self.problem {
-                None => writeln!(out, "VALID")?,
-                Some(problem) => writeln!(out, "NOT VALID: {}", harmless(problem))?,
-            }
-            for (name, value) in &self.facts {
-                let text = match value {
-                    Value::String(text) => text.clone(),
-                    other => other.to_string(),
-                };
-                writeln!(out, "  {}: {}", name.replace('_', " "), harmless(&text))?;
-            }
-            for note in &self.notes {
-                writeln!(out, "  note: {}", harmless(note))?;
-            }
+            return out.flush();
         }
-        out.flush()?;
-        Ok(match valid {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(1),
-        })
+        match &self.problem {
+            None => writeln!(out, "VALID")?,
+            Some(problem) => writeln!(out, "NOT VALID: {}", harmless(problem))?,
+        }
+        for (name, value) in &self.facts {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            writeln!(out, "  {}: {}", name.replace('_', " "), harmless(&text))?;
+        }
+        for note in &self.notes {
+            writeln!(out, "  note: {}", harmless(note))?;
+        }
+        out.flush()
     }
 }
 

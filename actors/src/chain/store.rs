@@ -4,6 +4,9 @@
 
 pub mod file;
 pub mod memory;
+pub mod place;
+pub mod sqlite;
+pub mod transfer;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -44,6 +47,17 @@ pub trait BlockStore: Send + Sync {
     /// At most `limit` blocks (and at most [`HISTORY_MAX`]) from position `first` on, oldest first; fewer where the
     /// chain ends. Fails like [`tip`](Self::tip).
     fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError>;
+
+    /// Does what is left to do after appends, when there is time: what was acknowledged is durable already, and is
+    /// where it belongs afterwards. A store that leaves nothing to do has nothing to do here.
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What this store last had to do about a crash.
+    fn recovery(&self) -> Option<file::Recovery> {
+        None
+    }
 }
 
 /// Why a store did not do what it was asked.
@@ -58,6 +72,9 @@ pub enum StoreError {
     /// Another process held the ledger's lock for too long.
     #[error("ledger is locked by another process")]
     Locked,
+    /// The ledger was there and is not any more, so that whoever took it away must say what is next.
+    #[error("the ledger was taken away; start the program anew once that is meant")]
+    Gone,
     /// The blocks together are longer than a ledger file takes at once.
     #[error("blocks of {0} bytes are too long to be written at once")]
     TooLong(usize),
@@ -86,6 +103,7 @@ impl StoreError {
             Self::Refused(state) => Self::Refused(*state),
             Self::NotReadable(state) => Self::NotReadable(*state),
             Self::Locked => Self::Locked,
+            Self::Gone => Self::Gone,
             Self::TooLong(bytes) => Self::TooLong(*bytes),
             Self::Io { action, source } => Self::Io {
                 action,

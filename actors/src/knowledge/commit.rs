@@ -10,9 +10,13 @@ use super::store::unit::{Intent, Locked, Point, Prepared};
 use super::store::{Changed, KnowledgeStore};
 use super::{KnowledgeError, Shared, blocking};
 use crate::bounded_addr::AskError;
+use crate::chain::queue::IdempotencyKey;
 use crate::chain::store::{HISTORY_MAX, StoreError};
 use crate::chain::{ChainError, ChainHandle};
 use crate::staging::Held;
+
+/// How often the ledger is asked for the outcome of an append before it counts as unknown.
+const TRIES: usize = 4;
 
 /// Makes the change that `prepare` prepares under the lock, once what a crash left is settled.
 pub(super) async fn change<T: Send + 'static>(
@@ -99,7 +103,8 @@ async fn record(
     mut recorded: usize,
 ) -> Result<(), KnowledgeError> {
     while let Some(entry) = intent.entries.get(recorded) {
-        if let Err(error) = chain.append(vec![entry.clone()]).await {
+        let key = format!("{}-{recorded}", intent.id);
+        if let Err(error) = append(chain, &key, entry).await {
             return failed(shared, chain, held, &intent, recorded, error).await;
         }
         recorded += 1;
@@ -117,6 +122,22 @@ async fn record(
         overtaken @ KnowledgeError::Overtaken { .. } => overtaken,
         other => unsettled(other),
     })
+}
+
+/// Appends an entry, and asks again for the outcome while there is none: an append that is still under way must not
+/// be taken for one that will not happen.
+async fn append(chain: &ChainHandle, key: &str, entry: &str) -> Result<(), ChainError> {
+    let entries = vec![entry.to_owned()];
+    let Ok(key) = key.parse::<IdempotencyKey>() else {
+        return chain.append(entries).await.map(drop);
+    };
+    for _ in 1..TRIES {
+        match chain.append_once(key.clone(), entries.clone()).await {
+            Err(ChainError::Ask(AskError::Timeout)) => {}
+            answered => return answered.map(drop),
+        }
+    }
+    chain.append_once(key, entries).await.map(drop)
 }
 
 /// Decides what becomes of an intent whose entry the ledger did not take.

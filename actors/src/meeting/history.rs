@@ -83,12 +83,16 @@ pub(super) async fn check(
                 format!("{size} blocks, which continue the {from} we know"),
             );
         }
-        Err(
-            error @ (WitnessError::Fork { .. }
-            | WitnessError::Shorter { .. }
-            | WitnessError::Unproven { .. }
-            | WitnessError::Statement(_)),
-        ) => return Err(fail(checks, CHECK, error.to_string())),
+        Err(error @ (WitnessError::Shorter { .. } | WitnessError::Unproven { .. })) => {
+            let id = &identity.agent_id;
+            let begin_anew = format!("kairos-chain peers forget {id}");
+            let detail =
+                format!("{error}; if its owner can tell you why, begin anew: {begin_anew}");
+            return Err(fail(checks, CHECK, detail));
+        }
+        Err(error @ (WitnessError::Fork { .. } | WitnessError::Statement(_))) => {
+            return Err(fail(checks, CHECK, error.to_string()));
+        }
         Err(error) => return Err(error.into()),
     }
     Ok(())

@@ -12,6 +12,7 @@ use files::Target;
 mod files;
 mod ledger;
 mod proofs;
+mod transfer;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -88,13 +89,26 @@ enum ChainCommand {
         #[arg(long, value_name = "VKEY")]
         key: Vec<VerifierKey>,
     },
+    Export(transfer::ExportArgs),
+    Import(transfer::ImportArgs),
+    Migrate(transfer::MigrateArgs),
 }
 
 /// Runs `chain`. `verify` and `verify-proof` exit with 1 if something is not right.
 pub fn run(args: ChainArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let command = match args.command {
+        // These move whole files, while no actor works on them.
+        ChainCommand::Export(args) => return transfer::export(&args, session),
+        ChainCommand::Import(args) => return transfer::import(&args, session),
+        ChainCommand::Migrate(args) => return transfer::migrate(&args, session),
+        other => other,
+    };
     session.with_agent(|agent, mut out| async move {
         let (agent, out) = (&*agent, &mut out);
-        match args.command {
+        match command {
+            ChainCommand::Export(_) | ChainCommand::Import(_) | ChainCommand::Migrate(_) => {
+                Ok(Exit::Invalid)
+            }
             ChainCommand::Status => ledger::status(agent, out).await,
             ChainCommand::Verify => ledger::verify(agent, out).await,
             ChainCommand::History { limit } => ledger::history(agent, limit, out).await,

@@ -49,7 +49,7 @@ pub fn run(args: &DoctorArgs, session: &mut Session) -> anyhow::Result<Exit> {
     } else {
         Vec::new()
     };
-    let settings = session.loaded(&[]);
+    let settings = session.loaded(&[]).map(|loaded| loaded.settings);
     let patient = Patient {
         data_dir: &data_dir,
         settings,

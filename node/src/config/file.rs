@@ -83,6 +83,21 @@ type Field<T> = Option<Spanned<T>>;
 #[serde(default)]
 struct ServerFile {
     http: Option<ServerHttp>,
+    storage: Option<ServerStorage>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ServerStorage {
+    backend: Field<String>,
+    sqlite: Option<ServerSqlite>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ServerSqlite {
+    path: Field<String>,
+    wal_mode: Field<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -148,6 +163,11 @@ impl Target<'_> {
 
 impl ServerFile {
     fn collect(self, into: &mut Target<'_>) {
+        let storage = self.storage.unwrap_or_default();
+        let sqlite = storage.sqlite.unwrap_or_default();
+        into.put("storage.backend", storage.backend);
+        into.put("storage.sqlite_path", sqlite.path);
+        into.put("storage.sqlite_wal", sqlite.wal_mode);
         let http = self.http.unwrap_or_default();
         into.put("http.host", http.host);
         into.put("http.port", http.port);

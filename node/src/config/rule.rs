@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::value::{LogFormat, Period, Size, Strength};
+use super::value::{Backend, LogFormat, Period, Size, Strength};
 
 /// The most entries a list may have.
 const MAX_LIST: usize = 16;
@@ -155,6 +155,10 @@ impl Shape for Size {
 
 impl Shape for Strength {
     const NOUN: &'static str = "introduced or proven";
+}
+
+impl Shape for Backend {
+    const NOUN: &'static str = "file or sqlite";
 }
 
 impl Shape for LogFormat {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rule::{Rule, Shape, any, between, filter, host, line, prose, words};
-use super::value::{LogFormat, Period, Size, Strength};
+use super::value::{Backend, LogFormat, Period, Size, Strength};
 
 /// A group of settings, for listings.
 pub(super) struct Group {
@@ -84,6 +84,16 @@ settings! {
         description: String = "A memory-capable, evolvable agent framework".to_owned(), prose(4096);
         /// The field it works in, one word or a few.
         scope: String = "general".to_owned(), prose(128);
+    }
+
+    /// Where the ledger is kept; the same keys as in skills/config.yml, which the reference reads too.
+    storage: Storage {
+        /// One JSON file (storage/blockchain.json), or a SQLite database. `chain migrate` changes from one to the other.
+        backend: Backend = Backend::File, any();
+        /// The database, relative to the data directory.
+        sqlite_path: String = "storage/kairos.db".to_owned(), line(4096);
+        /// Whether the database keeps a write-ahead log, so that readers and a writer may work at once.
+        sqlite_wal: bool = true, any();
     }
 
     /// The HTTP server of `serve`.

@@ -109,8 +109,13 @@ fn the_defaults_are_those_that_are_promised() {
 identity.name "KairosChain Instance"
 identity.description "A memory-capable, evolvable agent framework"
 identity.scope general
+storage.backend file
+storage.sqlite_path "storage/kairos.db"
+storage.sqlite_wal true
 http.host 127.0.0.1
 http.port 8080
+http.names []
+http.api_to_others false
 http.workers 0
 http.max_connections 1024
 http.shutdown_timeout 10s
@@ -141,6 +146,10 @@ limits.peers 10000
 limits.inbox 1000
 limits.inbox_per_peer 100
 limits.quarantine 200
+limits.approvals 200
+limits.approvals_per_user 20
+limits.approval_lifetime 7days
+limits.failed_tokens_per_address 10
 limits.asks_in_flight 256
 limits.ask_patience 10s
 client.connect_timeout 5s
@@ -150,6 +159,36 @@ acquire.auto_install false
 log.level info
 log.format human"#;
     assert_eq!(listed, promised.trim().lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_ledger_is_where_the_file_of_the_reference_says_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(SERVER);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let load = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        load(dir.path(), std::iter::empty(), &[]).map(|loaded| loaded.settings.storage)
+    };
+    let found = load("storage:\n  backend: sqlite\n  sqlite: {path: a.db, wal_mode: false}\n");
+    let expected = Storage {
+        backend: Backend::Sqlite,
+        sqlite_path: "a.db".to_owned(),
+        sqlite_wal: false,
+    };
+    assert_eq!(found.unwrap(), expected);
+    for bad in [
+        "storage: {backend: sqlit}",
+        "storage: {backend: [}",
+        "storage: 7",
+        "storage: {backend: 1}",
+    ] {
+        assert!(load(bad).is_err(), "{bad}");
+    }
+    assert_eq!(
+        load("storage: {backend: file}").unwrap(),
+        Storage::default()
+    );
 }
 
 #[test]

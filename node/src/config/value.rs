@@ -26,6 +26,16 @@ pub enum Strength {
     Proven,
 }
 
+/// The form in which the ledger is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// One JSON file.
+    File,
+    /// A database.
+    Sqlite,
+}
+
 /// The shape of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -80,7 +80,7 @@ fn what_is_wrong_is_named_with_a_way_out() {
     .unwrap();
     fs::write(at("keys/instance_id"), "another").unwrap();
     fs::write(dir.ledger(), "[").unwrap();
-    fs::write(at("storage/blockchain.json.journal"), "torn").unwrap();
+    fs::write(at("storage/blockchain.json.journal"), "kairos").unwrap();
     fs::create_dir_all(at("knowledge/bad")).unwrap();
     fs::write(at("knowledge/bad/bad.md"), b"\xff").unwrap();
     fs::create_dir_all(at("skillsets/bad")).unwrap();
@@ -100,7 +100,7 @@ fn what_is_wrong_is_named_with_a_way_out() {
             Level::Fail,
             "unreadable: not a list of blocks at byte 1",
         ),
-        ("ledger.journal", Level::Warn, "4 bytes"),
+        ("ledger.journal", Level::Warn, "6 bytes"),
         ("knowledge", Level::Warn, "knowledge/bad/bad.md"),
         ("skillsets", Level::Warn, "bad: "),
         ("leftovers", Level::Warn, "knowledge/.kairos-x.tmp"),

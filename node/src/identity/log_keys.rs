@@ -88,7 +88,7 @@ fn key(keys: &Path, file: &str, name: &str, purpose: Purpose) -> Result<SigningK
     let key = SigningKey::from_text(text.trim()).map_err(unusable)?;
     match (key.verifier().name(), key.verifier().purpose()) == (name, purpose) {
         true => Ok(key),
-        false => Err(unusable(NoteKeyError::Name)),
+        false => Err(unusable(NoteKeyError::Other)),
     }
 }
 

@@ -47,6 +47,9 @@ pub enum NoteKeyError {
     /// The id is not that of the name and the key.
     #[error("the key's id does not belong to its name and key")]
     Id,
+    /// It is a key of somebody else, or for something else.
+    #[error("it is a key of another name or kind")]
+    Other,
     /// The cryptographic library refused it.
     #[error("the key is not usable")]
     Unusable,

@@ -11,6 +11,7 @@
 
 mod bare;
 mod http;
+mod ledger;
 mod load;
 mod package;
 mod process;
@@ -31,6 +32,7 @@ fn main() {
     }
     let parts = [
         ("http", http::run as fn() -> Vec<Row>),
+        ("ledger", ledger::run),
         ("package", package::run),
         ("process", process::run),
         ("search", search::run),

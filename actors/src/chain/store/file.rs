@@ -2,44 +2,51 @@
 //!
 //! An append overwrites the closing bracket with a comma, the new blocks and a new bracket, so it costs as much
 //! as what it adds. What it is about to write stands in a journal first (`blockchain.json.journal`): once that is
-//! on disk the blocks are safe, and whoever uses the ledger next after a crash makes them part of it.
+//! on disk the blocks are safe, and whoever uses the ledger next after a crash makes them part of it. The ledger file
+//! itself is synced only now and then, before the journal begins anew: one append costs one sync.
 //!
 //! Writers of the reference and of this program exclude each other by `flock` on `blockchain.json.lock`. They may
 //! append between any two calls, so nothing is believed about the file without a look at its length and time;
 //! when it grew, only what was added is read, provided that the last block known is where it was.
 //!
-//! A ledger that does not load is never written to, with one exception: when the journal holds a whole record,
-//! and everything before it is a chain that the record continues.
+//! A ledger that does not load is never written to, with one exception: when the journal holds whole records, and
+//! everything before them is a chain that they continue.
 
 mod disk;
+mod held;
 mod inspect;
 mod journal;
 mod known;
 mod lock;
+mod mark;
 mod patch;
 mod scan;
 
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fmt;
+use std::fs;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
-use kairos_protocol::ledger::VerifyReport;
+use kairos_protocol::ledger::{LoadState, Verifier, VerifyReport};
 use kairos_protocol::time::Clock;
 use tracing::warn;
 
 use super::{BlockStore, HISTORY_MAX, StoreError};
-use disk::{Disk, Os};
+use disk::{Disk, How, Os};
+pub(crate) use held::HeldFile;
 pub use inspect::{Inspection, Leftover, Prefix, inspect, verify};
-use journal::{Content, Journal, Record, sync_directory_of};
+use journal::{Journal, Record, Run, is_applied, joined, sync_directory_of};
 use known::{Chain, Known, scan_file, scan_patched};
 use lock::Paths;
 use patch::{Patch, Undo};
+pub(crate) use scan::BLOCK_BYTES_MAX;
 
 /// How long to wait for the lock unless told otherwise.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -70,7 +77,42 @@ pub struct FileStore {
     path: PathBuf,
     lock_patience: Duration,
     disk: Box<dyn Disk>,
-    known: Mutex<Known>,
+    state: Mutex<State>,
+    /// Whether there was a chain when last looked.
+    seen: AtomicBool,
+    /// The last thing that had to be done about a crash.
+    recovered: Mutex<Option<Recovery>>,
+}
+
+/// What was last seen of the files.
+#[derive(Default)]
+struct State {
+    known: Known,
+    /// The records of the journal that are known to be in the ledger.
+    run: Run,
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clean => f.write_str("nothing was left over"),
+            Self::Discarded { bytes } => {
+                write!(
+                    f,
+                    "an append of up to {bytes} bytes, which nobody was told of, was cut off and discarded"
+                )
+            }
+            Self::Completed(tip) => write!(f, "all appends up to {tip} were found complete"),
+            Self::Replayed(tip) => write!(f, "appends up to {tip} were completed from the journal"),
+            Self::SetAside(name) => {
+                write!(
+                    f,
+                    "the journal does not continue the ledger and was kept as {name}"
+                )
+            }
+            Self::Blocked => f.write_str("the ledger does not load, even with the journal's help"),
+        }
+    }
 }
 
 impl FileStore {
@@ -92,7 +134,9 @@ impl FileStore {
             path: path.to_owned(),
             lock_patience,
             disk,
-            known: Mutex::default(),
+            state: Mutex::default(),
+            seen: AtomicBool::new(false),
+            recovered: Mutex::default(),
         };
         let recovery = store.reading(|_, _, recovery| Ok(recovery))?;
         Ok((store, recovery))
@@ -103,62 +147,140 @@ impl FileStore {
         &self,
         read: impl FnOnce(&Known, &Paths, Recovery) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut known = self.known();
+        let mut state = self.state();
         let paths = self.paths()?;
-        let mut lock = paths.lock_for_reading(self.lock_patience)?;
+        let mut lock = paths.lock_for_reading(&*self.disk, self.lock_patience)?;
         let mut recovery = Recovery::Clean;
-        if pending(&paths)? {
+        if !self.is_settled(&mut state, &paths)? {
             drop(lock.take());
-            lock = Some(paths.lock_for_writing(self.lock_patience)?);
-            recovery = self.recover(&mut known, &paths)?;
+            lock = Some(paths.lock_for_writing(&*self.disk, self.lock_patience)?);
+            recovery = self.recover(&mut state, &paths)?;
         }
-        known.refresh(&paths.ledger);
-        let result = read(&known, &paths, recovery);
+        state.known.refresh(&paths.ledger, &paths.mark);
+        self.note(&state.known);
+        let result = read(&state.known, &paths, recovery);
         drop(lock);
         result
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note(&self, known: &Known) {
+        if matches!(known, Known::Chain(_)) {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn paths(&self) -> Result<Paths, StoreError> {
         Paths::resolve(&self.path).map_err(StoreError::io("find the ledger"))
     }
 
+    /// Whether all that the journal promises is in the ledger, and nothing in it was cut off.
+    fn is_settled(&self, state: &mut State, paths: &Paths) -> Result<bool, StoreError> {
+        let look = || {
+            let Some(journal) = Journal::look(&paths.journal, &*self.disk)? else {
+                return Ok(Some(Run::default()));
+            };
+            let news = journal.news(state.run)?;
+            if news.torn > 0 {
+                return Ok(None);
+            }
+            if !news.records.is_empty() {
+                let ledger = match self.disk.open(&paths.ledger, How::Read) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    opened => opened?,
+                };
+                for change in joined(news.records) {
+                    if !is_applied(&*self.disk, &ledger, &change)? {
+                        return Ok(None);
+                    }
+                }
+            }
+            Ok(Some(news.run))
+        };
+        let found = look().map_err(StoreError::io("read the ledger's journal"))?;
+        state.run = found.unwrap_or(state.run);
+        Ok(found.is_some())
+    }
+
     /// Deals with what the journal holds, and says so. The caller has the writers' lock.
-    fn recover(&self, known: &mut Known, paths: &Paths) -> Result<Recovery, StoreError> {
+    fn recover(&self, state: &mut State, paths: &Paths) -> Result<Recovery, StoreError> {
         let recovery = self
-            .empty_journal(known, paths)
+            .bring_in_all(state, paths)
             .map_err(StoreError::io("recover the ledger from its journal"))?;
         if recovery != Recovery::Clean {
-            warn!(chain.recovery = ?recovery, "the ledger's journal was left over from a crash");
+            warn!(chain.recovery = %recovery, "the ledger was brought into order after a crash");
+            let mut recovered = self
+                .recovered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *recovered = Some(recovery.clone());
         }
         Ok(recovery)
     }
 
-    fn empty_journal(&self, known: &mut Known, paths: &Paths) -> io::Result<Recovery> {
+    fn bring_in_all(&self, state: &mut State, paths: &Paths) -> io::Result<Recovery> {
         let journal = Journal::open(&paths.journal, &*self.disk)?;
-        let record = match journal.read()? {
-            Content::Empty => return Ok(Recovery::Clean),
-            Content::Torn(bytes) => {
-                journal.revoke()?;
-                return Ok(Recovery::Discarded { bytes });
+        let news = journal.news(state.run)?;
+        let mut recovery = Recovery::Clean;
+        if news.torn > 0 {
+            journal.revoke(news.run)?;
+            recovery = Recovery::Discarded { bytes: news.torn };
+        }
+        if !news.records.is_empty() {
+            // After a crash nothing is taken for granted.
+            state.known = Known::Unknown;
+            state.known.refresh(&paths.ledger, &paths.mark);
+        }
+        for change in joined(news.records) {
+            recovery = self.bring_in(&mut state.known, paths, &change)?;
+            match recovery {
+                Recovery::SetAside(_) => {
+                    state.run = Run::default();
+                    return Ok(recovery);
+                }
+                Recovery::Blocked => return Ok(recovery),
+                _ => {}
             }
-            Content::Whole(record) => record,
-        };
-        // After a crash nothing is taken for granted.
-        *known = Known::Unknown;
-        known.refresh(&paths.ledger);
-        let recovery = self.settle(known, paths, &record)?;
+        }
+        state.run = news.run;
         if matches!(recovery, Recovery::Completed(_) | Recovery::Replayed(_)) {
-            journal.revoke()?;
+            self.end_run(&journal, state, paths)?;
         }
         Ok(recovery)
+    }
+
+    /// Makes the ledger durable, and lets the journal begin anew.
+    fn end_run(&self, journal: &Journal<'_>, state: &mut State, paths: &Paths) -> io::Result<()> {
+        self.disk
+            .sync(&self.disk.open(&paths.ledger, How::Write)?)?;
+        sync_directory_of(&paths.ledger, &*self.disk)?;
+        journal.clear()?;
+        state.run = Run::default();
+        if let Known::Chain(chain) = &mut state.known {
+            chain.note(&paths.mark, &paths.ledger);
+        }
+        Ok(())
+    }
+
+    /// Does what is left to do after appends. The caller has the writers' lock.
+    fn settle_locked(&self, state: &mut State, paths: &Paths) -> Result<(), StoreError> {
+        if !self.is_settled(state, paths)? {
+            self.recover(state, paths)?;
+        }
+        if !state.run.is_empty() {
+            let journal = Journal::open(&paths.journal, &*self.disk);
+            journal
+                .and_then(|journal| self.end_run(&journal, state, paths))
+                .map_err(StoreError::io("sync the ledger"))?;
+        }
+        Ok(())
     }
 
     /// Brings `record` into the ledger, or finds out why not.
-    fn settle(&self, known: &mut Known, paths: &Paths, record: &Record) -> io::Result<Recovery> {
+    fn bring_in(&self, known: &mut Known, paths: &Paths, record: &Record) -> io::Result<Recovery> {
         let follows = match &*known {
             Known::Absent => record.at == 0,
             Known::Chain(chain) if chain.ledger.length() > record.tip.index => {
@@ -168,20 +290,21 @@ impl FileStore {
                 }
                 false
             }
-            Known::Chain(chain) => chain.end() == record.at,
+            // Some of its blocks may be there already; then the chain that it makes has them too.
+            Known::Chain(chain) => record.at <= chain.end() && chain.end() <= record.after(),
             // What the record would cut off must be no more than an interrupted append can have left.
             Known::Unknown | Known::Broken { .. } => {
                 let ours = record.after().max(record.before.unwrap_or(0));
                 fs::metadata(&paths.ledger)?.len() <= ours
             }
         };
-        if follows && let Some(chain) = scan_patched(&paths.ledger, record)? {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&paths.ledger)?;
-            record.apply(&*self.disk, &file)?;
+        if follows
+            && let Some(chain) = scan_patched(&paths.ledger, record)?
+            && known.leads_to(record, &paths.ledger)?
+        {
+            let file = self.disk.open(&paths.ledger, How::Create)?;
+            record.apply(&*self.disk, &file, file.metadata()?.len())?;
+            self.disk.sync(&file)?;
             sync_directory_of(&paths.ledger, &*self.disk)?;
             *known = chain.stored_at(&paths.ledger);
             return Ok(Recovery::Replayed(record.tip));
@@ -193,25 +316,35 @@ impl FileStore {
     }
 
     /// Writes `record` to the journal and then to the ledger. The caller has the writers' lock.
-    fn commit(&self, paths: &Paths, record: &Record, undo: &Undo) -> Result<(), StoreError> {
+    fn commit(
+        &self,
+        state: &mut State,
+        paths: &Paths,
+        record: &Record,
+        undo: &Undo,
+    ) -> Result<(), StoreError> {
         let action = "write the ledger's journal";
         let journal = Journal::open(&paths.journal, &*self.disk).map_err(StoreError::io(action))?;
-        if let Err(source) = journal.write(record) {
-            return Err(match journal.revoke() {
-                Ok(()) => StoreError::Io { action, source },
-                Err(_) => StoreError::Unsettled(source),
-            });
+        if state.run.is_full_for(record.patch.len()) {
+            self.end_run(&journal, state, paths)
+                .map_err(StoreError::io("sync the ledger"))?;
         }
+        let run = match journal.write(state.run, record) {
+            Ok(run) => run,
+            Err(source) => {
+                return Err(match journal.revoke(state.run) {
+                    Ok(()) => StoreError::Io { action, source },
+                    Err(_) => StoreError::Unsettled(source),
+                });
+            }
+        };
         if let Err((source, undone)) = self.change(&paths.ledger, record, undo) {
-            return Err(match undone.and_then(|()| journal.revoke()) {
+            return Err(match undone.and_then(|()| journal.revoke(state.run)) {
                 Ok(()) => StoreError::io("write the ledger")(source),
                 Err(_) => StoreError::Unsettled(source),
             });
         }
-        if let Err(error) = journal.clear() {
-            // Harmless: the record is found to be in the ledger when it is next read.
-            warn!(%error, "cannot clear the ledger's journal");
-        }
+        state.run = run;
         Ok(())
     }
 
@@ -223,16 +356,12 @@ impl FileStore {
         undo: &Undo,
     ) -> Result<(), (io::Error, io::Result<()>)> {
         let disk = &*self.disk;
-        let begins = matches!(undo, Undo::Remove);
-        let opened = OpenOptions::new()
-            .write(true)
-            .create_new(begins)
-            .open(ledger);
-        let file = opened.map_err(|source| (source, Ok(())))?;
-        let mut done = record.apply(disk, &file);
-        if begins {
-            done = done.and_then(|()| sync_directory_of(ledger, disk));
-        }
+        let how = match undo {
+            Undo::Remove => How::CreateNew,
+            Undo::Restore { .. } => How::Write,
+        };
+        let file = disk.open(ledger, how).map_err(|source| (source, Ok(())))?;
+        let done = record.apply(disk, &file, undo.length().unwrap_or(0));
         done.map_err(|source| (source, undo.run(disk, ledger, &file)))
     }
 }
@@ -247,8 +376,11 @@ fn set_aside(paths: &Paths, tip: BlockRef) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-fn pending(paths: &Paths) -> Result<bool, StoreError> {
-    Journal::is_pending(&paths.journal).map_err(StoreError::io("look at the ledger's journal"))
+/// Checks the blocks of the array `text` and hands each good one to `seen`. Problems end up in the verifier.
+pub(crate) fn walk_text(text: impl BufRead, verifier: &mut Verifier, seen: &mut dyn FnMut(&Block)) {
+    scan::walk(scan::Elements::of_file(text), verifier, |block, _| {
+        seen(block)
+    });
 }
 
 impl BlockStore for FileStore {
@@ -257,38 +389,42 @@ impl BlockStore for FileStore {
         batch: Vec<Vec<String>>,
         clock: &dyn Clock,
     ) -> Result<Vec<BlockRef>, StoreError> {
-        let mut known = self.known();
+        let mut state = self.state();
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(StoreError::io("make the ledger's folder"))?;
         }
         let paths = self.paths()?;
-        let _lock = paths.lock_for_writing(self.lock_patience)?;
-        if pending(&paths)? {
-            self.recover(&mut known, &paths)?;
+        let _lock = paths.lock_for_writing(&*self.disk, self.lock_patience)?;
+        if !self.is_settled(&mut state, &paths)? {
+            self.recover(&mut state, &paths)?;
         }
-        known.refresh(&paths.ledger);
-        let state = known.state();
-        if !state.allows_append() {
-            return Err(StoreError::Refused(state));
+        state.known.refresh(&paths.ledger, &paths.mark);
+        let now = state.known.state();
+        if now == LoadState::Absent && self.seen.load(Ordering::Relaxed) {
+            return Err(StoreError::Gone);
+        }
+        if !now.allows_append() {
+            return Err(StoreError::Refused(now));
         }
         if batch.is_empty() {
             return Ok(Vec::new());
         }
         // Taken out, so that a failure on the way leaves nothing believed about the file.
-        let before = match std::mem::take(&mut *known) {
+        let before = match std::mem::take(&mut state.known) {
             Known::Chain(chain) => Some(chain),
             _ => None,
         };
-        let undo =
-            Undo::of(&paths.ledger, before.as_ref()).map_err(StoreError::io("read the ledger"))?;
+        let undo = Undo::of(&*self.disk, &paths.ledger, before.as_ref())
+            .map_err(StoreError::io("read the ledger"))?;
         let mut patch = Patch::behind(before.as_ref());
         let mut refs = Vec::with_capacity(batch.len());
         for entries in batch {
             refs.push(patch.add(entries, clock.now())?);
         }
         let (record, ledger, blocks) = patch.finish(undo.length());
-        self.commit(&paths, &record, &undo)?;
-        *known = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
+        self.commit(&mut state, &paths, &record, &undo)?;
+        state.known = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
+        self.note(&state.known);
         Ok(refs)
     }
 
@@ -304,7 +440,8 @@ impl BlockStore for FileStore {
         // Without the lock first, so that a long ledger does not keep writers waiting: they change only what is
         // behind the last block. What looks wrong may be an append under way, so it is looked at again.
         let paths = self.paths()?;
-        if !pending(&paths)? {
+        let settled = self.is_settled(&mut self.state(), &paths)?;
+        if settled {
             let report = scan_file(&paths.ledger).0;
             if report.is_valid() {
                 return Ok(report);
@@ -322,6 +459,24 @@ impl BlockStore for FileStore {
 
     fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
         self.read(limit.min(HISTORY_MAX), |_| first)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if state.run.is_empty() {
+            return Ok(());
+        }
+        let paths = self.paths()?;
+        let _lock = paths.lock_for_writing(&*self.disk, self.lock_patience)?;
+        self.settle_locked(&mut state, &paths)
+    }
+
+    fn recovery(&self) -> Option<Recovery> {
+        let recovered = self
+            .recovered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        recovered.clone()
     }
 }
 

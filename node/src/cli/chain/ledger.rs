@@ -87,6 +87,8 @@ pub(super) async fn status(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit>
 /// Checks every block, and the ledger against the last checkpoint we signed. Exits with 1 if either is not right.
 pub(super) async fn verify(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit> {
     let report = agent.handles.chain.verify().await?;
+    let recovery = agent.handles.chain.recovery().await?;
+    let recovery = recovery.map(|recovery| recovery.to_string());
     let (signed, rewritten) = match agent.handles.tlog.compare().await {
         Ok(signed) => (signed, None),
         Err(error @ TlogError::Rewritten { signed, .. }) => (Some(signed), Some(error.to_string())),
@@ -103,6 +105,7 @@ pub(super) async fn verify(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit>
             "checkpoint": signed.map(|signed| json!({"size": signed.size, "root": signed.root})),
             "warnings": report.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "warning_count": report.warning_count,
+            "recovery": recovery,
         }))?;
         return Ok(if intact { Exit::Done } else { Exit::Failed });
     }
@@ -117,6 +120,9 @@ pub(super) async fn verify(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit>
             "Blockchain Integrity Check FAILED! Chain may be corrupted.",
         );
         out.line(text)?;
+    }
+    if let Some(recovery) = &recovery {
+        out.line(format_args!("  after a crash: {recovery}"))?;
     }
     if let Some(problem) = &report.problem {
         out.line(format_args!("  {problem}"))?;
@@ -142,6 +148,7 @@ pub(super) async fn history(agent: &Agent, limit: usize, out: &mut Out) -> anyho
         let shown = blocks.iter().map(|b| {
             json!({
                 "index": b.index(), "timestamp": b.timestamp(), "data": b.data(), "hash": b.hash(),
+                "kinds": b.data().iter().map(|entry| kind(entry)).collect::<Vec<_>>(),
             })
         });
         out.json(&shown.collect::<Vec<Value>>())?;
@@ -159,11 +166,21 @@ pub(super) async fn history(agent: &Agent, limit: usize, out: &mut Out) -> anyho
         [
             Cell::from(block.index()),
             Cell::from(block.timestamp()),
+            Cell::from(kind(first)),
             Cell::from(text),
         ]
     });
-    out.table(["BLOCK", "TIME", "ENTRY"], rows)?;
+    out.table(["BLOCK", "TIME", "KIND", "ENTRY"], rows)?;
     Ok(Exit::Done)
+}
+
+/// What an entry is, as far as it can be told.
+fn kind(entry: &str) -> String {
+    match Entry::read(entry) {
+        Ok(entry) => entry.kind().to_string(),
+        Err(unread) if unread.name.is_empty() => "?".to_owned(),
+        Err(unread) => format!("{}?", unread.name),
+    }
 }
 
 /// Records texts of the caller as one block. They cannot be taken for what the program itself records.

@@ -132,7 +132,13 @@ fn a_fresh_directory_loads_with_the_built_in_settings() {
     assert_eq!(loaded.settings, crate::config::Settings::default());
     assert_eq!(
         loaded.sources.keys().collect::<Vec<_>>(),
-        ["http.host", "http.port"]
+        [
+            "http.host",
+            "http.port",
+            "storage.backend",
+            "storage.sqlite_path",
+            "storage.sqlite_wal"
+        ]
     );
 }
 

@@ -1,17 +1,38 @@
-//! The changes that a store makes to its files, behind a trait so that tests can make each of them fail.
+//! What a store does to its files, behind a trait so that tests can make each call fail.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// What is done to an open file.
+/// For what a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// To read it.
+    Read,
+    /// To read and write it; it must exist.
+    Write,
+    /// To read and write it; it is made if need be.
+    Create,
+    /// To read and write it; it must not exist.
+    CreateNew,
+}
+
+/// The calls to the system of which an append consists.
 pub(super) trait Disk: Send + Sync {
+    /// Opens the file at `path`.
+    fn open(&self, path: &Path, how: How) -> io::Result<File>;
+    /// Tries to lock the file, against all others or only against writers.
+    fn lock(&self, file: &File, shared: bool) -> Result<(), TryLockError>;
+    /// Reads from byte `at` on until `bytes` is full or the file ends, and says how much that was.
+    fn read(&self, file: &File, at: u64, bytes: &mut [u8]) -> io::Result<usize>;
     /// Writes all of `bytes` from byte `at` on.
     fn write(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()>;
     /// Cuts the file.
     fn set_len(&self, file: &File, len: u64) -> io::Result<()>;
     /// Returns once everything written so far survives a power cut.
     fn sync(&self, file: &File) -> io::Result<()>;
+    /// Returns once the names in the folder at `path` survive a power cut.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Deletes the file at `path`.
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
@@ -20,6 +41,27 @@ pub(super) trait Disk: Send + Sync {
 pub(super) struct Os;
 
 impl Disk for Os {
+    fn open(&self, path: &Path, how: How) -> io::Result<File> {
+        OpenOptions::new()
+            .read(true)
+            .write(how != How::Read)
+            .create(how == How::Create)
+            .create_new(how == How::CreateNew)
+            .truncate(false)
+            .open(path)
+    }
+
+    fn lock(&self, file: &File, shared: bool) -> Result<(), TryLockError> {
+        match shared {
+            true => file.try_lock_shared(),
+            false => file.try_lock(),
+        }
+    }
+
+    fn read(&self, file: &File, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        super::journal::read_at(file, at, bytes)
+    }
+
     fn write(&self, mut file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
         file.seek(SeekFrom::Start(at))?;
         file.write_all(bytes)
@@ -30,7 +72,12 @@ impl Disk for Os {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        file.sync_all()
+        // The length is synced too, as without it the data could not be read; the time of change need not be.
+        file.sync_data()
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -9,7 +9,8 @@ use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Timestamp;
 
-use super::journal::{Content, Journal};
+use super::disk::{Disk as _, How, Os};
+use super::journal::{Journal, Run, is_applied, joined};
 use super::known::{Known, scan, scan_file};
 use super::lock::Paths;
 use super::{FileStore, StoreError};
@@ -79,16 +80,34 @@ fn look(paths: &Paths) -> io::Result<Inspection> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    let journal = match Journal::read_at(&paths.journal)? {
-        Content::Empty => Leftover::Nothing,
-        Content::Torn(bytes) => Leftover::Torn(bytes),
-        Content::Whole(record) => Leftover::Acknowledged(record.tip),
-    };
+    let journal = leftover(paths)?;
     Ok(Inspection {
         report,
         bytes,
         newest,
         journal,
+    })
+}
+
+/// What the journal holds that the ledger lacks.
+fn leftover(paths: &Paths) -> io::Result<Leftover> {
+    let Some(journal) = Journal::look(&paths.journal, &Os)? else {
+        return Ok(Leftover::Nothing);
+    };
+    let news = journal.news(Run::default())?;
+    for change in joined(news.records) {
+        let applied = match Os.open(&paths.ledger, How::Read) {
+            Ok(ledger) => is_applied(&Os, &ledger, &change)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if !applied {
+            return Ok(Leftover::Acknowledged(change.tip));
+        }
+    }
+    Ok(match news.torn {
+        0 => Leftover::Nothing,
+        bytes => Leftover::Torn(bytes),
     })
 }
 
@@ -182,11 +201,11 @@ mod tests {
 
         append(&path, "one");
         let journal = folder.path().join("chain.json.journal");
-        fs::write(&journal, "torn").unwrap();
+        fs::write(&journal, "kairos").unwrap();
         let found = inspect(&path).unwrap();
-        assert_eq!((found.report.length, found.journal), (2, Leftover::Torn(4)));
+        assert_eq!((found.report.length, found.journal), (2, Leftover::Torn(6)));
         assert_eq!(found.newest, Some(Timestamp::from_secs(1_771_588_800)));
-        assert_eq!(fs::read(&journal).unwrap(), b"torn");
+        assert_eq!(fs::read(&journal).unwrap(), b"kairos");
     }
 
     fn prefix(path: &Path) -> Result<Option<Prefix>, StoreError> {

@@ -8,9 +8,12 @@ use std::time::SystemTime;
 use kairos_protocol::block::Block;
 use kairos_protocol::ledger::{Ledger, LoadState, Verifier, VerifyReport};
 
-use super::journal::Record;
+use super::journal::{Record, read_at};
+use super::mark;
 use super::scan::{Elements, Span, parse, unreadable, walk};
 
+/// How much of the file is read at once.
+const BUFFER: usize = 256 * 1024;
 /// The place of every so many blocks is remembered, so that recent ones are found without reading from the start.
 const ANCHOR_EVERY: u64 = 64;
 
@@ -35,14 +38,16 @@ pub(super) struct Chain {
     pub(super) ledger: Ledger,
     places: Places,
     stamp: Option<Stamp>,
+    /// How many blocks there were when it was last noted how far it was checked.
+    noted: u64,
 }
 
 /// Where blocks are in the file.
 #[derive(Debug, Default)]
-struct Places {
-    last: Span,
+pub(super) struct Places {
+    pub(super) last: Span,
     /// Where block 0, block [`ANCHOR_EVERY`] and so on begin.
-    anchors: Vec<u64>,
+    pub(super) anchors: Vec<u64>,
 }
 
 impl Places {
@@ -76,7 +81,7 @@ impl Stamp {
 }
 
 /// Whether the error says that there is no file. Any other says that nobody can tell.
-fn is_absence(error: &io::Error) -> bool {
+pub(super) fn is_absence(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
@@ -84,6 +89,17 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 impl Known {
+    /// Whether what there is of `record` in the ledger at `path` is as the record has it.
+    pub(super) fn leads_to(&self, record: &Record, path: &Path) -> io::Result<bool> {
+        let Known::Chain(chain) = self else {
+            return Ok(true);
+        };
+        let there = usize::try_from(chain.end().saturating_sub(record.at)).unwrap_or(usize::MAX);
+        let mut found = vec![0; there.min(record.patch.len())];
+        let read = read_at(&File::open(path)?, record.at, &mut found)?;
+        Ok(read == there && record.patch.get(..there) == Some(&found))
+    }
+
     pub(super) fn state(&self) -> LoadState {
         match self {
             Known::Unknown => LoadState::Unreadable,
@@ -94,7 +110,7 @@ impl Known {
     }
 
     /// Takes in what happened to the file since the last look.
-    pub(super) fn refresh(&mut self, path: &Path) {
+    pub(super) fn refresh(&mut self, path: &Path, mark: &Path) {
         let now = match Stamp::of(path) {
             Ok(Some(stamp)) => Some(stamp),
             Ok(None) => {
@@ -109,13 +125,23 @@ impl Known {
             Known::Unknown | Known::Absent => false,
         };
         if !unchanged {
-            *self = Self::load(path, now);
+            *self = Self::load(path, mark, now);
         }
     }
 
-    fn load(path: &Path, stamp: Option<Stamp>) -> Self {
+    fn load(path: &Path, mark: &Path, stamp: Option<Stamp>) -> Self {
+        if let Some(mut chain) = mark::read(mark, path)
+            && chain.read_on(path).is_some()
+        {
+            chain.stamp = stamp;
+            return Known::Chain(chain);
+        }
         match scan_file(path) {
-            (_, Some(chain)) => Known::Chain(Chain { stamp, ..chain }),
+            (_, Some(chain)) => {
+                let mut chain = Chain { stamp, ..chain };
+                chain.note(mark, path);
+                Known::Chain(chain)
+            }
             (report, None) if report.state == LoadState::Absent => Known::Absent,
             (report, None) => Known::Broken {
                 state: report.state,
@@ -132,6 +158,7 @@ impl Chain {
             ledger,
             places: Places::default(),
             stamp: None,
+            noted: 0,
         });
         chain.grow(ledger, blocks);
         chain
@@ -142,6 +169,32 @@ impl Chain {
             self.places.note(*index, *span);
         }
         self.ledger = ledger;
+    }
+
+    /// A chain that was checked before.
+    pub(super) fn checked(ledger: Ledger, places: Places) -> Self {
+        Self {
+            noted: ledger.length(),
+            ledger,
+            places,
+            stamp: None,
+        }
+    }
+
+    pub(super) fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Notes how far the ledger at `path` was checked, if it is worth it by now.
+    pub(super) fn note(&mut self, mark: &Path, path: &Path) {
+        if self.ledger.length() < self.noted.saturating_add(mark::BLOCKS_MIN) {
+            return;
+        }
+        self.noted = self.ledger.length();
+        if let Err(error) = mark::write(mark, path, self) {
+            // The next one to open the ledger reads it all, which a read-only disk makes necessary.
+            tracing::debug!(%error, "cannot note how far the ledger was checked");
+        }
     }
 
     /// Where the next block goes: right behind the last one.
@@ -211,16 +264,26 @@ impl Chain {
     }
 }
 
+/// The element of the file at `path` that begins at byte `at`.
+pub(super) fn element_at(path: &Path, at: u64) -> Option<(Vec<u8>, Span)> {
+    let mut elements = elements_at(path, at).ok()?;
+    let (bytes, span) = elements.next().ok()??;
+    Some((bytes.to_vec(), span))
+}
+
 fn elements_at(path: &Path, at: u64) -> io::Result<Elements<BufReader<File>>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(at))?;
-    Ok(Elements::from_element(BufReader::new(file), at))
+    Ok(Elements::from_element(
+        BufReader::with_capacity(BUFFER, file),
+        at,
+    ))
 }
 
 /// Checks the file at `path` from its first to its last byte.
 pub(super) fn scan_file(path: &Path) -> (VerifyReport, Option<Chain>) {
     match File::open(path) {
-        Ok(file) => scan(BufReader::new(file)),
+        Ok(file) => scan(BufReader::with_capacity(BUFFER, file)),
         Err(error) if is_absence(&error) => (VerifyReport::absent(), None),
         Err(error) => {
             let mut verifier = Verifier::default();
@@ -237,7 +300,7 @@ pub(super) fn scan_patched(path: &Path, record: &Record) -> io::Result<Option<Ch
         scan(patch)
     } else {
         let kept = File::open(path)?.take(record.at);
-        scan(BufReader::new(kept.chain(patch)))
+        scan(BufReader::with_capacity(BUFFER, kept.chain(patch)))
     };
     Ok(chain.filter(|chain| chain.ledger.tip() == record.tip))
 }
@@ -257,6 +320,7 @@ pub(super) fn scan(reader: impl BufRead) -> (VerifyReport, Option<Chain>) {
             ledger,
             places,
             stamp: None,
+            noted: 0,
         });
     (report, chain)
 }

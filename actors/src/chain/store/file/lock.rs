@@ -1,11 +1,12 @@
 //! The files beside a ledger, and the lock that all its writers share.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::StoreError;
+use super::disk::{Disk, How};
 use crate::file_lock::{self, Unlocked};
 
 /// Most symbolic links that lead to a ledger.
@@ -16,6 +17,8 @@ const LINKS_MAX: usize = 16;
 pub(super) struct Paths {
     pub(super) ledger: PathBuf,
     pub(super) journal: PathBuf,
+    /// How far it was checked.
+    pub(super) mark: PathBuf,
     lock: PathBuf,
 }
 
@@ -30,25 +33,34 @@ impl Paths {
         };
         Ok(Self {
             journal: beside(".journal"),
+            mark: beside(".verified"),
             lock: beside(".lock"),
             ledger,
         })
     }
 
     /// Waits for the lock that keeps everyone else out. It ends with the returned file.
-    pub(super) fn lock_for_writing(&self, patience: Duration) -> Result<File, StoreError> {
-        let file = self.lock_file().map_err(StoreError::io(LOCKING))?;
-        wait(patience, || file.try_lock())?;
+    pub(super) fn lock_for_writing(
+        &self,
+        disk: &dyn Disk,
+        patience: Duration,
+    ) -> Result<File, StoreError> {
+        let file = self.lock_file(disk).map_err(StoreError::io(LOCKING))?;
+        wait(patience, || disk.lock(&file, false))?;
         Ok(file)
     }
 
     /// Waits for the lock that keeps writers out. Where the lock file cannot be made, as on a read-only disk,
     /// reading goes without.
-    pub(super) fn lock_for_reading(&self, patience: Duration) -> Result<Option<File>, StoreError> {
-        let Ok(file) = self.lock_file() else {
+    pub(super) fn lock_for_reading(
+        &self,
+        disk: &dyn Disk,
+        patience: Duration,
+    ) -> Result<Option<File>, StoreError> {
+        let Ok(file) = self.lock_file(disk) else {
             return Ok(None);
         };
-        wait(patience, || file.try_lock_shared())?;
+        wait(patience, || disk.lock(&file, true))?;
         Ok(Some(file))
     }
 
@@ -61,14 +73,9 @@ impl Paths {
         }
     }
 
-    fn lock_file(&self) -> io::Result<File> {
+    fn lock_file(&self, disk: &dyn Disk) -> io::Result<File> {
         // Never deleted: whoever came late would lock another file than those before.
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.lock)
+        disk.open(&self.lock, How::Create)
     }
 }
 
@@ -117,6 +124,7 @@ fn real_path(path: &Path) -> io::Result<PathBuf> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use super::super::disk::Os;
     use super::*;
 
     #[test]
@@ -157,30 +165,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::resolve(&folder.path().join("chain.json")).unwrap();
         let now = Duration::ZERO;
-        let first = paths.lock_for_reading(now).unwrap();
-        let second = paths.lock_for_reading(now).unwrap();
+        let first = paths.lock_for_reading(&Os, now).unwrap();
+        let second = paths.lock_for_reading(&Os, now).unwrap();
         assert!(first.is_some() && second.is_some());
         assert!(matches!(
-            paths.lock_for_writing(now),
+            paths.lock_for_writing(&Os, now),
             Err(StoreError::Locked)
         ));
         drop((first, second));
-        let writer = paths.lock_for_writing(now).unwrap();
+        let writer = paths.lock_for_writing(&Os, now).unwrap();
         assert!(matches!(
-            paths.lock_for_reading(now),
+            paths.lock_for_reading(&Os, now),
             Err(StoreError::Locked)
         ));
         drop(writer);
-        assert!(paths.lock_for_writing(now).is_ok());
+        assert!(paths.lock_for_writing(&Os, now).is_ok());
     }
 
     #[test]
     fn reading_goes_on_where_no_lock_can_be_made() {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::resolve(&folder.path().join("missing/chain.json")).unwrap();
-        assert!(paths.lock_for_reading(Duration::ZERO).unwrap().is_none());
+        assert!(
+            paths
+                .lock_for_reading(&Os, Duration::ZERO)
+                .unwrap()
+                .is_none()
+        );
         assert!(matches!(
-            paths.lock_for_writing(Duration::ZERO),
+            paths.lock_for_writing(&Os, Duration::ZERO),
             Err(StoreError::Io { .. })
         ));
     }

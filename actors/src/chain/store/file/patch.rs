@@ -1,7 +1,7 @@
 //! What an append writes over the end of the ledger file, and what it takes to undo that.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::Path;
 
 use kairos_protocol::block::{Block, BlockRef};
@@ -9,7 +9,7 @@ use kairos_protocol::ledger::{Ledger, LoadState};
 use kairos_protocol::time::Timestamp;
 
 use super::StoreError;
-use super::disk::Disk;
+use super::disk::{Disk, How};
 use super::journal::{PATCH_BYTES_MAX, Record, sync_directory_of};
 use super::known::Chain;
 use super::scan::Span;
@@ -90,14 +90,16 @@ pub(super) enum Undo {
 }
 
 impl Undo {
-    pub(super) fn of(ledger: &Path, chain: Option<&Chain>) -> io::Result<Self> {
+    pub(super) fn of(disk: &dyn Disk, ledger: &Path, chain: Option<&Chain>) -> io::Result<Self> {
         let Some(at) = chain.map(Chain::end) else {
             return Ok(Undo::Remove);
         };
-        let mut tail = Vec::new();
-        let mut file = File::open(ledger)?;
-        file.seek(SeekFrom::Start(at))?;
-        file.read_to_end(&mut tail)?;
+        let file = disk.open(ledger, How::Read)?;
+        let length = file.metadata()?.len().saturating_sub(at);
+        // The reader of the ledger has bounded it.
+        let mut tail = vec![0; usize::try_from(length).unwrap_or(0)];
+        let read = disk.read(&file, at, &mut tail)?;
+        tail.truncate(read);
         Ok(Undo::Restore { at, tail })
     }
 

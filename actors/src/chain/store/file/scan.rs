@@ -9,7 +9,7 @@ use kairos_protocol::block::{Block, StoredBlock};
 use kairos_protocol::ledger::{Fault, Problem, Verifier};
 
 /// Most bytes of one stored block. Larger ones make a ledger unreadable.
-pub(super) const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most white space in one place, which is also the most that an append must remember to undo itself.
 const WHITE_SPACE_MAX: u64 = 64 * 1024;
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::chain::store::conformance::{self, Store, clock, entries, one};
 
 mod crash;
+mod processes;
 
 /// A ledger that the reference wrote: genesis and two blocks.
 const SAMPLE: &str =
@@ -22,6 +23,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Quick(Arc<AtomicUsize>);
 
 impl Disk for Quick {
+    fn open(&self, path: &Path, how: How) -> io::Result<fs::File> {
+        Os.open(path, how)
+    }
+    fn lock(&self, file: &fs::File, shared: bool) -> Result<(), fs::TryLockError> {
+        Os.lock(file, shared)
+    }
+    fn read(&self, file: &fs::File, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        Os.read(file, at, bytes)
+    }
     fn write(&self, file: &fs::File, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.0.fetch_add(bytes.len(), Ordering::Relaxed);
         Os.write(file, at, bytes)
@@ -30,6 +40,9 @@ impl Disk for Quick {
         Os.set_len(file, len)
     }
     fn sync(&self, _: &fs::File) -> io::Result<()> {
+        Ok(())
+    }
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -117,44 +130,6 @@ fn conforms() {
 }
 
 #[test]
-fn processes_that_append_at_once_lose_nothing() {
-    const FOLDER: &str = "KAIROS_TEST_APPEND_TO";
-    const PROCESSES: usize = 4;
-    const EACH: usize = 25;
-    if let Some(path) = std::env::var_os(FOLDER) {
-        let (store, _) = FileStore::open(Path::new(&path), PATIENCE).unwrap();
-        for n in 0..EACH {
-            let entry = format!("{}/{n}", std::process::id());
-            store.append(one(entry), &clock()).unwrap();
-        }
-        return;
-    }
-    let place = Place::new();
-    let test = std::thread::current().name().unwrap().to_owned();
-    let children: Vec<_> = (0..PROCESSES)
-        .map(|_| {
-            std::process::Command::new(std::env::current_exe().unwrap())
-                .args([&test, "--exact"])
-                .env(FOLDER, place.ledger())
-                .stdout(std::process::Stdio::null())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
-    let mut expected = vec!["Genesis Block".to_owned()];
-    for mut child in children {
-        expected.extend((0..EACH).map(|n| format!("{}/{n}", child.id())));
-        assert!(child.wait().unwrap().success());
-    }
-    let store = place.open();
-    assert!(store.verify().unwrap().is_valid());
-    let mut found = entries(&store);
-    found.sort();
-    expected.sort();
-    assert_eq!(found, expected);
-}
-
-#[test]
 fn writes_what_the_reference_would_write() {
     let place = Place::with(SAMPLE);
     let store = place.open();
@@ -235,7 +210,6 @@ fn a_ledger_that_does_not_load_is_never_touched() {
         assert_eq!(report.problem.is_some(), state != Empty);
         assert!(matches!(store.tip(), Err(StoreError::NotReadable(s)) if s == state));
         assert_eq!(place.bytes(), text.as_bytes());
-        assert!(!place.journal().exists());
         // Once a person has put it right, it goes on.
         fs::write(place.ledger(), SAMPLE).unwrap();
         store.append(one("more 0"), &clock()).unwrap();
@@ -293,7 +267,9 @@ fn notices_whatever_others_do_to_the_file() {
     }
     fs::remove_file(place.ledger()).unwrap();
     assert_eq!(store.tip().unwrap(), None);
-    assert_eq!(store.append(one("x"), &clock()).unwrap()[0].index, 1);
+    let gone = store.append(one("x"), &clock());
+    assert!(matches!(gone, Err(StoreError::Gone)));
+    assert_eq!(place.open().append(one("x"), &clock()).unwrap()[0].index, 1);
 }
 
 #[test]
@@ -349,6 +325,8 @@ fn an_append_costs_what_it_adds_however_long_the_chain_is() {
         let written = Arc::new(AtomicUsize::new(0));
         let disk = Box::new(Quick(Arc::clone(&written)));
         let (store, _) = FileStore::open_on(disk, &place.ledger(), PATIENCE).unwrap();
+        store.append(one("makes the journal"), &clock()).unwrap();
+        written.store(0, Ordering::Relaxed);
         store.append(one("x"), &clock()).unwrap();
         written.load(Ordering::Relaxed)
     };
@@ -365,4 +343,74 @@ fn blocks_too_long_to_be_read_again_are_refused() {
     assert!(matches!(error, StoreError::TooLong(_)), "{error}");
     assert_eq!(place.bytes(), SAMPLE.as_bytes());
     assert!(store.append(one("more 0"), &clock()).is_ok());
+}
+
+/// A ledger of so many blocks that it is noted how far it was checked.
+fn long() -> (Place, Vec<Block>) {
+    let blocks = sample_and(mark::BLOCKS_MIN as usize);
+    let place = Place::with(file_text(&blocks));
+    place.open();
+    (place, blocks)
+}
+
+#[test]
+fn a_long_ledger_that_was_checked_is_not_read_again() {
+    let (place, blocks) = long();
+    let mark = place.0.path().join("blockchain.json.verified");
+    let tip = blocks.last().unwrap().to_ref();
+    let chain = mark::read(&mark, &place.ledger()).unwrap();
+    assert_eq!(chain.ledger.tip(), tip);
+    let store = place.open();
+    assert_eq!(store.tip().unwrap(), Some(tip));
+    let history = store.history(HISTORY_MAX).unwrap();
+    assert!(history.iter().eq(blocks.iter().rev().take(HISTORY_MAX)));
+    store.append(one("more"), &clock()).unwrap();
+    store.settle().unwrap();
+    assert_eq!(place.open().tip().unwrap().unwrap().index, tip.index + 1);
+    for n in 0..mark::BLOCKS_MIN {
+        store.append(one(n.to_string()), &clock()).unwrap();
+    }
+    store.settle().unwrap();
+    let chain = mark::read(&mark, &place.ledger()).unwrap();
+    assert_eq!(Some(chain.ledger.tip()), store.tip().unwrap());
+}
+
+#[test]
+fn a_note_on_a_ledger_is_never_trusted_over_the_ledger() {
+    use LoadState::{Corrupt, Readable};
+    let forge = |text: &str| text.replacen("more 7", "more X", 1);
+    let (place, blocks) = long();
+    let text = file_text(&blocks);
+    let cut = file_text(&blocks[..1000]);
+    let reworked = text.replacen("more 1023", "more 9999", 1);
+    for (ledger, opens, verifies) in [
+        (forge(&text), Corrupt, Corrupt),
+        (cut, Readable, Readable),
+        (reworked, Corrupt, Corrupt),
+        // What was checked before is believed until somebody checks again.
+        (
+            forge(&file_text(&sample_and(blocks.len() + 1))),
+            Readable,
+            Corrupt,
+        ),
+    ] {
+        let (place, _) = long();
+        fs::write(place.ledger(), ledger).unwrap();
+        let store = place.open();
+        let opened = match store.tip() {
+            Ok(_) => Readable,
+            Err(StoreError::NotReadable(state)) => state,
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!((opened, store.verify().unwrap().state), (opens, verifies));
+    }
+    let path = place.0.path().join("blockchain.json.verified");
+    let note = fs::read(&path).unwrap();
+    for at in [0, 20, 100, 300, note.len() - 2] {
+        let mut flipped = note.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert!(mark::read(&path, &place.ledger()).is_none());
+        assert!(place.open().tip().unwrap().is_some());
+    }
 }

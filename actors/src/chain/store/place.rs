@@ -1,0 +1,156 @@
+//! Where the ledger of an agent is, and in which form.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::file::FileStore;
+use super::sqlite::{SqliteOptions, SqliteStore};
+use super::{BlockStore, StoreError};
+
+/// The forms in which a ledger is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// One JSON file, see [`file`](super::file).
+    File,
+    /// A database, see [`sqlite`](super::sqlite).
+    Sqlite,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::File => "file",
+            Backend::Sqlite => "sqlite",
+        })
+    }
+}
+
+/// Both places at which an agent's ledger may be, and which of them counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// The form in use.
+    pub backend: Backend,
+    /// The JSON file.
+    pub file: PathBuf,
+    /// The database.
+    pub sqlite: PathBuf,
+    /// Whether the database keeps a write-ahead log.
+    pub wal: bool,
+    /// How long to wait for other writers.
+    pub patience: Duration,
+}
+
+/// Why the ledger is not opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The ledger is in the other form. Beginning a new one would hide it.
+    #[error(
+        "storage.backend is {chosen}, but the ledger is in {}; run kairos-chain chain migrate --to {chosen}, \
+         or set storage.backend to {found}",
+        path.display()
+    )]
+    Elsewhere {
+        /// The form that the settings name.
+        chosen: Backend,
+        /// The form that there is.
+        found: Backend,
+        /// Where.
+        path: PathBuf,
+    },
+    /// The file system cannot tell what is there.
+    #[error("cannot look at {}", path.display())]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Places {
+    /// Where the ledger is in the form `backend`.
+    pub fn path(&self, backend: Backend) -> &Path {
+        match backend {
+            Backend::File => &self.file,
+            Backend::Sqlite => &self.sqlite,
+        }
+    }
+
+    /// Opens the ledger that counts, and finishes what a crash interrupted there.
+    ///
+    /// # Errors
+    ///
+    /// All of [`OpenError`].
+    pub fn open(&self) -> Result<Arc<dyn BlockStore>, OpenError> {
+        let found = match self.backend {
+            Backend::File => Backend::Sqlite,
+            Backend::Sqlite => Backend::File,
+        };
+        if !exists(self.path(self.backend))? && exists(self.path(found))? {
+            return Err(OpenError::Elsewhere {
+                chosen: self.backend,
+                found,
+                path: self.path(found).to_owned(),
+            });
+        }
+        Ok(match self.backend {
+            Backend::File => Arc::new(FileStore::open(&self.file, self.patience)?.0),
+            Backend::Sqlite => Arc::new(SqliteStore::open(&self.sqlite, self.sqlite_options())),
+        })
+    }
+
+    pub(crate) fn sqlite_options(&self) -> SqliteOptions {
+        SqliteOptions {
+            wal: self.wal,
+            patience: self.patience,
+        }
+    }
+}
+
+fn exists(path: &Path) -> Result<bool, OpenError> {
+    path.try_exists().map_err(|source| OpenError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::store::conformance::{clock, one};
+
+    #[test]
+    fn no_ledger_is_begun_while_there_is_one_in_the_other_form() {
+        for (chosen, found) in [
+            (Backend::Sqlite, Backend::File),
+            (Backend::File, Backend::Sqlite),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut places = Places {
+                backend: found,
+                file: folder.path().join("chain.json"),
+                sqlite: folder.path().join("chain.db"),
+                wal: true,
+                patience: Duration::from_secs(60),
+            };
+            places.open().unwrap().append(one("a"), &clock()).unwrap();
+            places.backend = chosen;
+            let Err(error) = places.open() else {
+                panic!("opened");
+            };
+            assert!(matches!(error, OpenError::Elsewhere { .. }), "{error}");
+            assert!(!places.path(chosen).exists());
+            places.backend = found;
+            assert!(places.open().unwrap().tip().unwrap().is_some());
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! `chain export`, `chain import` and `chain migrate`: whole ledgers out, in, and from one form to the other.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use kairos_actors::chain::store::place::{Backend, Places};
+use kairos_actors::chain::store::transfer::{Form, Held, Relation, Staged, Writer};
+use kairos_protocol::ledger::LoadState;
+use kairos_protocol::time::{Clock as _, Timestamp};
+use serde_json::json;
+
+use super::super::Session;
+use super::super::exit::Exit;
+use crate::agent;
+use crate::clock::SystemClock;
+use crate::config::{Layer, Source};
+use crate::data_dir::DataDir;
+
+mod settings;
+
+/// The ledger, inside an exported directory.
+const LEDGER: &str = "blockchain.json";
+/// Where exports say what they are.
+const MANIFEST: &str = "manifest.json";
+
+/// Write the ledger, checked, into a new directory or to standard output
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    /// A directory that does not exist yet
+    #[arg(required_unless_present = "stream")]
+    directory: Option<PathBuf>,
+    /// Write the blocks to standard output: a JSON array, or one JSON object a line
+    #[arg(long, value_name = "FORM", conflicts_with = "directory")]
+    stream: Option<StreamForm>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum StreamForm {
+    Json,
+    Jsonl,
+}
+
+/// Check a ledger from elsewhere and take it; the one in use is kept aside
+#[derive(Debug, clap::Args)]
+pub(super) struct ImportArgs {
+    /// An exported directory, a file of blocks (a JSON array, or one JSON object a line), or - for standard input
+    source: PathBuf,
+    /// Take it also where it does not continue the ledger in use
+    #[arg(long)]
+    replace: bool,
+    /// Check, and say what would happen
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Bring the ledger from one form into the other, and use it from then on
+#[derive(Debug, clap::Args)]
+pub(super) struct MigrateArgs {
+    /// The new form
+    #[arg(long)]
+    to: To,
+    /// Check, and say what would happen
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum To {
+    File,
+    Sqlite,
+}
+
+/// Runs `chain export`.
+pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let (data_dir, places) = places(session)?;
+    // Finishes what a crash interrupted, and refuses to look in the wrong place.
+    drop(places.open()?);
+    let held = Held::take(&places, places.backend)?;
+    let bar = bar("exporting");
+    if let Some(form) = args.stream {
+        let form = match form {
+            StreamForm::Json => Form::Json,
+            StreamForm::Jsonl => Form::JsonLines,
+        };
+        // What is wrong must be told before anything is written, so the whole is checked first.
+        let staged = Staged::copy(&held, held.path(), &mut |done| bar.set_position(done))?;
+        drop(held);
+        let mut writer = Writer::new(io::stdout().lock(), form, Path::new("standard output"));
+        staged.each(|block| writer.add(block))?;
+        let (_stdout, _tip) = writer.end()?;
+        bar.finish_and_clear();
+        return Ok(Exit::Done);
+    }
+    let Some(directory) = &args.directory else {
+        bail!("name a directory, or give --stream");
+    };
+    if directory.exists() {
+        bail!(
+            "{} exists already; name a directory that does not",
+            directory.display()
+        );
+    }
+    let parent = match directory.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let folder = tempfile::Builder::new()
+        .prefix(".export-")
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot write to {}", parent.display()))?;
+    let path = folder.path().join(LEDGER);
+    let mut writer = Writer::new(File::create_new(&path)?, Form::Json, &path);
+    let mut failed = Ok(());
+    let report = held.walk(&mut |block| {
+        if failed.is_ok() {
+            bar.set_position(block.index() + 1);
+            failed = writer.add(block);
+        }
+    })?;
+    failed?;
+    drop(held);
+    if report.state != LoadState::Readable {
+        let why = report
+            .problem
+            .map(|problem| format!(": {problem}"))
+            .unwrap_or_default();
+        bail!("the ledger is {}{why}; nothing was exported", report.state);
+    }
+    let (file, tip) = writer.end()?;
+    file.sync_all()?;
+    let tables = tables(&data_dir, &places, folder.path())?;
+    let manifest = json!({
+        "kairos_chain_export": true,
+        "version": "1.0",
+        "exported_at": SystemClock.now().entry(),
+        "source_db": places.path(places.backend).file_name().map(|name| name.to_string_lossy()),
+        "contents": {
+            "blockchain": LEDGER, "action_log": "action_log.jsonl", "knowledge_meta": "knowledge_meta.json",
+        },
+        "counts": {
+            "blocks": report.length, "action_logs": tables.0, "knowledge_meta": tables.1,
+        },
+        "tip": tip,
+    });
+    write(
+        &folder.path().join(MANIFEST),
+        serde_json::to_string_pretty(&manifest)?.as_bytes(),
+    )?;
+    fs::set_permissions(folder.path(), fs::metadata(parent)?.permissions())?;
+    File::open(folder.path())?.sync_all()?;
+    fs::rename(folder.path(), directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    // It is where it belongs; there is nothing left to clear away.
+    let _moved = folder.keep();
+    File::open(parent)?.sync_all()?;
+    bar.finish_and_clear();
+    let out = &mut session.out;
+    if out.wants_json() {
+        out.json(&json!({"directory": directory, "blocks": report.length, "tip": tip}))?;
+    } else {
+        out.line(format_args!(
+            "Exported {} blocks to {}",
+            report.length,
+            directory.display()
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Runs `chain import`.
+pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let (data_dir, places) = places(session)?;
+    let path = places.path(places.backend);
+    let bar = bar("checking");
+    let told = &mut |done| bar.set_position(done);
+    let what = args.source.display().to_string();
+    let staged = if args.source == Path::new("-") {
+        Staged::read(io::stdin().lock(), "standard input", path, told)?
+    } else {
+        let file = match args.source.is_dir() {
+            true => args.source.join(LEDGER),
+            false => args.source.clone(),
+        };
+        let file = File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Staged::read(file, &what, path, told)?
+    };
+    bar.finish_and_clear();
+    let mut held = Held::take(&places, places.backend)?;
+    let relation = held.relation(&staged)?;
+    let (blocks, tip) = (staged.length(), staged.tip());
+    let takes = relation != Relation::Same;
+    let refused = !relation.is_harmless() && !args.replace;
+    let kept = if refused || args.dry_run || !takes {
+        None
+    } else {
+        held.replace(staged, &backups(&data_dir), SystemClock.now())?
+    };
+    let out = &mut session.out;
+    if out.wants_json() {
+        out.json(&json!({
+            "blocks": blocks, "tip": tip, "relation": format!("{relation:?}").to_lowercase(),
+            "imported": takes && !refused && !args.dry_run, "kept": kept,
+        }))?;
+    } else if refused {
+        out.note(format_args!(
+            "error: the ledger in use {relation}; --replace puts it into {} and takes this one",
+            backups(&data_dir).display()
+        ))?;
+    } else if !takes {
+        out.line(format_args!(
+            "The ledger in use is the same {blocks} blocks"
+        ))?;
+    } else if args.dry_run {
+        out.line(format_args!(
+            "Would import {blocks} blocks, all of them good; the ledger in use {relation}"
+        ))?;
+    } else {
+        out.line(format_args!("Imported {blocks} blocks, all of them good"))?;
+        if let Some(kept) = &kept {
+            out.line(format_args!("  The ledger before is in {}", kept.display()))?;
+        }
+    }
+    Ok(if refused { Exit::Failed } else { Exit::Done })
+}
+
+/// Runs `chain migrate`.
+pub(super) fn migrate(args: &MigrateArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let (data_dir, mut places) = places(session)?;
+    let to = match args.to {
+        To::File => Backend::File,
+        To::Sqlite => Backend::Sqlite,
+    };
+    let from = match to {
+        Backend::File => Backend::Sqlite,
+        Backend::Sqlite => Backend::File,
+    };
+    let chosen = backend_source(session)?;
+    settings::check(&data_dir, &chosen, to)?;
+    if places.backend == to && !places.path(from).exists() {
+        session
+            .out
+            .line(format_args!("The ledger is kept as {to} already"))?;
+        return Ok(Exit::Done);
+    }
+    places.backend = from;
+    drop(places.open()?);
+    let source = Held::take(&places, from)?;
+    let bar = bar("copying");
+    let staged = Staged::copy(&source, places.path(to), &mut |done| bar.set_position(done))?;
+    bar.finish_and_clear();
+    let (blocks, tip) = (staged.length(), staged.tip());
+    let mut target = Held::take(&places, to)?;
+    let relation = target.relation(&staged)?;
+    if !relation.is_harmless() {
+        bail!(
+            "there is another ledger at {}, which {relation}; move it away and try again",
+            places.path(to).display()
+        );
+    }
+    let kept = if args.dry_run {
+        None
+    } else {
+        let (backups, now): (PathBuf, Timestamp) = (backups(&data_dir), SystemClock.now());
+        if relation != Relation::Same {
+            target.replace(staged, &backups, now)?;
+        }
+        drop(target);
+        let kept = source.put_away(&backups, now)?;
+        settings::choose(&data_dir, to)?;
+        Some(kept)
+    };
+    let out = &mut session.out;
+    if out.wants_json() {
+        out.json(&json!({
+            "blocks": blocks, "tip": tip, "from": from.to_string(), "to": to.to_string(),
+            "migrated": !args.dry_run, "kept": kept,
+        }))?;
+    } else if let Some(kept) = kept {
+        out.line(format_args!("Migrated {blocks} blocks from {from} to {to}"))?;
+        out.line(format_args!("  The ledger before is in {}", kept.display()))?;
+        out.line("  A running server takes it when it is started again.")?;
+    } else {
+        out.line(format_args!(
+            "Would migrate {blocks} blocks from {from} to {to}, all of them good"
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn places(session: &Session) -> anyhow::Result<(DataDir, Places)> {
+    let data_dir = session.data_dir().existing()?;
+    let settings = session.settings(&[])?;
+    let places = agent::ledger(&data_dir, &settings);
+    Ok((data_dir, places))
+}
+
+/// Which layer says in which form the ledger is kept.
+fn backend_source(session: &Session) -> anyhow::Result<Source> {
+    let loaded = session.loaded(&[])?;
+    let source = loaded.sources.get("storage.backend");
+    Ok(source.cloned().unwrap_or(Source {
+        layer: Layer::BuiltIn,
+        origin: None,
+    }))
+}
+
+fn backups(data_dir: &DataDir) -> PathBuf {
+    data_dir.storage().join("backups")
+}
+
+/// Writes the action log and the metadata of the knowledge beside an exported ledger, and counts them.
+fn tables(data_dir: &DataDir, places: &Places, folder: &Path) -> anyhow::Result<(u64, u64)> {
+    let (log, meta) = match places.backend {
+        Backend::Sqlite => kairos_actors::chain::store::sqlite::tables(&places.sqlite)?,
+        Backend::File => {
+            let log = data_dir.skills().join("action_log.jsonl");
+            let lines = match fs::read_to_string(&log) {
+                Ok(text) => text.lines().map(str::to_owned).collect(),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot read {}", log.display()));
+                }
+            };
+            (lines, Vec::new())
+        }
+    };
+    let mut text = log.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    write(&folder.join("action_log.jsonl"), text.as_bytes())?;
+    write(
+        &folder.join("knowledge_meta.json"),
+        serde_json::to_string_pretty(&meta)?.as_bytes(),
+    )?;
+    Ok((log.len() as u64, meta.len() as u64))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Counts blocks on standard error, where a person is watching.
+fn bar(what: &'static str) -> ProgressBar {
+    use std::io::IsTerminal as _;
+    let bar = if io::stderr().is_terminal() {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::hidden()
+    };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {human_pos} blocks {per_sec}")
+    {
+        bar.set_style(style);
+    }
+    bar.with_message(what)
+}
