@@ -41,6 +41,7 @@ pub mod skill;
 pub mod skillset;
 pub mod state;
 pub mod token;
+pub mod upgrade;
 
 /// The node that an AI agent runs: an honest history of what it knows, and safe exchange with other agents.
 #[derive(Debug, Parser)]
@@ -142,6 +143,8 @@ enum Command {
     Restore(restore::RestoreArgs),
     /// Examine the data directory, and say what to do about what is found
     Doctor(doctor::DoctorArgs),
+    /// Bring the texts of the data directory to those of this version, and keep what was changed
+    Upgrade(upgrade::UpgradeArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -328,6 +331,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Backup(args)) => backup::run(&args, &mut session),
         Some(Command::Restore(args)) => restore::run(&args, &mut session),
         Some(Command::Doctor(args)) => doctor::run(&args, &mut session),
+        Some(Command::Upgrade(args)) => upgrade::run(args, &mut session),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "kairos-chain", &mut script);

@@ -7,7 +7,7 @@ pub mod holders;
 mod init;
 pub mod meta;
 pub mod survey;
-mod templates;
+pub(crate) mod templates;
 pub mod tenancy;
 
 use std::ffi::OsString;

@@ -11,4 +11,5 @@ pub mod http;
 pub mod identity;
 pub mod node;
 pub mod telemetry;
+pub mod upgrade;
 pub mod watchdog;

@@ -118,6 +118,7 @@ const COMMANDS: &[&str] = &[
     "backup",
     "restore",
     "doctor",
+    "upgrade",
     "completions",
 ];
 

@@ -1,6 +1,6 @@
 //! Makes the copy of a data directory in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use kairos_protocol::hash::Hasher;
 use kairos_protocol::time::Timestamp;
 
 use super::copy::Copies;
-use super::locks::Locks;
+use super::locks::{self, Locks};
 use super::{Failure, Prepared, Wanted, agent_of};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{self, Survey, survey};
@@ -42,6 +42,15 @@ pub fn prepare(dir: &DataDir, wanted: Wanted, now: Timestamp) -> Result<Prepared
     let (store, _) = FileStore::open(&dir.ledger(), LOCK_PATIENCE)?;
     store.prefix()?;
     let mut copies = Copies::new(dir)?;
+    // What nobody locks comes first: checkpoints and the like speak of a ledger that is then copied at least as far.
+    let at_leisure = survey(dir);
+    let guarded = locks::paths(&at_leisure);
+    let mut files = BTreeMap::new();
+    for file in sort(&at_leisure, wanted).files {
+        if !locks::protect(&guarded, &file.shown) {
+            add(&mut copies, &mut files, file)?;
+        }
+    }
     let locks = Locks::take(dir, &survey(dir))?;
     // Only now nobody makes or removes what the locks protect.
     let survey = survey(dir);
@@ -51,29 +60,26 @@ pub fn prepare(dir: &DataDir, wanted: Wanted, now: Timestamp) -> Result<Prepared
     if survey.cut_short {
         return Err(Failure::TooMany);
     }
-    let Sorted {
-        mut entries,
-        files,
-        left_out,
-    } = sort(&survey, wanted);
-    if !wanted.skip_unsupported && !left_out.is_empty() {
-        return Err(Failure::Unsupported(left_out));
+    let sorted = sort(&survey, wanted);
+    if !wanted.skip_unsupported && !sorted.left_out.is_empty() {
+        return Err(Failure::Unsupported(sorted.left_out));
     }
-    let (protected, others): (Vec<_>, Vec<_>) = files
-        .into_iter()
-        .partition(|file| locks.protect(&file.shown));
-    let mut take = |files: Vec<&survey::Entry>| -> Result<(), Failure> {
-        for file in files {
-            if let Some(kind) = copies.add(&file.shown, &file.path)? {
-                entries.insert(file.shown.clone(), (mode(file), kind));
-            }
+    let there: HashSet<&str> = sorted
+        .files
+        .iter()
+        .map(|file| file.shown.as_str())
+        .collect();
+    files.retain(|path, _| there.contains(path.as_str()));
+    for file in &sorted.files {
+        if !files.contains_key(&file.shown) {
+            add(&mut copies, &mut files, file)?;
         }
-        Ok(())
-    };
-    take(protected)?;
+    }
     let ledger = store.prefix()?;
     drop(locks);
-    take(others)?;
+    let mut entries = sorted.entries;
+    entries.extend(files);
+    let left_out = sorted.left_out;
 
     let mut manifest = Manifest::new(concat!("kairos-chain ", env!("CARGO_PKG_VERSION")), now);
     if let Some(ledger) = &ledger {
@@ -100,6 +106,18 @@ pub fn prepare(dir: &DataDir, wanted: Wanted, now: Timestamp) -> Result<Prepared
         copies,
         _tenancy: tenancy,
     })
+}
+
+/// Copies one file, unless it is gone.
+fn add(
+    copies: &mut Copies,
+    files: &mut BTreeMap<String, (u32, Kind)>,
+    file: &survey::Entry,
+) -> Result<(), Failure> {
+    if let Some(kind) = copies.add(&file.shown, &file.path)? {
+        files.insert(file.shown.clone(), (mode(file), kind));
+    }
+    Ok(())
 }
 
 /// What of a directory goes where.

@@ -4,11 +4,10 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::meta::LAYOUT;
+use super::meta::{LAYOUT, own_section};
 use super::templates::{Guide, KNOWLEDGE, TRACKED};
 use super::{DataDir, DataDirError};
 
@@ -248,22 +247,10 @@ fn close(_: &Path) -> io::Result<bool> {
 /// hashes it looks for are left out: then it takes every file for the user's own and only ever offers a review.
 /// What a later version of this program needs stands under a name of our own, which the reference ignores.
 fn meta_text(now: Timestamp) -> String {
-    let line = |name: &str, text: &str| {
-        format!("    {name}: sha256:{}\n", ContentHash::of(text.as_bytes()))
-    };
-    let templates: String = TRACKED
-        .iter()
-        .map(|template| line(template.path, template.text))
-        .collect();
-    let knowledge: String = KNOWLEDGE
-        .iter()
-        .map(|guide| line(guide.name, guide.text))
-        .collect();
     format!(
-        "---\nkairos_mcp_version: {LAYOUT}\ninitialized_at: '{}'\ntemplate_hashes: {{}}\nknowledge_hashes: {{}}\n\
-         kairos_chain:\n  version: {}\n  template_hashes:\n{templates}  knowledge_hashes:\n{knowledge}",
+        "---\nkairos_mcp_version: {LAYOUT}\ninitialized_at: '{}'\ntemplate_hashes: {{}}\nknowledge_hashes: {{}}\n{}",
         now.wire(),
-        env!("CARGO_PKG_VERSION"),
+        own_section(None),
     )
 }
 

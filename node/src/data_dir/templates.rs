@@ -1,9 +1,9 @@
 //! The texts of a fresh data directory, embedded in the program.
 
 /// A text and its path below the data directory.
-pub(super) struct Template {
-    pub(super) path: &'static str,
-    pub(super) text: &'static str,
+pub(crate) struct Template {
+    pub(crate) path: &'static str,
+    pub(crate) text: &'static str,
 }
 
 macro_rules! templates {
@@ -16,7 +16,7 @@ macro_rules! templates {
 }
 
 /// The files that the reference keeps track of by these names, in its order.
-pub(super) const TRACKED: &[Template] = templates![
+pub(crate) const TRACKED: &[Template] = templates![
     "skills/kairos.rb",
     "skills/kairos.md",
     "skills/kairos_quickguide.md",
@@ -26,13 +26,13 @@ pub(super) const TRACKED: &[Template] = templates![
 ];
 
 /// A piece of knowledge by its name; its one file bears the name too.
-pub(super) struct Guide {
-    pub(super) name: &'static str,
-    pub(super) text: &'static str,
+pub(crate) struct Guide {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
 }
 
 /// The knowledge that every agent starts with.
-pub(super) const KNOWLEDGE: &[Guide] = &[
+pub(crate) const KNOWLEDGE: &[Guide] = &[
     Guide {
         name: "kairos_getting_started",
         text: include_str!(

@@ -79,8 +79,7 @@ pub(super) fn check(survey: &Survey, found: &mut Findings) {
     if set_aside.is_empty() {
         found.ok(UPGRADES, "no files set aside by an upgrade");
     } else {
-        let fix =
-            "take over what you need and delete them; in knowledge/ they are listed as skills";
+        let fix = "take over what you need and delete them; right below knowledge/ they are listed as skills";
         found.warn(
             UPGRADES,
             format!("set aside by an upgrade: {}", some(&set_aside)),
@@ -95,8 +94,13 @@ fn is_of_an_upgrade(entry: &Entry) -> bool {
     let stamped = name
         .rsplit_once(".bak.")
         .is_some_and(|(_, stamp)| stamp.len() == 14 && stamp.bytes().all(|b| b.is_ascii_digit()));
-    matches!(entry.folder(), "skills" | "config" | "knowledge")
-        && (stamped || name.ends_with(".new"))
+    // In the reference's way beside a piece of knowledge, in ours within it.
+    let within = entry
+        .folder()
+        .strip_prefix("knowledge/")
+        .is_some_and(|name| !name.contains('/'));
+    let place = within || matches!(entry.folder(), "skills" | "config" | "knowledge");
+    place && (stamped || name.ends_with(".new"))
 }
 
 /// Directories that a restore left beside the data directory.

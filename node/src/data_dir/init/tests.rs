@@ -299,7 +299,7 @@ fn the_upgrade_tracking_reads_like_the_reference_and_gives_it_nothing_to_overwri
             .collect::<Vec<_>>()
     };
     assert_eq!(names(own), names(&theirs["template_hashes"]));
-    let hash = ContentHash::of(TRACKED[0].text.as_bytes());
+    let hash = kairos_protocol::hash::ContentHash::of(TRACKED[0].text.as_bytes());
     assert_eq!(own["skills/kairos.rb"], format!("sha256:{hash}"));
     assert_eq!(
         names(&ours["kairos_chain"]["knowledge_hashes"]).len(),

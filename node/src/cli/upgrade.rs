@@ -1,0 +1,199 @@
+//! `upgrade`: bring the texts of a data directory to those of this version, and keep what its owner changed.
+
+use std::sync::Arc;
+
+use kairos_protocol::time::Timestamp;
+use serde_json::json;
+
+use super::Session;
+use super::exit::Exit;
+use super::out::{Out, Tone};
+use crate::upgrade::{self, Item, Plan, Status, Step, What};
+
+/// What to do.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Without --apply nothing is changed. Each text is compared three ways: as it was made, as it is, and as this version\n\
+    has it. What you did not change is replaced; settings are merged, your values and comments staying; everything else\n\
+    stays as it is, and what is new is shown. skills/kairos.rb and skills/kairos.md govern the agent and are replaced only\n\
+    if you name them with --take.\n\n\
+    Whatever is replaced is kept as FILE.bak.TIME. All of it is done or nothing, and the ledger gets one record.\n\
+    A directory of KairosChain 2.2 or 3.75 stays usable by them: what they keep track of is not changed."
+)]
+pub struct UpgradeArgs {
+    /// Only say whether there is anything to do; exits with 3 if there is
+    #[arg(long, conflicts_with = "apply")]
+    check: bool,
+
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+
+    /// Say what would be done, with every change; this is what happens without options
+    #[arg(long, conflicts_with_all = ["apply", "check"])]
+    dry_run: bool,
+
+    /// Replace this file too, whatever became of it; may be given several times
+    #[arg(long, value_name = "FILE")]
+    take: Vec<String>,
+}
+
+/// Runs `upgrade`.
+///
+/// # Errors
+///
+/// Nothing was changed, unless the error says so.
+pub fn run(args: UpgradeArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let data_dir = session.data_dir().existing()?;
+    let plan = upgrade::plan(&data_dir, &args.take)?;
+    if args.check {
+        return check(&plan, &mut session.out);
+    }
+    if !args.apply {
+        preview(&plan, &mut session.out)?;
+        return Ok(Exit::Done);
+    }
+    if !plan.needed {
+        tell_none(&plan, &mut session.out)?;
+        return Ok(Exit::Done);
+    }
+    session.with_agent(|agent, mut out| async move {
+        let now: Timestamp = agent.clock.now();
+        let (takes, dir) = (args.take, agent.data_dir.clone());
+        let apply = move || upgrade::apply(&dir, &takes, now);
+        let (plan, applied) = tokio::task::spawn_blocking(apply).await??;
+        let entry = upgrade::record(&plan, now);
+        let block = match Arc::clone(&agent)
+            .handles
+            .chain
+            .append(vec![entry.to_text()])
+            .await
+        {
+            Ok(block) => block,
+            Err(error) => {
+                let failed = upgrade::UpgradeError::Io {
+                    action: "record the upgrade in",
+                    path: agent.data_dir.ledger(),
+                    source: std::io::Error::other(error.to_string()),
+                };
+                let told = tokio::task::spawn_blocking(move || applied.put_back(failed)).await?;
+                return Err(told.into());
+            }
+        };
+        let done = tokio::task::spawn_blocking(move || applied.finish()).await??;
+        if out.wants_json() {
+            out.json(&json!({"plan": plan, "done": done, "block": block}))?;
+            return Ok(Exit::Done);
+        }
+        out.line("# Applying Upgrade")?;
+        for item in &plan.items {
+            let (tone, tag) = tag(item);
+            if let Some(tag) = tag {
+                out.line(format_args!("{} {}", out.paint(tone, tag), item.path))?;
+            }
+        }
+        for done in done.iter().filter_map(|done| done.copy.as_ref()) {
+            out.line(format_args!("  kept {}", done.display()))?;
+        }
+        out.line(format_args!("[RECORDED] block {}", block.index))?;
+        out.line(format_args!(
+            "## Upgrade Complete: {} -> {}",
+            plan.from_version, plan.to_version
+        ))?;
+        Ok(Exit::Done)
+    })
+}
+
+fn tell_none(plan: &Plan, out: &mut Out) -> std::io::Result<()> {
+    if out.wants_json() {
+        return out.json(&json!({"plan": plan, "done": [], "block": null}));
+    }
+    out.line("No upgrade needed. Data directory is already up to date.")
+}
+
+fn check(plan: &Plan, out: &mut Out) -> anyhow::Result<Exit> {
+    if out.wants_json() {
+        out.json(&json!({
+            "needed": plan.needed, "from_version": plan.from_version, "to_version": plan.to_version,
+        }))?;
+    } else if plan.needed {
+        out.line("# System Upgrade Check")?;
+        out.line(format_args!(
+            "{} -> {}; see what would change with kairos-chain upgrade",
+            plan.from_version, plan.to_version
+        ))?;
+    } else {
+        tell_none(plan, out)?;
+    }
+    Ok(if plan.needed {
+        Exit::Warned
+    } else {
+        Exit::Done
+    })
+}
+
+fn preview(plan: &Plan, out: &mut Out) -> anyhow::Result<()> {
+    if out.wants_json() {
+        return Ok(out.json(&json!({"plan": plan, "done": [], "block": null}))?);
+    }
+    out.line("# Upgrade Preview")?;
+    out.line(format_args!("{} -> {}", plan.from_version, plan.to_version))?;
+    for item in &plan.items {
+        let (tone, word) = match (item.status, item.step) {
+            (_, Step::Create) => (Tone::Good, "NEW"),
+            (Status::Unchanged, _) => (Tone::Quiet, "OK"),
+            (_, Step::Replace) => (Tone::Good, "UP"),
+            (Status::UserModified, _) | (_, Step::Keep) => (Tone::Quiet, "USER"),
+            (Status::AutoUpdatable, Step::Merge) => (Tone::Good, "UP"),
+            _ => (Tone::Careful, "CONFLICT"),
+        };
+        out.line(format_args!(
+            "### {} {}: {}",
+            out.paint(tone, word),
+            item.path,
+            intent(item)
+        ))?;
+        if let Some(diff) = &item.diff {
+            for line in diff.lines() {
+                out.line(format_args!("    {line}"))?;
+            }
+        }
+    }
+    match plan.needed {
+        true => {
+            out.line("Nothing was changed. Carry it out with:  kairos-chain upgrade --apply")?
+        }
+        false => tell_none(plan, out)?,
+    }
+    Ok(())
+}
+
+/// What happens to an item, in words.
+fn intent(item: &Item) -> &'static str {
+    match (item.step, item.what) {
+        (Step::Keep, _) => match item.status {
+            Status::Unchanged => "as in this version",
+            _ => "yours, kept",
+        },
+        (Step::Create, _) => "is made",
+        (Step::Replace, _) => "is replaced, a copy kept",
+        (Step::Merge, _) => "gets the settings it lacks, a copy kept",
+        (Step::Beside, _) => "kept; what is new goes beside it as .new",
+        (Step::Propose, What::Law) => "kept; it governs the agent, take it over with --take",
+        (Step::Propose, _) => "kept; take over what is new with --take",
+    }
+}
+
+fn tag(item: &Item) -> (Tone, Option<&'static str>) {
+    match (item.step, item.what) {
+        (Step::Keep, _) if item.status == Status::Unchanged => (Tone::Quiet, None),
+        (Step::Keep, _) => (Tone::Quiet, Some("[KEPT]")),
+        (Step::Create, _) => (Tone::Good, Some("[INSTALLED]")),
+        (Step::Replace, What::Knowledge) => (Tone::Good, Some("[UPDATED]")),
+        (Step::Replace, _) => (Tone::Good, Some("[AUTO-UPDATED]")),
+        (Step::Merge, _) => (Tone::Good, Some("[MERGED]")),
+        (Step::Beside, _) => (Tone::Careful, Some("[CONFLICT]")),
+        (Step::Propose, What::Law) => (Tone::Careful, Some("[L0-PROPOSAL]")),
+        (Step::Propose, _) => (Tone::Careful, Some("[DIFF-ONLY]")),
+    }
+}

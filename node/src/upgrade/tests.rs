@@ -1,0 +1,230 @@
+use std::collections::BTreeMap;
+
+use kairos_protocol::time::Timestamp;
+
+use super::*;
+use crate::data_dir::Surroundings;
+
+const NOW: Timestamp = Timestamp::EPOCH;
+
+fn made() -> (tempfile::TempDir, DataDir) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::resolve(Some(temp.path()), &Surroundings::default());
+    dir.init(NOW).unwrap();
+    (temp, dir)
+}
+
+fn steps(plan: &Plan) -> BTreeMap<&str, (Status, Step)> {
+    let steps = plan.items.iter();
+    steps
+        .map(|item| (item.path.as_str(), (item.status, item.step)))
+        .collect()
+}
+
+/// Writes `text` as the file at `path`, and notes that version 0.0.9 made it from `original`.
+fn aged(dir: &DataDir, path: &str, original: &str, text: &str) {
+    fs::write(dir.path().join(path), text).unwrap();
+    let meta = fs::read_to_string(dir.meta_file()).unwrap();
+    let name = match path.strip_prefix("knowledge/") {
+        Some(below) => below.split('/').next().unwrap(),
+        None => path,
+    };
+    let lines =
+        meta.lines().map(
+            |line| match line.trim_start().strip_prefix(&format!("{name}: ")) {
+                Some(_) => format!("    {name}: {}\n", hash_of(original)),
+                None => format!("{line}\n"),
+            },
+        );
+    let meta: String = lines.collect();
+    let ours = format!("  version: {}", env!("CARGO_PKG_VERSION"));
+    fs::write(dir.meta_file(), meta.replace(&ours, "  version: 0.0.9")).unwrap();
+}
+
+#[test]
+fn a_fresh_directory_needs_nothing() {
+    let (_temp, dir) = made();
+    let plan = plan(&dir, &[]).unwrap();
+    assert!(!plan.needed);
+    assert!(
+        plan.items
+            .iter()
+            .all(|item| item.step == Step::Keep && item.diff.is_none())
+    );
+}
+
+#[test]
+fn every_text_is_compared_three_ways() {
+    let (_temp, dir) = made();
+    let guide = "knowledge/meeting_safely/meeting_safely.md";
+    let started = "knowledge/kairos_getting_started";
+    aged(&dir, "skills/kairos.rb", "old", "old");
+    aged(&dir, "skills/kairos_quickguide.md", "old", "old");
+    aged(&dir, "skills/config.yml", "old", "enabled: false # mine\n");
+    aged(&dir, "config/safety.yml", "old", "{safe_root: /mine}\n");
+    aged(&dir, guide, "old", "mine");
+    fs::remove_dir_all(dir.path().join(started)).unwrap();
+    fs::remove_file(dir.path().join("config/tool_metadata.yml")).unwrap();
+    fs::write(dir.path().join("skills/kairos.md"), "mine").unwrap();
+    let looked = plan(&dir, &[]).unwrap();
+    use Status::*;
+    assert_eq!(
+        steps(&looked),
+        BTreeMap::from([
+            ("config/safety.yml", (Conflict, Step::Beside)),
+            ("config/tool_metadata.yml", (AutoUpdatable, Step::Create)),
+            ("skills/config.yml", (Conflict, Step::Merge)),
+            ("skills/kairos.md", (UserModified, Step::Keep)),
+            ("skills/kairos.rb", (AutoUpdatable, Step::Propose)),
+            (
+                "skills/kairos_quickguide.md",
+                (AutoUpdatable, Step::Replace)
+            ),
+            (guide, (Conflict, Step::Beside)),
+        ])
+    );
+    assert!(looked.needed && looked.from_version == "0.0.9");
+    let takes = ["skills/kairos.rb".to_owned(), "skills/kairos.md".to_owned()];
+    let taken = plan(&dir, &takes).unwrap();
+    assert!(
+        takes
+            .iter()
+            .all(|take| steps(&taken)[take.as_str()].1 == Step::Replace)
+    );
+    let unknown = plan(&dir, &["storage/x".to_owned()]).unwrap_err();
+    assert!(matches!(unknown, UpgradeError::Unknown(_)));
+
+    let (applied_plan, applied) = apply(&dir, &takes[..1], NOW).unwrap();
+    assert_eq!(applied.finish().unwrap().len(), 6);
+    let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+    let template = |path| TRACKED.iter().find(|t| t.path == path).unwrap().text;
+    assert_eq!(read("skills/kairos.rb"), template("skills/kairos.rb"));
+    assert_eq!(read("skills/kairos.rb.bak.19700101000000"), "old");
+    assert!(read("skills/config.yml").starts_with("enabled: false # mine\n"));
+    assert!(read("skills/config.yml").contains("instructions_mode: user"));
+    assert_eq!(read("config/safety.yml"), "{safe_root: /mine}\n");
+    assert_eq!(read("config/safety.yml.new"), template("config/safety.yml"));
+    assert_eq!(
+        (read("skills/kairos.md"), read(guide)),
+        ("mine".to_owned(), "mine".to_owned())
+    );
+    assert!(dir.path().join(format!("{guide}.new")).exists());
+    assert!(!dir.path().join(started).exists());
+    let again = plan(&dir, &[]).unwrap();
+    assert_eq!(
+        steps(&again)["skills/config.yml"],
+        (UserModified, Step::Keep)
+    );
+    assert!(!again.needed, "{again:?}");
+
+    let text = record(&applied_plan, NOW).to_text();
+    assert_eq!(
+        text,
+        format!(
+            "{{\"type\":\"system_upgrade\",\"from_version\":\"0.0.9\",\"to_version\":\"{}\",\"actions\":{{\
+             \"auto_updated\":[\"skills/kairos.rb\",\"skills/kairos_quickguide.md\",\"config/tool_metadata.yml\"],\
+             \"merged\":[\"skills/config.yml\"],\"l0_proposed\":[],\"skipped\":[\"skills/kairos.md\",\
+             \"config/safety.yml\"],\"unchanged\":[],\"knowledge_installed\":[],\"knowledge_updated\":[],\
+             \"knowledge_kept\":[],\"knowledge_conflict\":[\"meeting_safely\"]}},\
+             \"timestamp\":\"1970-01-01T00:00:00Z\"}}",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
+}
+
+#[test]
+fn a_directory_of_the_reference_keeps_its_law_its_settings_and_its_tracking() {
+    let (_temp, dir) = made();
+    let reference = include_str!("../../tests/fixtures/kairos-meta-fresh-v2.2.0.yml");
+    // Texts that the tracking says are as the reference made them.
+    let mut meta = reference.to_owned();
+    for (path, text) in [
+        ("skills/kairos.rb", "skill :x do\nend\n"),
+        ("skills/kairos_quickguide.md", "# Theirs\n"),
+        (
+            "skills/config.yml",
+            "enabled: true\nhttp:\n  host: 0.0.0.0\n",
+        ),
+    ] {
+        fs::write(dir.path().join(path), text).unwrap();
+        let line = meta
+            .lines()
+            .find(|line| line.trim_start().starts_with(path))
+            .unwrap()
+            .to_owned();
+        meta = meta.replace(&line, &format!("  {path}: {}", hash_of(text)));
+    }
+    fs::write(
+        dir.path().join("skills/kairos.md"),
+        "changed by its owner\n",
+    )
+    .unwrap();
+    fs::write(dir.meta_file(), &meta).unwrap();
+    let (plan, applied) = apply(&dir, &[], NOW).unwrap();
+    applied.finish().unwrap();
+    assert_eq!(plan.from_version, "2.2.0");
+    let found = steps(&plan);
+    use Status::*;
+    assert_eq!(found["skills/kairos.rb"], (AutoUpdatable, Step::Propose));
+    assert_eq!(found["skills/kairos.md"], (Conflict, Step::Propose));
+    assert_eq!(
+        found["skills/kairos_quickguide.md"],
+        (AutoUpdatable, Step::Replace)
+    );
+    assert_eq!(found["skills/config.yml"], (AutoUpdatable, Step::Merge));
+    let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+    assert_eq!(read("skills/kairos.rb"), "skill :x do\nend\n");
+    assert!(read("skills/config.yml").contains("host: 0.0.0.0"));
+    assert!(
+        read(".kairos_meta.yml").starts_with(&meta),
+        "the reference sees what it saw"
+    );
+    assert!(!super::plan(&dir, &[]).unwrap().needed);
+}
+
+#[test]
+fn an_upgrade_that_fails_puts_everything_back() {
+    let (temp, dir) = made();
+    aged(&dir, "skills/kairos_quickguide.md", "old", "old");
+    aged(&dir, "config/safety.yml", "old", "old: 1\n");
+    let meta = fs::read_to_string(dir.meta_file()).unwrap();
+    // In the way of the copy.
+    let copy = temp.path().join("config/safety.yml.bak.19700101000000");
+    fs::create_dir(&copy).unwrap();
+    let failed = apply(&dir, &[], NOW).unwrap_err();
+    assert!(
+        failed.to_string().ends_with("nothing was changed"),
+        "{failed}"
+    );
+    let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+    assert_eq!(read("skills/kairos_quickguide.md"), "old");
+    assert_eq!(
+        (read("config/safety.yml"), read(".kairos_meta.yml")),
+        ("old: 1\n".to_owned(), meta)
+    );
+    assert!(
+        !temp
+            .path()
+            .join("skills/kairos_quickguide.md.bak.19700101000000")
+            .exists()
+    );
+}
+
+#[test]
+fn a_directory_of_a_later_version_is_left_alone() {
+    let (_temp, dir) = made();
+    let meta = fs::read_to_string(dir.meta_file()).unwrap();
+    let ours = format!("  version: {}", env!("CARGO_PKG_VERSION"));
+    fs::write(dir.meta_file(), meta.replace(&ours, "  version: 99.0.0")).unwrap();
+    assert!(matches!(plan(&dir, &[]), Err(UpgradeError::Newer(_))));
+    fs::write(dir.meta_file(), "- no map\n").unwrap();
+    assert!(matches!(plan(&dir, &[]), Err(UpgradeError::Meta(_))));
+    fs::remove_file(dir.meta_file()).unwrap();
+    let plan = plan(&dir, &[]).unwrap();
+    assert!(plan.needed && plan.from_version == "unknown");
+    assert!(
+        plan.items
+            .iter()
+            .all(|item| item.status == Status::Unchanged)
+    );
+}
