@@ -11,6 +11,9 @@ use tempfile::TempDir;
 
 use crate::{Call, Ended};
 
+/// Folders of the data directory that a node builds at will: the log over the ledger, and the search index.
+const DERIVED: [&str; 2] = ["storage/tlog", "storage/search"];
+
 /// A place for one agent: its data directory, and room beside it for what a test wants to write.
 #[derive(Debug)]
 pub struct Home {
@@ -86,11 +89,13 @@ impl Home {
         found
     }
 
-    /// Returns every file of the data directory with the hash of its bytes, but for locks: equal before and after
-    /// where nothing was changed.
+    /// Returns every file of the data directory with the hash of its bytes, but for locks and what is derived from
+    /// the rest when it is first needed: equal before and after where nothing was changed.
     pub fn state(&self) -> BTreeMap<PathBuf, String> {
-        let hashed = |(path, bytes): (_, Vec<u8>)| (path, ContentHash::of(bytes).to_hex());
-        self.files().into_iter().map(hashed).collect()
+        let derived = |path: &Path| DERIVED.iter().any(|folder| path.starts_with(folder));
+        let kept = self.files().into_iter().filter(|(path, _)| !derived(path));
+        kept.map(|(path, bytes)| (path, ContentHash::of(bytes).to_hex()))
+            .collect()
     }
 
     /// Returns the directory itself, which commands also start in.

@@ -212,7 +212,7 @@ fn an_approval_is_good_once_in_all_processes_and_after_a_restart() {
     let ledger = home
         .json(["chain", "history", "--limit", "100"])
         .to_string();
-    assert_eq!(ledger.matches("approval_decision").count(), 1, "{ledger}");
+    assert_eq!(ledger.matches("approval_id").count(), 1, "{ledger}");
 }
 
 #[test]

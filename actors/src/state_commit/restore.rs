@@ -25,6 +25,8 @@ use super::store::{Cause, Committed, Held, StateStore, sync_directory, write};
 
 /// The intent, beside the snapshots.
 const INTENT: &str = ".restore.json";
+/// The intent before it has its name: of a restore that has not begun.
+const UNBEGUN: &str = ".restore.new";
 /// Longest intent read, in bytes: two hashes and a path for each of the most files.
 const INTENT_MAX: u64 = 256 * 1024 * 1024;
 /// Start of the name of a file on its way.
@@ -151,7 +153,7 @@ impl Held<'_> {
     pub(super) fn settle_restore(&self, ledger: &dyn Ledger) -> Result<(), StateError> {
         let bytes = match scan::read(&self.dir.join(INTENT), INTENT_MAX) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return self.forget_unbegun(),
             Err(error) => return Err(error.into()),
         };
         let intent: Intent = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
@@ -177,6 +179,13 @@ impl Held<'_> {
         }
     }
 
+    fn forget_unbegun(&self) -> Result<(), StateError> {
+        match fs::remove_file(self.dir.join(UNBEGUN)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that the step can be taken: its text is kept and whole, and nothing is in its way.
     fn check(&self, step: &Step) -> Result<(), StateError> {
         if let Some(to) = step.to {
@@ -187,7 +196,7 @@ impl Held<'_> {
 
     fn begin(&self, intent: &Intent) -> Result<(), StateError> {
         let text = serde_json::to_vec(intent).map_err(io::Error::from)?;
-        let staged = self.dir.join(".restore.new");
+        let staged = self.dir.join(UNBEGUN);
         write(&staged, &text)?;
         fs::rename(staged, self.dir.join(INTENT))?;
         sync_directory(&self.dir)?;
