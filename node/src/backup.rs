@@ -62,7 +62,7 @@ pub enum Failure {
     /// The ledger is in a database, which cannot be copied as a file while it is in use.
     #[error(
         "the ledger is in {}, and a database in use cannot be copied as a file; \
-         export it first, or copy the directory while no program uses it", .0.display()
+         run kairos-chain chain export, or chain migrate --to file first", .0.display()
     )]
     Database(PathBuf),
     /// The ledger does not load, or cannot be read.

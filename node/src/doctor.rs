@@ -15,6 +15,7 @@ mod service;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
+use crate::agent;
 use crate::config::{ConfigError, Settings};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::survey;
@@ -93,7 +94,9 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
         directory::permissions(&survey, &mut found);
         directory::disk(dir, &mut found);
         locks::check(dir, &survey, &mut found);
-        let ledger = content::ledger(dir, &mut found);
+        let defaults = Settings::default();
+        let settings = patient.settings.as_ref().unwrap_or(&defaults);
+        let ledger = content::ledger(&agent::ledger(dir, settings), &mut found);
         clock::check(patient.now, ledger, &mut found);
         content::keys(dir, &mut found);
         content::knowledge(dir, &mut found);

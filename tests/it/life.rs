@@ -410,3 +410,17 @@ fn a_backup_waits_for_a_change_under_way() {
         assert!(waits.join().unwrap().exists());
     });
 }
+
+#[test]
+fn a_ledger_in_a_database_is_examined_and_never_copied_as_a_file() {
+    let home = Home::initialized();
+    home.run(["chain", "record", "kept"]).done();
+    home.run(["chain", "migrate", "--to", "sqlite"]).done();
+    let findings = examined(&home).to_string();
+    assert!(findings.contains("readable: 2 blocks"), "{findings}");
+    let error = home.run(["backup", "copy.tar.gz"]).failed(1);
+    assert!(error.contains("chain migrate --to file"), "{error}");
+    assert!(!home.path().join("copy.tar.gz").exists());
+    home.run(["chain", "migrate", "--to", "file"]).done();
+    home.run(["backup", "copy.tar.gz"]).done();
+}

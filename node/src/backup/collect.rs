@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use kairos_actors::chain::store::file::{self, FileStore, LOCK_PATIENCE, Prefix};
+use kairos_actors::chain::store::place::{Backend, Places};
 use kairos_protocol::backup::{Entry, Kind, LEDGER, LedgerPart, LeftOut, Manifest};
 use kairos_protocol::hash::Hasher;
 use kairos_protocol::time::Timestamp;
@@ -16,8 +17,6 @@ use super::{Failure, Prepared, Wanted, agent_of};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{self, Survey, survey};
 
-/// The database of the reference's other backend.
-const DATABASE: &str = "kairos.db";
 /// Mode of a ledger that tells none.
 const LEDGER_MODE: u32 = 0o600;
 /// What stands beside the ledger while it is written to. Records that were set aside have longer names, and stay.
@@ -27,16 +26,21 @@ const KEYS: &str = "keys";
 /// Private keys outside of it.
 const TLS: &str = "storage/tls";
 
-/// Copies what must be copied while others wait, and looks up the rest. Blocks on the disk.
+/// Copies what must be copied while others wait, and looks up the rest; `places` says where the ledger is. Blocks on
+/// the disk.
 ///
 /// # Errors
 ///
 /// All of [`Failure`] but those of restoring.
-pub fn prepare(dir: &DataDir, wanted: Wanted, now: Timestamp) -> Result<Prepared, Failure> {
+pub fn prepare(
+    dir: &DataDir,
+    places: &Places,
+    wanted: Wanted,
+    now: Timestamp,
+) -> Result<Prepared, Failure> {
     let tenancy = dir.enter()?;
-    let database = dir.storage().join(DATABASE);
-    if database.exists() {
-        return Err(Failure::Database(database));
+    if places.backend == Backend::Sqlite || places.sqlite.exists() {
+        return Err(Failure::Database(places.sqlite.clone()));
     }
     // Before anyone has to wait: later only what was added meanwhile is read.
     let (store, _) = FileStore::open(&dir.ledger(), LOCK_PATIENCE)?;

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::out::Tone;
 use super::{Session, Usage, progress};
+use crate::agent;
 use crate::backup::{self, Wanted};
 use crate::clock::SystemClock;
 
@@ -73,7 +74,8 @@ pub fn run(args: &BackupArgs, session: &mut Session) -> anyhow::Result<Exit> {
         keys: !args.no_keys,
         skip_unsupported: args.skip_unsupported,
     };
-    let prepared = backup::prepare(&data_dir, wanted, now)?;
+    let places = agent::ledger(&data_dir, &session.settings(&[])?);
+    let prepared = backup::prepare(&data_dir, &places, wanted, now)?;
     let manifest = &prepared.manifest;
     let (bar, told) = progress::transfer("Backing up");
     let total = manifest.total();

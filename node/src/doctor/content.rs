@@ -1,9 +1,13 @@
 //! What the agent keeps: its key, its ledger, what it knows.
 
+use std::path::Path;
+
 use kairos_actors::chain::store::file::{Inspection, Leftover, inspect};
+use kairos_actors::chain::store::place::{Backend, Places};
 use kairos_actors::knowledge::store::{KnowledgePolicy, KnowledgeStore, Snapshot};
 use kairos_actors::skill_set::SkillSetStore;
-use kairos_protocol::ledger::LoadState;
+use kairos_protocol::block::Block;
+use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::package::PackageLimits;
 use kairos_protocol::time::Timestamp;
 
@@ -64,26 +68,45 @@ pub(super) fn keys(dir: &DataDir, found: &mut Findings) {
     }
 }
 
-/// Whether the ledger loads and what a crash left beside it; returns when its last block was written.
-pub(super) fn ledger(dir: &DataDir, found: &mut Findings) -> Option<Timestamp> {
-    const CHECK: &str = "ledger";
-    const FIX: &str = "restore the newest backup that kairos-chain restore accepts; the file itself is never overwritten, so keep it";
-    let Inspection {
-        report,
-        bytes,
-        newest,
-        journal,
-    } = match inspect(&dir.ledger()) {
-        Ok(inspection) => inspection,
-        Err(error) => {
-            found.fail(CHECK, format!("cannot be looked at: {error}"), FIX);
-            return None;
+const LEDGER: &str = "ledger";
+const LEDGER_FIX: &str = "restore the newest backup that kairos-chain restore accepts; the file itself is never overwritten, so keep it";
+
+/// Whether the ledger of `places` loads and what a crash left beside it; returns when its last block was written.
+pub(super) fn ledger(places: &Places, found: &mut Findings) -> Option<Timestamp> {
+    match places.backend {
+        Backend::File => ledger_file(&places.file, found),
+        Backend::Sqlite => database(places, found),
+    }
+}
+
+fn database(places: &Places, found: &mut Findings) -> Option<Timestamp> {
+    let read = places.open().and_then(|store| {
+        let report = store.verify()?;
+        let newest = match report.is_valid() {
+            true => store.history(1)?,
+            false => Vec::new(),
+        };
+        Ok((report, newest))
+    });
+    match read {
+        Ok((report, newest)) => {
+            let size = places.sqlite.metadata().map_or(0, |there| there.len());
+            state_of(&report, size, found);
+            newest.first().map(Block::instant)
         }
-    };
+        Err(error) => {
+            found.fail(LEDGER, format!("cannot be looked at: {error}"), LEDGER_FIX);
+            None
+        }
+    }
+}
+
+/// Tells what `report` says of a ledger that takes `bytes`.
+fn state_of(report: &VerifyReport, bytes: u64, found: &mut Findings) {
     let size = bytesize::ByteSize(bytes);
     match (&report.problem, &report.tip) {
         (None, Some(tip)) => found.ok(
-            CHECK,
+            LEDGER,
             format!(
                 "readable: {}, {size}, tip {} at {}",
                 blocks(report.length),
@@ -92,21 +115,21 @@ pub(super) fn ledger(dir: &DataDir, found: &mut Findings) -> Option<Timestamp> {
             ),
         ),
         (None, None) if report.state == LoadState::Absent => {
-            found.ok(CHECK, "absent; the first record begins it")
+            found.ok(LEDGER, "absent; the first record begins it")
         }
         (None, None) => found.fail(
-            CHECK,
+            LEDGER,
             format!("{}: nothing can be added to it", report.state),
-            FIX,
+            LEDGER_FIX,
         ),
         (Some(problem), _) => found.fail(
-            CHECK,
+            LEDGER,
             format!(
                 "{}: {problem}; {} before that are right",
                 report.state,
                 blocks(report.length)
             ),
-            FIX,
+            LEDGER_FIX,
         ),
     }
     if report.warning_count > 0 {
@@ -118,6 +141,22 @@ pub(super) fn ledger(dir: &DataDir, found: &mut Findings) -> Option<Timestamp> {
             fix,
         );
     }
+}
+
+fn ledger_file(path: &Path, found: &mut Findings) -> Option<Timestamp> {
+    let Inspection {
+        report,
+        bytes,
+        newest,
+        journal,
+    } = match inspect(path) {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            found.fail(LEDGER, format!("cannot be looked at: {error}"), LEDGER_FIX);
+            return None;
+        }
+    };
+    state_of(&report, bytes, found);
     let fix =
         "the next command that reads the ledger deals with it, such as kairos-chain chain verify";
     match journal {
