@@ -51,7 +51,11 @@ impl Visitor for Keep {
 
     fn entry(&mut self, entry: &Entry, bytes: &mut dyn Read) -> io::Result<()> {
         let parts: Vec<_> = entry.path.split('/').collect();
-        assert!(parts.iter().all(|part| !matches!(*part, "" | "." | "..") && !part.contains('\0')));
+        assert!(
+            parts
+                .iter()
+                .all(|part| !matches!(*part, "" | "." | "..") && !part.contains('\0'))
+        );
         if let Some((parent, _)) = entry.path.rsplit_once('/') {
             let is_parent = |e: &Entry| e.path == parent && e.kind == Kind::Directory;
             assert!(self.entries.iter().any(is_parent));

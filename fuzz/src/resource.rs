@@ -34,7 +34,10 @@ pub fn run(data: &[u8]) -> String {
     let uri = match text.parse::<ResourceUri>() {
         Ok(uri) => {
             let printed = uri.to_string();
-            assert!(!printed.split('/').any(|part| part == ".." || part == "."), "{printed}");
+            assert!(
+                !printed.split('/').any(|part| part == ".." || part == "."),
+                "{printed}"
+            );
             assert_eq!(printed.parse(), Ok(uri));
             "a resource".to_owned()
         }

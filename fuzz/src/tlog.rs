@@ -36,12 +36,17 @@ pub fn run(data: &[u8]) -> String {
     let proof = match text.parse::<InclusionProof>() {
         Ok(proof) => {
             assert_eq!(proof.to_string(), text, "a proof has one text");
-            proof.verify(None).map_or_else(words, |proven| format!("block {}", proven.index.min(3)))
+            proof
+                .verify(None)
+                .map_or_else(words, |proven| format!("block {}", proven.index.min(3)))
         }
         Err(error) => words(error),
     };
     let wire = serde_json::from_str(text).map(|value| wire(&value));
-    format!("{fork} {key} {note} {request} {proof} {}", wire.unwrap_or_default())
+    format!(
+        "{fork} {key} {note} {request} {proof} {}",
+        wire.unwrap_or_default()
+    )
 }
 
 fn key(text: &str) -> String {
@@ -77,7 +82,10 @@ fn note(text: &str) -> String {
 
 fn wire(value: &serde_json::Value) -> &'static str {
     if let Some(continued) = Continued::from_value(value) {
-        assert_eq!(Continued::from_value(&continued.to_value()), Some(continued));
+        assert_eq!(
+            Continued::from_value(&continued.to_value()),
+            Some(continued)
+        );
         return "continued";
     }
     match Attributed::from_value(value) {
