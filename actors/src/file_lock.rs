@@ -3,8 +3,10 @@
 //!
 //! A lock ends with the file it was taken on, at the latest when the process does. All calls block the thread.
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,6 +48,26 @@ pub fn wait(
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Opens the lock file at `path`, made if it is absent, as is its folder, and locks it as [`take`] does. Held until the
+/// file is dropped. Lock files are never removed: whoever came late would lock another one.
+///
+/// # Errors
+///
+/// Those of [`take`].
+pub fn hold(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)?;
+    take(&file)?;
+    Ok(file)
 }
 
 /// Locks `file` against all others within 30 seconds.

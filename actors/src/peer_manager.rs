@@ -1,6 +1,6 @@
 //! The peer manager: who we know, by which key, and who may speak to us now.
 //!
-//! Owns: the [`PeerTable`](table::PeerTable) with its log on disk, the sessions peers opened with us, and the
+//! Owns: the [`PeerTable`] with its log on disk, the sessions peers opened with us, and the
 //! challenges they may answer. Talks to: nobody. Asked by: the HTTP door, the meeting actor and the command line,
 //! through [`PeerManagerHandle`].
 //! Invariants: a key is on disk before a session opens on it; no message ever changes a pinned key.

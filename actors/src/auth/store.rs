@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use fs_err::{self as fs, File, OpenOptions};
+use fs_err::{self as fs, File};
 use kairos_place::token::{FILE_MAX, TokenBook, TokenError, TokenFileError};
 use kairos_protocol::time::Timestamp;
 
@@ -122,14 +121,7 @@ impl TokenStore {
         now: Timestamp,
         work: impl FnOnce(&mut TokenBook) -> Result<T, TokenError>,
     ) -> Result<(T, Snapshot), AuthError> {
-        fs::create_dir_all(&self.folder)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.folder.join(LOCK))?;
-        file_lock::take(lock.file())?;
+        let lock = file_lock::hold(&self.folder.join(LOCK))?;
         let mut book = TokenBook::clone(&self.read(now)?.book);
         let done = work(&mut book)?;
         let bytes = book.to_bytes(now);

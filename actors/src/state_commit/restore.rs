@@ -21,7 +21,8 @@ use super::error::StateError;
 use super::ledger::{Ledger, Records};
 use super::objects::OBJECT_MAX;
 use super::scan;
-use super::store::{Cause, Committed, Held, StateStore, sync_directory, write};
+use super::store::{Cause, Committed, Held, StateStore, write};
+use crate::staging::sync_directory;
 
 /// The intent, beside the snapshots.
 const INTENT: &str = ".restore.json";

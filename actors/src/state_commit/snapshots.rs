@@ -12,7 +12,8 @@ use super::error::StateError;
 use super::ledger::{Ledger, Records};
 use super::objects::TREE_MAX;
 use super::scan;
-use super::store::{Held, Kept, is_snapshot, sync_directory};
+use super::store::{Held, Kept, is_snapshot};
+use crate::staging::sync_directory;
 
 /// Most snapshot files looked at.
 const FILES_MAX: usize = 20_000;

@@ -9,8 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use fs_err::{self as fs, File, OpenOptions};
+use fs_err::{self as fs, OpenOptions};
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::block::entry::{CommitActor, CommitType, Entry, StateCommit, StateSummary};
 use kairos_protocol::hash::ContentHash;
@@ -26,6 +25,7 @@ use super::scan::{self, scan};
 use crate::file_lock;
 use crate::knowledge::INTENT;
 use crate::staging;
+use crate::staging::sync_directory;
 
 /// Longest settings file read, in bytes.
 const SETTINGS_MAX: u64 = 1024 * 1024;
@@ -92,7 +92,7 @@ pub(super) struct Held<'a> {
     pub(super) settings: StateSettings,
     pub(super) dir: PathBuf,
     pub(super) objects: Objects,
-    _lock: File,
+    _lock: std::fs::File,
 }
 
 impl StateStore {
@@ -116,14 +116,7 @@ impl StateStore {
     pub(super) fn hold(&self, ledger: &dyn Ledger) -> Result<Held<'_>, StateError> {
         let settings = self.settings()?;
         let dir = self.data.join(&settings.snapshot_dir);
-        fs::create_dir_all(&dir)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(dir.join(".lock"))?;
-        file_lock::take(lock.file())?;
+        let lock = file_lock::hold(&dir.join(".lock"))?;
         let held = Held {
             store: self,
             settings,
@@ -364,8 +357,4 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
-}
-
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
 }

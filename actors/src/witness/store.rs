@@ -1,10 +1,10 @@
 //! What was seen of other logs, on disk: one file for each, and one for each piece of evidence.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
@@ -53,15 +53,8 @@ impl WitnessStore {
     }
 
     /// Takes the lock that every change needs; released when the file is closed.
-    pub(super) fn lock(&self) -> io::Result<fs::File> {
-        fs::create_dir_all(&self.dir)?;
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(self.dir.join(LOCK))?;
-        file_lock::take(file.file()).map(|()| file)
+    pub(super) fn lock(&self) -> io::Result<File> {
+        file_lock::hold(&self.dir.join(LOCK))
     }
 
     /// What is known of the log `origin`.

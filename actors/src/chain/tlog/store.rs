@@ -11,12 +11,12 @@
 //! does not fit is built anew from the ledger. The checkpoint is not derived. It is durable before anyone sees it,
 //! and a ledger that does not continue it is an error that nothing here repairs: somebody cut or rewrote it.
 
+use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use kairos_protocol::block::Block;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::tlog::block_leaf;
@@ -74,7 +74,7 @@ pub(super) struct TlogStore {
 }
 
 /// Keeps other processes out until it is dropped.
-pub(super) struct Held(#[expect(dead_code, reason = "released when closed")] fs::File);
+pub(super) struct Held(#[expect(dead_code, reason = "released when closed")] File);
 
 impl TlogStore {
     /// The log in the directory `dir`, which is made when something is first written.
@@ -87,17 +87,8 @@ impl TlogStore {
 
     /// Takes the lock that every change needs.
     pub(super) fn lock(&self) -> Result<Held, TlogError> {
-        let open = || {
-            fs::create_dir_all(&self.dir)?;
-            let file = fs::OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .mode(0o600)
-                .open(self.dir.join(LOCK))?;
-            file_lock::take(file.file()).map(|()| file)
-        };
-        open().map(Held).map_err(TlogError::Io)
+        let lock = file_lock::hold(&self.dir.join(LOCK));
+        lock.map(Held).map_err(TlogError::Io)
     }
 
     /// A checkpoint that was kept. One that cannot be read is an error: it may be the only witness of a history.
