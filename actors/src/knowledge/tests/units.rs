@@ -176,7 +176,7 @@ async fn settled(node: &Node, data: &Path) {
     while intent.exists() && began.elapsed() < PATIENCE {
         node.clock.advance(SECOND);
         node.knowledge.fresh(Duration::ZERO).await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
 }
 
