@@ -9,6 +9,8 @@ use kairos_protocol::tlog::statement::{log_name, witness_name};
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
+use kairos_protocol::tlog::proof::verify_consistency;
+
 use super::*;
 use crate::chain::store::conformance::{clock, one};
 use crate::chain::store::memory::MemoryStore;

@@ -1,4 +1,3 @@
-
 use kairos_protocol::skill::findings::findings;
 use proptest::prelude::*;
 
