@@ -106,11 +106,16 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        let mut now = self
+        let now = self.now();
+        self.set(now.plus(by));
+    }
+
+    /// Sets the clock, also back.
+    pub fn set(&self, now: Timestamp) {
+        *self
             .0
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *now = now.plus(by);
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = now;
     }
 }
 

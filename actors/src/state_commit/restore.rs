@@ -124,8 +124,11 @@ impl StateStore {
         let is_kept = look.last_tree.as_ref() == Some(&before);
         if !is_kept {
             let reason = format!("Before restoring {}", restored.file);
-            restored.safety =
-                Some(held.commit(ledger, &records, look, human(&reason), Vec::new())?);
+            let cause = Cause {
+                needs: Some(&restored.file),
+                ..human(&reason)
+            };
+            restored.safety = Some(held.commit(ledger, &records, look, cause, Vec::new())?);
         }
         let records = Records::read(ledger)?;
         let now = held.look(&records)?;
@@ -350,6 +353,7 @@ fn human(reason: &str) -> Cause<'_> {
     Cause {
         by: (CommitType::Explicit, CommitActor::Human),
         reason,
+        needs: None,
     }
 }
 

@@ -143,15 +143,20 @@ impl Held<'_> {
         }
     }
 
-    /// Removes the oldest snapshots beyond the setting, and the texts that no snapshot needs any more.
-    pub(super) fn prune(&self, newest: &str, ledger: &dyn Ledger) -> Result<(), StateError> {
+    /// Removes the oldest snapshots beyond the setting but the `spared` ones, and the texts that no snapshot needs any
+    /// more. A clock that went back makes the newest snapshot look old, so it has to be spared too.
+    pub(super) fn prune(&self, spared: &[&str], ledger: &dyn Ledger) -> Result<(), StateError> {
         let names = self.names()?;
         if names.len() <= self.settings.max_snapshots {
             return Ok(());
         }
         let (mut stay, problems) = self.all(&Records::read(ledger)?)?;
         let gone = stay.split_off(self.settings.max_snapshots.min(stay.len()));
-        for old in gone.iter().filter(|old| old.file != newest) {
+        let (needed, gone): (Vec<_>, Vec<_>) = gone
+            .into_iter()
+            .partition(|old| spared.contains(&old.file.as_str()));
+        stay.extend(needed);
+        for old in &gone {
             fs::remove_file(self.dir.join(&old.file))?;
         }
         sync_directory(&self.dir)?;

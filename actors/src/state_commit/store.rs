@@ -66,6 +66,8 @@ pub struct Committed {
 pub(super) struct Cause<'a> {
     pub(super) by: (CommitType, CommitActor),
     pub(super) reason: &'a str,
+    /// A snapshot that is still needed, however old it is.
+    pub(super) needs: Option<&'a str>,
 }
 
 /// A snapshot and the name of its file.
@@ -192,12 +194,14 @@ impl Held<'_> {
     /// Keeps others of ours from changing knowledge. What a process that died left half changed is not ours to settle.
     pub(super) fn quiet(&self) -> Result<staging::Held, StateError> {
         let knowledge = self.store.data.join("knowledge");
-        let held = staging::Held::lock(&knowledge, MODE)?;
+        // Cleared only without an intent: one still needs what lies staged.
+        let held = staging::Held::lock_as_left(&knowledge, MODE)?;
         match fs::symlink_metadata(knowledge.join(INTENT)) {
-            Ok(_) => Err(StateError::Unsettled),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(held),
-            Err(error) => Err(error.into()),
+            Ok(_) => return Err(StateError::Unsettled),
+            Err(error) if error.kind() == ErrorKind::NotFound => held.recover()?,
+            Err(error) => return Err(error.into()),
         }
+        Ok(held)
     }
 
     /// Commits the state as `look` saw it: texts, snapshot and block, `entries` before it in the block.
@@ -300,7 +304,8 @@ impl Held<'_> {
         sync_directory(&self.dir)?;
         let mut problems = look.problems;
         // The commit stands, whatever becomes of the old ones.
-        if let Err(error) = self.prune(&file, ledger) {
+        let spared: Vec<_> = cause.needs.into_iter().chain([file.as_str()]).collect();
+        if let Err(error) = self.prune(&spared, ledger) {
             problems.push(format!("old snapshots were not pruned: {error}"));
         }
         Ok(Committed {

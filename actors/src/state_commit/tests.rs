@@ -561,9 +561,32 @@ fn old_snapshots_and_the_texts_only_they_need_are_pruned() {
             .exists()
     };
     assert_eq!([0, 1, 2, 3, 4].map(kept), [false, false, true, true, true]);
+    // The commit before the restore must not take away what is restored.
+    place.write("knowledge/alpha/alpha.md", "not committed yet\n");
     let oldest = history.commits[2].file.clone();
-    place.restore(&oldest).unwrap();
+    let restored = place.restore(&oldest).unwrap();
+    assert!(restored.safety.is_some());
     assert_eq!(place.text("knowledge/alpha/alpha.md").unwrap(), "round 2\n");
+}
+
+#[test]
+fn a_clock_that_goes_back_does_not_take_away_the_newest_snapshot() {
+    let place = place();
+    for round in 0..4 {
+        place.write("knowledge/alpha/alpha.md", &format!("round {round}\n"));
+        place.commit(&round.to_string()).unwrap();
+    }
+    place
+        .ledger
+        .clock
+        .set(Timestamp::parse("2020-01-20T10:30:00Z").unwrap());
+    for text in ["early", "earlier"] {
+        place.write("knowledge/alpha/alpha.md", text);
+        place.commit(text).unwrap();
+        place.write("knowledge/alpha/alpha.md", "spoiled");
+        place.restore("last").unwrap();
+        assert_eq!(place.text("knowledge/alpha/alpha.md").unwrap(), text);
+    }
 }
 
 #[test]
@@ -633,8 +656,10 @@ fn half_a_change_of_knowledge_is_not_committed() {
     place.commit("first").unwrap();
     place.write("knowledge/alpha/alpha.md", "half\n");
     place.write("knowledge/.intent.json", "{}");
+    place.write("knowledge/.staged-x/alpha.md", "needed by the intent\n");
     assert!(matches!(place.commit("second"), Err(StateError::Unsettled)));
     assert!(matches!(place.restore("last"), Err(StateError::Unsettled)));
+    assert!(place.path("knowledge/.staged-x/alpha.md").exists());
     assert_eq!((place.tip(), place.status().unread), (1, vec![]));
     fs::remove_file(place.path("knowledge/.intent.json")).unwrap();
     place.commit("second").unwrap();

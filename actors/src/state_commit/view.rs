@@ -115,7 +115,17 @@ impl StateStore {
             });
         }
         let by = (CommitType::Explicit, CommitActor::Human);
-        held.commit(ledger, &records, look, Cause { by, reason }, Vec::new())
+        held.commit(
+            ledger,
+            &records,
+            look,
+            Cause {
+                by,
+                reason,
+                needs: None,
+            },
+            Vec::new(),
+        )
     }
 
     pub(super) fn review(
@@ -138,6 +148,7 @@ impl StateStore {
         let cause = Cause {
             by: (CommitType::Auto, CommitActor::System),
             reason: &reason,
+            needs: None,
         };
         let commit = held.commit(ledger, &records, look, cause, Vec::new())?;
         Ok(Some((trigger, commit)))

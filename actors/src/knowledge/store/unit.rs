@@ -246,6 +246,8 @@ impl KnowledgeStore {
                 let taken = exists(&held.path().join(&guard.path))?;
                 Ok(taken.then(|| ContentHash::of([])))
             }
+            // Nothing of ours is a link.
+            Err(error) if beneath::is_link(&error) => Ok(Some(ContentHash::of([]))),
             Err(error) => Err(error),
         }
     }
@@ -263,10 +265,16 @@ impl KnowledgeStore {
             .iter()
             .rposition(|step| step.is_done(held.path()));
         let first = begun.map_or(0, |last| last + 1);
-        if first == 0 && self.check(held, intent).is_err() {
-            self.roll_back(held)?;
-            let name = intent.name.clone();
-            return Err(KnowledgeError::Overtaken { name });
+        if first == 0 {
+            match self.check(held, intent) {
+                Ok(()) => {}
+                Err(KnowledgeError::Moved { name, .. }) => {
+                    self.roll_back(held)?;
+                    return Err(KnowledgeError::Overtaken { name });
+                }
+                // What cannot be read now tells nothing: the intent stays for the next one.
+                Err(error) => return Err(error),
+            }
         }
         for (n, step) in intent.steps.iter().enumerate().skip(first) {
             step.run(held.path())?;
@@ -327,11 +335,14 @@ impl Step {
         format!("{STAGED}{}", Uuid::new_v4().simple())
     }
 
-    /// Whether a rename has happened. A removal tells nothing: what it removes may not be there yet.
+    /// Whether a rename has happened. A removal tells nothing: what it removes may not be there yet. Nor does an entry
+    /// that is gone from its place without being where it was to go: somebody else removed it.
     fn is_done(&self, root: &Path) -> bool {
         let there = |path: &str| !matches!(exists(&root.join(path)), Ok(false));
+        let is_staged = |path: &str| path.starts_with(STAGED);
         match self {
-            Self::Move { from, to } => !there(from) || (to.starts_with(STAGED) && there(to)),
+            Self::Move { from, to } if there(from) => is_staged(to) && there(to),
+            Self::Move { from, to } => is_staged(from) || is_staged(to) || there(to),
             Self::Remove { .. } => false,
         }
     }
