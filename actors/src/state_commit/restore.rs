@@ -145,9 +145,12 @@ impl StateStore {
             after,
         };
         held.begin(&intent)?;
-        held.apply(&intent.steps)
-            .or_else(|error| held.take_back(&intent, error))?;
-        restored.commit = held.record(ledger, &intent)?;
+        let stay = match held.apply(&intent.steps) {
+            Ok(stay) => stay,
+            Err(error) => return Err(held.take_back(&intent, error)),
+        };
+        restored.steps.retain(|step| !stay.contains(&step.path));
+        restored.commit = held.record(ledger, &intent, &stay)?;
         Ok(restored)
     }
 }
@@ -171,14 +174,13 @@ impl Held<'_> {
             Tree::default().add(&step.path, file)?;
         }
         match self.apply(&intent.steps) {
-            Ok(()) => self.record(ledger, &intent).map(drop),
+            Ok(stay) => self.record(ledger, &intent, &stay).map(drop),
             Err(error) => match self.take_back(&intent, error) {
-                Err(error @ StateError::HalfRestored(_)) => Err(error),
-                Err(error) => {
+                error @ StateError::HalfRestored(_) => Err(error),
+                error => {
                     tracing::warn!(%error, "an interrupted restore was taken back");
                     Ok(())
                 }
-                Ok(()) => Ok(()),
             },
         }
     }
@@ -214,7 +216,7 @@ impl Held<'_> {
     }
 
     /// Undoes what was done of a restore that failed with `cause`, and returns that.
-    fn take_back(&self, intent: &Intent, cause: StateError) -> Result<(), StateError> {
+    fn take_back(&self, intent: &Intent, cause: StateError) -> StateError {
         let back: Vec<_> = intent
             .steps
             .iter()
@@ -225,16 +227,17 @@ impl Held<'_> {
                 to: step.from,
             })
             .collect();
-        match self.apply(&back).and_then(|()| self.end()) {
-            Ok(()) => Err(cause),
-            Err(_) => Err(StateError::HalfRestored(Box::new(cause))),
+        match self.apply(&back).and_then(|_| self.end()) {
+            Ok(()) => cause,
+            Err(_) => StateError::HalfRestored(Box::new(cause)),
         }
     }
 
     /// Takes each step that is not taken yet. A file that is neither what was nor what shall be was changed by
-    /// somebody meanwhile, and stays.
-    fn apply(&self, steps: &[Step]) -> Result<(), StateError> {
+    /// somebody meanwhile, and stays; returns the paths of those.
+    fn apply(&self, steps: &[Step]) -> Result<BTreeSet<String>, StateError> {
         let quiet = self.quiet()?;
+        let mut stay = BTreeSet::new();
         // Files go first, since a directory may take the place of one.
         let (gone, come): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step.to.is_none());
         for step in gone.into_iter().chain(come) {
@@ -245,6 +248,7 @@ impl Held<'_> {
             }
             if now != step.from.map(|from| (from.hash, from.executable)) {
                 tracing::warn!(path = %step.path, "changed by somebody else during a restore; it stays");
+                stay.insert(step.path.clone());
                 continue;
             }
             match step.to {
@@ -253,7 +257,7 @@ impl Held<'_> {
             }
         }
         drop(quiet);
-        Ok(())
+        Ok(stay)
     }
 
     /// The directory of `path`, made if `make`; nothing on the way may be a link.
@@ -317,11 +321,13 @@ impl Held<'_> {
         Ok(())
     }
 
-    /// Tells the ledger of a restore that is done; nothing if it knows already.
+    /// Tells the ledger of a restore that is done; nothing if it knows already. It is not told of entries with files
+    /// that `stay`: those are not what the snapshot holds.
     fn record(
         &self,
         ledger: &dyn Ledger,
         intent: &Intent,
+        stay: &BTreeSet<String>,
     ) -> Result<Option<Committed>, StateError> {
         let records = Records::read(ledger)?;
         let is_its = |reason: &str, block| reason == intent.reason && block > intent.after;
@@ -333,7 +339,10 @@ impl Held<'_> {
             self.end()?;
             return Ok(None);
         }
-        let mut chunks = intent.updates.chunks(ENTRIES_MAX - 1);
+        let stays: BTreeSet<_> = stay.iter().filter_map(|path| entry_of(path)).collect();
+        let is_so = |update: &&String| !names_one_of(&stays, update);
+        let updates: Vec<_> = intent.updates.iter().filter(is_so).cloned().collect();
+        let mut chunks = updates.chunks(ENTRIES_MAX - 1);
         // The last ones share the block of the commit.
         let last = chunks.next_back().unwrap_or_default();
         for chunk in chunks {
@@ -343,9 +352,29 @@ impl Held<'_> {
         }
         let records = Records::read(ledger)?;
         let look = self.look(&records)?;
-        let commit = self.commit(ledger, &records, look, human(&intent.reason), last.to_vec())?;
+        let mut commit =
+            self.commit(ledger, &records, look, human(&intent.reason), last.to_vec())?;
+        let changed = |path| format!("{path} was changed by somebody else meanwhile; it stays");
+        commit.problems.extend(stay.iter().map(changed));
         self.end()?;
         Ok(Some(commit))
+    }
+}
+
+/// The entry of L1 that the file at `path` belongs to, archived or not.
+fn entry_of(path: &str) -> Option<&str> {
+    let below = path
+        .strip_prefix("knowledge/.archived/")
+        .or_else(|| path.strip_prefix("knowledge/"))?;
+    let (entry, _) = below.split_once('/')?;
+    (!entry.starts_with('.')).then_some(entry)
+}
+
+/// Whether the text of a ledger entry is about one of `entries`.
+fn names_one_of(entries: &BTreeSet<&str>, text: &str) -> bool {
+    match Entry::read(text) {
+        Ok(Entry::KnowledgeUpdate(update)) => entries.contains(update.knowledge_id.as_str()),
+        _ => false,
     }
 }
 
@@ -388,17 +417,8 @@ enum Place {
 /// What becomes of each entry of L1 whose place or main text changes, as entries of the ledger.
 fn updates(from: &Tree, to: &Tree, reason: &str, now: Timestamp) -> Vec<String> {
     let names = |tree: &Tree| {
-        let below = |path: &str| {
-            let below = path
-                .strip_prefix("knowledge/.archived/")
-                .or_else(|| path.strip_prefix("knowledge/"))?;
-            below
-                .split_once('/')
-                .map(|(dir, _)| dir.to_owned())
-                .filter(|dir| !dir.starts_with('.'))
-        };
         tree.files()
-            .filter_map(|(path, _)| below(path))
+            .filter_map(|(path, _)| entry_of(path).map(str::to_owned))
             .collect::<BTreeSet<_>>()
     };
     let mut all = names(from);

@@ -191,8 +191,8 @@ impl Held<'_> {
         })
     }
 
-    /// Keeps others of ours from changing knowledge. What a process that died left half changed is not ours to settle.
-    pub(super) fn quiet(&self) -> Result<staging::Held, StateError> {
+    /// Keeps others of ours from changing any layer. What a process that died left half changed is not ours to settle.
+    pub(super) fn quiet(&self) -> Result<[staging::Held; 3], StateError> {
         let knowledge = self.store.data.join("knowledge");
         // Cleared only without an intent: one still needs what lies staged.
         let held = staging::Held::lock_as_left(&knowledge, MODE)?;
@@ -201,7 +201,10 @@ impl Held<'_> {
             Err(error) if error.kind() == ErrorKind::NotFound => held.recover()?,
             Err(error) => return Err(error.into()),
         }
-        Ok(held)
+        // Whoever takes several takes them in this order.
+        let [context, skills] = ["context", "skills"]
+            .map(|layer| staging::Held::lock_as_left(&self.store.data.join(layer), MODE));
+        Ok([held, context?, skills?])
     }
 
     /// Commits the state as `look` saw it: texts, snapshot and block, `entries` before it in the block.

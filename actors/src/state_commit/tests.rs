@@ -490,6 +490,30 @@ fn an_interrupted_restore_is_completed() {
 }
 
 #[test]
+fn the_ledger_is_not_told_of_files_that_stayed_as_somebody_else_left_them() {
+    let place = place();
+    let first = place.commit("first").unwrap();
+    place.write("knowledge/alpha/alpha.md", "changed\n");
+    place.write("knowledge/new/new.md", "new\n");
+    place.commit("second").unwrap();
+    place.ledger.fails.set(Fails::Before);
+    place.restore(&first.snapshot_ref).unwrap_err();
+    place.ledger.fails.set(Fails::Never);
+    // As if the crash had come before the first file, which is then edited.
+    place.write("knowledge/alpha/alpha.md", "edited\n");
+    place.status();
+    assert_eq!(place.text("knowledge/alpha/alpha.md").unwrap(), "edited\n");
+    assert!(!place.path("knowledge/new/new.md").exists());
+    let blocks = place.ledger.recent().unwrap();
+    let told = |name: &str| {
+        let entry = format!("\"knowledge_id\":\"{name}\"");
+        let mut texts = blocks.iter().flat_map(Block::data);
+        texts.any(|text| text.contains(&entry) && text.contains("\"reason\":\"Restore "))
+    };
+    assert_eq!((told("alpha"), told("new")), (false, true));
+}
+
+#[test]
 fn an_interrupted_restore_whose_texts_are_gone_is_taken_back_and_edits_of_others_stay() {
     let place = place();
     let first = place.commit("first").unwrap();
