@@ -23,12 +23,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, AtomicResponse, Context,
-    Handler, Message, WrapFuture,
+    Actor, ActorContext, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, Message,
+    ResponseActFuture, ResponseFuture, WrapFuture,
 };
 use kairos_protocol::state::Trigger;
 use kairos_protocol::time::Clock;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
@@ -43,6 +44,10 @@ pub use view::{Comparison, History, Status, Summary};
 
 /// How often a running node looks whether the ledger has grown.
 const REVIEW_EVERY: Duration = Duration::from_secs(5);
+/// Commits, restores and looks that may be asked for at once; they are done one after the other.
+const WORKS: usize = 16;
+/// Longest that one is waited for: it may copy and sync as much as all layers may hold.
+const WORK_MAX: Duration = Duration::from_secs(20 * 60);
 /// Most snapshots that one history tells of.
 pub const HISTORY_MAX: usize = 1_000;
 
@@ -50,8 +55,12 @@ pub const HISTORY_MAX: usize = 1_000;
 pub struct StateCommitActor {
     store: Arc<StateStore>,
     chain: ChainHandle,
+    /// Held by whoever works, on its blocking thread, so that the actor answers meanwhile.
+    turn: Arc<Mutex<()>>,
     /// The tip of the ledger at the last look.
     reviewed: Option<u64>,
+    /// Whether a look that nobody asked for is under way.
+    reviewing: bool,
 }
 
 /// Commits the state. Fails with [`StateError::NoChanges`] unless `force`.
@@ -108,24 +117,27 @@ struct Health;
 #[rtype(result = "()")]
 struct Shutdown;
 
-/// The way to the state commit actor.
+/// The way to the state commit actor. What may take long has permits and patience of its own.
 #[derive(Debug, Clone)]
-pub struct StateCommitHandle(BoundedAddr<StateCommitActor>);
+pub struct StateCommitHandle {
+    short: BoundedAddr<StateCommitActor>,
+    long: BoundedAddr<StateCommitActor>,
+}
 
 impl StateCommitHandle {
     /// See [`Commit`].
     pub async fn commit(&self, message: Commit) -> Result<Committed, StateError> {
-        self.0.ask(message).await?
+        self.long.ask(message).await?
     }
 
     /// How the state stands against the last snapshot.
     pub async fn status(&self) -> Result<Status, StateError> {
-        self.0.ask(GetStatus).await?
+        self.long.ask(GetStatus).await?
     }
 
     /// The newest `limit` snapshots, at most [`HISTORY_MAX`].
     pub async fn history(&self, limit: usize) -> Result<History, StateError> {
-        self.0.ask(GetHistory(limit)).await?
+        self.long.ask(GetHistory(limit)).await?
     }
 
     /// Compares two snapshots; without `after` the state as it is, without `before` the last snapshot.
@@ -134,32 +146,32 @@ impl StateCommitHandle {
         before: Option<String>,
         after: Option<String>,
     ) -> Result<Comparison, StateError> {
-        self.0.ask(Compare { before, after }).await?
+        self.long.ask(Compare { before, after }).await?
     }
 
     /// See [`Restore`].
     pub async fn restore(&self, message: Restore) -> Result<Restored, StateError> {
-        self.0.ask(message).await?
+        self.long.ask(message).await?
     }
 
     /// Commits if the ledger has grown since the last look and the settings ask for it; what was committed and why.
     pub async fn review(&self) -> Result<Option<(Trigger, Committed)>, StateError> {
-        self.0.ask(Review { ends: false }).await?
+        self.long.ask(Review { ends: false }).await?
     }
 
     /// Like [`review`](Self::review), at the end of a session, for which the settings may ask too.
     pub async fn end_session(&self) -> Result<Option<(Trigger, Committed)>, StateError> {
-        self.0.ask(Review { ends: true }).await?
+        self.long.ask(Review { ends: true }).await?
     }
 
     /// Whether the actor answers.
     pub async fn health(&self) -> Result<(), AskError> {
-        self.0.probe(Health).await
+        self.short.probe(Health).await
     }
 
     /// Ends the actor once the commit under way is done.
     pub async fn shutdown(&self) -> Result<(), AskError> {
-        self.0.ask(Shutdown).await
+        self.short.ask(Shutdown).await
     }
 }
 
@@ -178,12 +190,22 @@ impl StateCommitActor {
         let actor = Self {
             store: Arc::new(StateStore { data, clock }),
             chain,
+            turn: Arc::default(),
             reviewed: tip.map(|tip| tip.index),
+            reviewing: false,
         };
-        StateCommitHandle(BoundedAddr::start(permits, patience, |_| actor))
+        let addr = Self::create(|ctx| {
+            ctx.set_mailbox_capacity(permits.saturating_add(WORKS));
+            actor
+        });
+        StateCommitHandle {
+            short: BoundedAddr::new(addr.clone(), permits, patience),
+            long: BoundedAddr::new(addr, WORKS, WORK_MAX),
+        }
     }
 
-    /// Works with the store and the ledger on a thread that may block.
+    /// Works with the store and the ledger on a thread that may block, once nobody else does. Goes on when whoever
+    /// asked has given up.
     fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&StateStore, &dyn Ledger) -> Result<T, StateError> + Send + 'static,
@@ -193,8 +215,14 @@ impl StateCommitActor {
             chain: self.chain.clone(),
             runtime: Handle::current(),
         };
+        let turn = Arc::clone(&self.turn);
         async move {
-            match spawn_blocking(move || work(&store, &ledger)).await {
+            let turn = turn.lock_owned().await;
+            let work = move || {
+                let _turn = turn;
+                work(&store, &ledger)
+            };
+            match spawn_blocking(work).await {
                 Ok(done) => done,
                 Err(panic) => Err(std::io::Error::other(panic).into()),
             }
@@ -230,13 +258,6 @@ impl StateCommitActor {
             Ok(done)
         })
     }
-
-    fn atomic<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&StateStore, &dyn Ledger) -> Result<T, StateError> + Send + 'static,
-    ) -> AtomicResponse<Self, Result<T, StateError>> {
-        AtomicResponse::new(Box::pin(self.work(work).into_actor(self)))
-    }
 }
 
 impl Actor for StateCommitActor {
@@ -248,63 +269,67 @@ impl Actor for StateCommitActor {
 }
 
 impl Handler<Commit> for StateCommitActor {
-    type Result = AtomicResponse<Self, Result<Committed, StateError>>;
+    type Result = ResponseFuture<Result<Committed, StateError>>;
 
     fn handle(&mut self, message: Commit, _ctx: &mut Self::Context) -> Self::Result {
-        self.atomic(move |store, ledger| store.commit_now(ledger, &message))
+        Box::pin(self.work(move |store, ledger| store.commit_now(ledger, &message)))
     }
 }
 
 impl Handler<GetStatus> for StateCommitActor {
-    type Result = AtomicResponse<Self, Result<Status, StateError>>;
+    type Result = ResponseFuture<Result<Status, StateError>>;
 
     fn handle(&mut self, _: GetStatus, _ctx: &mut Self::Context) -> Self::Result {
-        self.atomic(|store, ledger| store.status(ledger))
+        Box::pin(self.work(|store, ledger| store.status(ledger)))
     }
 }
 
 impl Handler<GetHistory> for StateCommitActor {
-    type Result = AtomicResponse<Self, Result<History, StateError>>;
+    type Result = ResponseFuture<Result<History, StateError>>;
 
     fn handle(&mut self, GetHistory(limit): GetHistory, _ctx: &mut Self::Context) -> Self::Result {
-        self.atomic(move |store, ledger| store.history(ledger, limit))
+        Box::pin(self.work(move |store, ledger| store.history(ledger, limit)))
     }
 }
 
 impl Handler<Compare> for StateCommitActor {
-    type Result = AtomicResponse<Self, Result<Comparison, StateError>>;
+    type Result = ResponseFuture<Result<Comparison, StateError>>;
 
     fn handle(&mut self, message: Compare, _ctx: &mut Self::Context) -> Self::Result {
-        self.atomic(move |store, ledger| store.compare(ledger, &message))
+        Box::pin(self.work(move |store, ledger| store.compare(ledger, &message)))
     }
 }
 
 impl Handler<Restore> for StateCommitActor {
-    type Result = AtomicResponse<Self, Result<Restored, StateError>>;
+    type Result = ResponseFuture<Result<Restored, StateError>>;
 
     fn handle(&mut self, message: Restore, _ctx: &mut Self::Context) -> Self::Result {
         let Restore { snapshot, dry_run } = message;
-        self.atomic(move |store, ledger| store.restore(ledger, &snapshot, dry_run))
+        Box::pin(self.work(move |store, ledger| store.restore(ledger, &snapshot, dry_run)))
     }
 }
 
 impl Handler<Review> for StateCommitActor {
-    type Result = AtomicResponse<Self, Result<Option<(Trigger, Committed)>, StateError>>;
+    type Result = ResponseActFuture<Self, Result<Option<(Trigger, Committed)>, StateError>>;
 
     fn handle(&mut self, Review { ends }: Review, _ctx: &mut Self::Context) -> Self::Result {
-        AtomicResponse::new(Box::pin(self.review(ends)))
+        Box::pin(self.review(ends))
     }
 }
 
 impl Handler<Tick> for StateCommitActor {
-    type Result = AtomicResponse<Self, ()>;
+    type Result = ();
 
-    fn handle(&mut self, _: Tick, _ctx: &mut Self::Context) -> Self::Result {
-        AtomicResponse::new(Box::pin(self.review(false).map(|done, _, _| {
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        if std::mem::replace(&mut self.reviewing, true) {
+            return;
+        }
+        ctx.spawn(self.review(false).map(|done, this: &mut Self, _ctx| {
+            this.reviewing = false;
             if let Err(error) = done {
                 tracing::error!(%error, "the state was not committed");
             }
-        })))
+        }));
     }
 }
 
@@ -315,10 +340,11 @@ impl Handler<Health> for StateCommitActor {
 }
 
 impl Handler<Shutdown> for StateCommitActor {
-    type Result = ();
+    type Result = ResponseActFuture<Self, ()>;
 
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
-        ctx.stop();
+    fn handle(&mut self, _: Shutdown, _ctx: &mut Self::Context) -> Self::Result {
+        let turn = Arc::clone(&self.turn).lock_owned();
+        Box::pin(turn.into_actor(self).map(|_turn, _, ctx| ctx.stop()))
     }
 }
 
