@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod allowance;
+pub mod meeting_place;
 pub mod nonce;
 pub mod proposal;
 pub mod role;

@@ -128,16 +128,9 @@ impl PublicKey {
         self.0.hash
     }
 
-    /// The first 16 bytes of [`Self::hash`] as colon pairs, the form shown to people and sent to peers.
+    /// The [fingerprint](ContentHash::fingerprint) of [`Self::hash`].
     pub fn fingerprint(&self) -> String {
-        let pairs: Vec<String> = self
-            .hash()
-            .as_bytes()
-            .iter()
-            .take(16)
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        pairs.join(":")
+        self.hash().fingerprint()
     }
 
     /// The id that belongs to this key: the first 16 hex digits of [`Self::hash`].

@@ -31,6 +31,12 @@ impl ContentHash {
         &self.0
     }
 
+    /// The first 16 bytes as colon pairs, the form in which hashes of keys are shown to people and sent to peers.
+    pub fn fingerprint(&self) -> String {
+        let pairs = self.0.iter().take(16).map(|byte| format!("{byte:02x}"));
+        pairs.collect::<Vec<_>>().join(":")
+    }
+
     /// 64 lower-case hex digits.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)

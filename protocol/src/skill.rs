@@ -7,6 +7,7 @@ pub mod agent_skill;
 pub mod archive_meta;
 pub mod findings;
 pub(crate) mod frontmatter;
+pub mod outline;
 
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -1,0 +1,296 @@
+//! A Meeting Place: who is registered, by which key, and what they show on the board.
+//!
+//! A deterministic machine. Whoever drives it passes the time in, lets it decide, and then has a
+//! [`Store`](store::Store) take over all [`Change`]s of one or many decisions at once; nothing is acknowledged before.
+//! If the store fails, the machine is built anew from what the store holds.
+//!
+//! The Place never judges (rules D1 to D5 of DEE): what it shows has a random order, an agent that fades is an
+//! observation and no failure, and the Place is itself one of its agents.
+
+pub mod agent;
+pub mod board;
+pub mod browse;
+pub mod deposit;
+mod policy;
+mod pool;
+mod registry;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
+
+pub use agent::{Agent, Ban, Claim, MemberError, PinnedKey, Presence, Registration};
+pub use board::{Need, NeedEntry};
+pub use browse::{Answer, Kind, Query};
+pub use deposit::{Deposit, DepositKey, Facts, Offer, Provenance};
+pub use policy::{DepositLimits, Federation, Policy};
+pub use registry::{AgentPage, RegisterError, Registered};
+pub use store::{Change, Snapshot};
+
+use board::Board;
+use registry::Registry;
+
+/// See the module.
+#[derive(Debug)]
+pub struct MeetingPlace {
+    policy: Policy,
+    /// Its own id.
+    me: AgentId,
+    started: Timestamp,
+    registry: Registry,
+    board: Board,
+    changes: Vec<Change>,
+}
+
+/// Why something about a deposit is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BoardError {
+    /// All reasons, in the reference's words.
+    #[error("the deposit is refused: {}", .0.join("; "))]
+    Rejected(Vec<String>),
+    /// There is no such deposit of this agent.
+    #[error("no deposit `{skill_id}` of agent {owner}")]
+    NoDeposit {
+        /// What was named.
+        skill_id: String,
+        /// Whose it should be.
+        owner: AgentId,
+    },
+    /// Only agents that are present may publish.
+    #[error("agent {0} is not registered here; register first")]
+    NotPresent(AgentId),
+}
+
+/// What a withdrawal or an update replaced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replaced {
+    /// Hash of the content before, if there was one.
+    pub before: Option<ContentHash>,
+    /// The deposit as it is now.
+    pub deposit: Deposit,
+}
+
+/// Figures for whoever runs the Place, and for its public page.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Census {
+    /// Agents present, the Place included.
+    pub agents: usize,
+    /// Of these, agents without a key.
+    pub unverified: usize,
+    /// Agents whose key is remembered though they faded or left.
+    pub remembered: usize,
+    /// Deposits on the board.
+    pub deposits: usize,
+    /// Needs on the board.
+    pub needs: usize,
+    /// Skills handed out since the Place began.
+    pub exchanges: u64,
+    /// Agents and keys that may not register.
+    pub bans: usize,
+}
+
+impl MeetingPlace {
+    /// Builds the Place from what its store holds. `me` is the agent that hosts it and takes part in it.
+    ///
+    /// Agents that were present get a whole time to live from `now`: they could not reach a Place that was down.
+    pub fn new(policy: Policy, me: Registration, snapshot: Snapshot, now: Timestamp) -> Self {
+        let mut place = Self {
+            me: me.id.clone(),
+            started: now,
+            registry: Registry::new(policy.ttl),
+            board: Board::new(snapshot.exchanges),
+            changes: Vec::new(),
+            policy,
+        };
+        for ban in snapshot.bans {
+            place.registry.restore_ban(ban);
+        }
+        for agent in snapshot.agents {
+            place.registry.restore(agent, now);
+        }
+        for deposit in snapshot.deposits {
+            place.board.put_deposit(deposit);
+        }
+        let ids: Vec<AgentId> = place.registry.present_ids();
+        for id in ids {
+            place.show(&id);
+        }
+        place.admit_self(me, now);
+        place
+    }
+
+    /// What the Place is bound to.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The id of the agent that hosts it.
+    pub fn id(&self) -> &AgentId {
+        &self.me
+    }
+
+    /// Since when it runs.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// What is to be stored before anything since the last call is acknowledged.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    fn admit_self(&mut self, me: Registration, now: Timestamp) {
+        let id = me.id.clone();
+        for stale in self.registry.selves() {
+            if stale != id {
+                self.leave(&stale, Presence::Left(now));
+            }
+        }
+        self.registry.put_self(me, now);
+        self.record(&id);
+    }
+
+    /// Registers an agent or takes over what it says anew. A refused one changes nothing.
+    pub fn register(
+        &mut self,
+        registration: Registration,
+        now: Timestamp,
+    ) -> Result<Registered, RegisterError> {
+        let id = registration.id.clone();
+        let done = self.registry.register(registration, &self.policy, now)?;
+        if done.changed {
+            self.record(&id);
+        }
+        for forgotten in self
+            .registry
+            .prune(self.policy.remembered_max, &|id| self.board.owns(id))
+        {
+            self.changes.push(Change::AgentGone(forgotten));
+        }
+        Ok(done)
+    }
+
+    /// Takes an agent off the registry with its needs and deposits. Its key stays remembered, so that nobody else
+    /// becomes it. Tells whether it was there.
+    pub fn unregister(&mut self, id: &AgentId, now: Timestamp) -> bool {
+        if self.registry.is_self(id) || !self.registry.is_present(id) {
+            return false;
+        }
+        for skill_id in self.board.deposits_of(id) {
+            self.remove_deposit(id, &skill_id);
+        }
+        self.leave(id, Presence::Left(now));
+        true
+    }
+
+    fn leave(&mut self, id: &AgentId, presence: Presence) {
+        self.board.hide_agent(id);
+        self.board.remove_needs(id);
+        if let Some(agent) = self.registry.leave(id, presence) {
+            self.changes.push(match agent.key.is_some() {
+                true => Change::Agent(Box::new(agent)),
+                false => Change::AgentGone(agent.id),
+            });
+        }
+    }
+
+    /// Notes a sign of life. Tells whether the agent is present.
+    pub fn touch(&mut self, id: &AgentId, now: Timestamp) -> bool {
+        self.registry.touch(id, now)
+    }
+
+    /// Hands the signs of life since the last call to the store, which need not be told of each.
+    pub fn note_signs_of_life(&mut self) {
+        let seen = self.registry.take_seen();
+        if !seen.is_empty() {
+            self.changes.push(Change::Seen(seen));
+        }
+    }
+
+    /// Lets agents fade that gave no sign of life for the time to live, at most `most` of them; returns them as they
+    /// were. Their deposits stay: they were given for others to find.
+    pub fn sweep(&mut self, now: Timestamp, most: usize) -> Vec<Agent> {
+        let faded = self.registry.due(now, most);
+        for agent in &faded {
+            self.leave(&agent.id, Presence::Faded(now));
+        }
+        self.board.forget_attempts(now);
+        faded
+    }
+
+    /// When the next agent may fade.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.registry.next_due()
+    }
+
+    /// A page of the registry, in the order of registration.
+    pub fn agents(&self, include_self: bool, after: Option<u64>, limit: usize) -> AgentPage<'_> {
+        self.registry.page(include_self, after, limit)
+    }
+
+    /// The record of an agent that is present.
+    pub fn agent(&self, id: &AgentId) -> Option<&Agent> {
+        self.registry
+            .get(id)
+            .filter(|agent| agent.presence == Presence::Here)
+    }
+
+    /// The key an agent is known by, also of one that faded: its mail can still be sealed.
+    pub fn key(&self, id: &AgentId) -> Option<&PinnedKey> {
+        self.registry.get(id)?.key.as_ref()
+    }
+
+    /// Keeps an agent, or whoever holds a key, out. It is unregistered if it is here.
+    pub fn ban(&mut self, ban: Ban, now: Timestamp) {
+        for id in self.registry.matching(&ban) {
+            self.unregister(&id, now);
+        }
+        self.changes.push(Change::Ban(ban.clone()));
+        self.registry.restore_ban(ban);
+    }
+
+    /// Lifts a ban; tells whether there was one.
+    pub fn unban(&mut self, who: &str) -> bool {
+        let lifted = self.registry.unban(who);
+        if lifted {
+            self.changes.push(Change::Unban(who.to_owned()));
+        }
+        lifted
+    }
+
+    /// Who may not register.
+    pub fn bans(&self) -> impl Iterator<Item = &Ban> {
+        self.registry.bans()
+    }
+
+    /// Figures about the Place.
+    pub fn census(&self) -> Census {
+        Census {
+            agents: self.registry.present(),
+            unverified: self.registry.unverified(),
+            remembered: self.registry.remembered(),
+            deposits: self.board.deposits(),
+            needs: self.board.needs(),
+            exchanges: self.board.exchanges(),
+            bans: self.registry.bans().count(),
+        }
+    }
+
+    /// Stores the record of `id` and shows it on the board.
+    fn record(&mut self, id: &AgentId) {
+        if let Some(agent) = self.registry.get(id) {
+            self.changes.push(Change::Agent(Box::new(agent.clone())));
+        }
+        self.show(id);
+    }
+
+    /// Shows an agent that is present on the board as its record is now.
+    fn show(&mut self, id: &AgentId) {
+        if let Some(agent) = self.registry.get(id) {
+            self.board.show_agent(agent);
+        }
+    }
+}

@@ -1,0 +1,448 @@
+//! What a Place shows: one card for each agent, need and deposit.
+//!
+//! Cards are text that is ready to be sent: they are written when something changes, which is seldom, and not when
+//! somebody looks, which is often.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::agent::Agent;
+use super::deposit::{Deposit, DepositKey};
+use super::pool::Pool;
+use super::{BoardError, Change, MeetingPlace, Provenance, Replaced};
+
+/// Longest name of a need in bytes.
+pub const NEED_NAME_MAX: usize = 256;
+/// Longest description of a need in bytes.
+pub const NEED_DESCRIPTION_MAX: usize = 1_000;
+/// Longest name of a mode in bytes.
+pub const AGENT_MODE_MAX: usize = 64;
+
+/// Within which attempts to deposit are counted.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Something an agent looks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// At most [`NEED_NAME_MAX`] bytes.
+    pub name: String,
+    /// At most [`NEED_DESCRIPTION_MAX`] bytes.
+    pub description: Option<String>,
+}
+
+/// What an agent says with its needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeedEntry {
+    /// As it calls itself here.
+    pub agent_name: String,
+    /// Its mode of work, `unknown` in the reference if it does not say.
+    pub agent_mode: String,
+    /// What it looks for.
+    pub needs: Vec<Need>,
+}
+
+/// What a card is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Agent(AgentId),
+    Need(AgentId, usize),
+    Deposit(DepositKey),
+}
+
+impl Subject {
+    pub(super) fn agent(&self) -> &AgentId {
+        match self {
+            Self::Agent(id) | Self::Need(id, _) => id,
+            Self::Deposit(key) => &key.owner,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Card {
+    /// The entry, compact JSON.
+    pub(super) text: Arc<str>,
+    /// What a search looks in, lower case.
+    pub(super) name: Box<str>,
+    /// What a filter by tag compares.
+    pub(super) tags: Box<[String]>,
+}
+
+/// All cards, and the deposits behind some of them.
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) pool: Pool<Subject>,
+    pub(super) cards: HashMap<Subject, Card>,
+    deposits: BTreeMap<DepositKey, Deposit>,
+    /// Who deposited a skill of some name, first come first.
+    owners: HashMap<String, Vec<AgentId>>,
+    /// Deposits that came from other Places, by the hash of their content.
+    federated: HashMap<ContentHash, Vec<DepositKey>>,
+    needs: HashMap<AgentId, usize>,
+    attempts: HashMap<AgentId, VecDeque<Timestamp>>,
+    exchanges: u64,
+}
+
+impl Board {
+    pub(super) fn new(exchanges: u64) -> Self {
+        Self {
+            pool: Pool::new(),
+            cards: HashMap::new(),
+            deposits: BTreeMap::new(),
+            owners: HashMap::new(),
+            federated: HashMap::new(),
+            needs: HashMap::new(),
+            attempts: HashMap::new(),
+            exchanges,
+        }
+    }
+
+    pub(super) fn deposits(&self) -> usize {
+        self.deposits.len()
+    }
+
+    pub(super) fn needs(&self) -> usize {
+        self.needs.values().sum()
+    }
+
+    pub(super) fn exchanges(&self) -> u64 {
+        self.exchanges
+    }
+
+    pub(super) fn owns(&self, id: &AgentId) -> bool {
+        self.of(id).next().is_some()
+    }
+
+    /// The deposits of one agent.
+    pub(super) fn of<'b>(&'b self, id: &'b AgentId) -> impl Iterator<Item = &'b Deposit> {
+        let from = DepositKey {
+            owner: id.clone(),
+            skill_id: String::new(),
+        };
+        let all = self.deposits.range(from..).map(|(_, deposit)| deposit);
+        all.take_while(move |deposit| deposit.key.owner == *id)
+    }
+
+    pub(super) fn deposits_of(&self, id: &AgentId) -> Vec<String> {
+        self.of(id)
+            .map(|deposit| deposit.key.skill_id.clone())
+            .collect()
+    }
+
+    /// A deposit by its skill; of several agents' the first, without an owner.
+    pub(super) fn find(&self, skill_id: &str, owner: Option<&AgentId>) -> Option<&Deposit> {
+        let owner = match owner {
+            Some(owner) => owner,
+            None => self.owners.get(skill_id)?.first()?,
+        };
+        self.deposits.get(&DepositKey {
+            owner: owner.clone(),
+            skill_id: skill_id.to_owned(),
+        })
+    }
+
+    /// A deposit of the same bytes that came from another Place.
+    fn federated_twin(&self, hash: &ContentHash) -> Option<&Deposit> {
+        self.deposits.get(self.federated.get(hash)?.first()?)
+    }
+
+    pub(super) fn show_agent(&mut self, agent: &Agent) {
+        let subject = Subject::Agent(agent.id.clone());
+        let capabilities = agent.capabilities();
+        // As in the reference, an agent that lists its capabilities instead of describing them has no card.
+        if !capabilities.is_object() {
+            self.hide(&subject);
+            return;
+        }
+        let member = |name: &str| match capabilities.get(name) {
+            Some(list @ Value::Array(_)) => list.clone(),
+            _ => json!([]),
+        };
+        let mut shown = json!({
+            "agent_id": agent.id, "agent_name": agent.name, "name": agent.name, "format": "agent",
+            "type": "agent", "capabilities": member("supported_actions"),
+            "skill_formats": member("skill_formats"), "is_self": agent.is_self, "tags": [],
+            "registered_at": agent.registered_at.wire(), "deposit_count": self.of(&agent.id).count(),
+        });
+        agent.describe(&mut shown);
+        self.put(subject, &shown, &agent.name, Vec::new());
+    }
+
+    pub(super) fn hide_agent(&mut self, id: &AgentId) {
+        self.hide(&Subject::Agent(id.clone()));
+    }
+
+    pub(super) fn put_deposit(&mut self, deposit: Deposit) {
+        let key = deposit.key.clone();
+        self.forget_origin(&key);
+        if deposit.provenance.is_some() {
+            let twins = self.federated.entry(deposit.content_hash).or_default();
+            twins.push(key.clone());
+        }
+        let owners = self.owners.entry(key.skill_id.clone()).or_default();
+        if !owners.contains(&key.owner) {
+            owners.push(key.owner.clone());
+        }
+        let tags = deposit.facts.tags.clone();
+        self.put(
+            Subject::Deposit(key.clone()),
+            &deposit.card(),
+            &deposit.facts.name,
+            tags,
+        );
+        self.deposits.insert(key, deposit);
+    }
+
+    /// Takes a deposit off the list of those from elsewhere, if it is on it.
+    fn forget_origin(&mut self, key: &DepositKey) {
+        let Some(hash) = self.deposits.get(key).map(|deposit| deposit.content_hash) else {
+            return;
+        };
+        if let Some(twins) = self.federated.get_mut(&hash) {
+            twins.retain(|twin| twin != key);
+            if twins.is_empty() {
+                self.federated.remove(&hash);
+            }
+        }
+    }
+
+    pub(super) fn remove_deposit(&mut self, key: &DepositKey) -> Option<Deposit> {
+        self.forget_origin(key);
+        let removed = self.deposits.remove(key)?;
+        if let Some(owners) = self.owners.get_mut(&key.skill_id) {
+            owners.retain(|owner| *owner != key.owner);
+            if owners.is_empty() {
+                self.owners.remove(&key.skill_id);
+            }
+        }
+        self.hide(&Subject::Deposit(key.clone()));
+        Some(removed)
+    }
+
+    pub(super) fn put_needs(&mut self, id: &AgentId, entry: &NeedEntry, now: Timestamp) {
+        self.remove_needs(id);
+        for (at, need) in entry.needs.iter().enumerate() {
+            let shown = json!({
+                "agent_id": id, "agent_name": entry.agent_name, "name": need.name, "format": "need",
+                "type": "need", "description": need.description, "agent_mode": entry.agent_mode,
+                "tags": ["knowledge_need"], "published_at": now.wire(),
+            });
+            let subject = Subject::Need(id.clone(), at);
+            self.put(
+                subject,
+                &shown,
+                &need.name,
+                vec!["knowledge_need".to_owned()],
+            );
+        }
+        self.needs.insert(id.clone(), entry.needs.len());
+    }
+
+    /// Tells whether there were any.
+    pub(super) fn remove_needs(&mut self, id: &AgentId) -> bool {
+        let count = self.needs.remove(id).unwrap_or_default();
+        for at in 0..count {
+            self.hide(&Subject::Need(id.clone(), at));
+        }
+        count > 0
+    }
+
+    /// Counts an attempt to deposit; false if there were too many within the hour.
+    fn attempt(&mut self, id: &AgentId, most: usize, now: Timestamp) -> bool {
+        let attempts = self.attempts.entry(id.clone()).or_default();
+        while attempts.front().is_some_and(|at| now.since(*at) >= HOUR) {
+            attempts.pop_front();
+        }
+        if attempts.len() >= most {
+            return false;
+        }
+        attempts.push_back(now);
+        true
+    }
+
+    /// Drops what is not counted any more.
+    pub(super) fn forget_attempts(&mut self, now: Timestamp) {
+        self.attempts
+            .retain(|_, attempts| attempts.back().is_some_and(|at| now.since(*at) < HOUR));
+    }
+
+    fn put(&mut self, subject: Subject, shown: &Value, name: &str, tags: Vec<String>) {
+        let card = Card {
+            text: shown.to_string().into(),
+            name: name.to_lowercase().into(),
+            tags: tags.into(),
+        };
+        self.pool.insert(subject.clone());
+        self.cards.insert(subject, card);
+    }
+
+    fn hide(&mut self, subject: &Subject) {
+        self.pool.remove(subject);
+        self.cards.remove(subject);
+    }
+}
+
+impl MeetingPlace {
+    /// Puts up what an agent looks for, instead of what it looked for before. Needs live in memory only.
+    pub fn publish_needs(
+        &mut self,
+        id: &AgentId,
+        entry: &NeedEntry,
+        now: Timestamp,
+    ) -> Result<usize, BoardError> {
+        if self.agent(id).is_none() {
+            return Err(BoardError::NotPresent(id.clone()));
+        }
+        let most = self.policy.needs_max;
+        let too_long = |need: &&Need| {
+            need.name.len() > NEED_NAME_MAX
+                || need
+                    .description
+                    .as_ref()
+                    .is_some_and(|text| text.len() > NEED_DESCRIPTION_MAX)
+        };
+        let mut reasons = Vec::new();
+        if entry.needs.len() > most {
+            reasons.push(format!("more than {most} needs"));
+        }
+        if let Some(need) = entry.needs.iter().find(too_long) {
+            let start: String = need.name.chars().take(40).collect();
+            reasons.push(format!(
+                "need `{start}`: at most {NEED_NAME_MAX} bytes of name and {NEED_DESCRIPTION_MAX} of description"
+            ));
+        }
+        if entry.agent_mode.len() > AGENT_MODE_MAX || entry.agent_name.len() > NEED_NAME_MAX {
+            reasons.push(format!(
+                "at most {NEED_NAME_MAX} bytes of agent_name and {AGENT_MODE_MAX} of agent_mode"
+            ));
+        }
+        if !reasons.is_empty() {
+            return Err(BoardError::Rejected(reasons));
+        }
+        self.board.put_needs(id, entry, now);
+        Ok(entry.needs.len())
+    }
+
+    /// Takes the needs of an agent down. Tells whether there were any.
+    pub fn remove_needs(&mut self, id: &AgentId) -> bool {
+        self.board.remove_needs(id)
+    }
+
+    /// Counts an attempt of `id` to deposit, refused ones too.
+    pub fn attempt_deposit(&mut self, id: &AgentId, now: Timestamp) -> Result<(), BoardError> {
+        let most = self.policy.deposits.per_hour;
+        match self.board.attempt(id, most, now) {
+            true => Ok(()),
+            false => Err(BoardError::Rejected(vec![format!(
+                "Deposit rate limit exceeded (max {most}/hour)"
+            )])),
+        }
+    }
+
+    /// Takes a checked deposit onto the board, instead of the one of this agent and skill before. The content itself
+    /// goes to the store with the change. See [`Deposit::check`](super::Offer::check) for what was checked.
+    pub fn deposit(&mut self, mut deposit: Deposit, content: &str) -> Result<Replaced, BoardError> {
+        let owner = deposit.key.owner.clone();
+        if self.agent(&owner).is_none() {
+            return Err(BoardError::NotPresent(owner));
+        }
+        let before = self
+            .board
+            .find(&deposit.key.skill_id, Some(&owner))
+            .cloned();
+        let limits = &self.policy.deposits;
+        let mut reasons = Vec::new();
+        if before.is_none() && self.board.of(&owner).count() >= limits.per_agent {
+            reasons.push(format!(
+                "Per-agent quota exceeded (max {})",
+                limits.per_agent
+            ));
+        }
+        if before.is_none() && self.board.deposits() >= limits.total {
+            reasons.push(format!(
+                "Total deposit quota exceeded (max {})",
+                limits.total
+            ));
+        }
+        if !reasons.is_empty() {
+            return Err(BoardError::Rejected(reasons));
+        }
+        match &mut deposit.provenance {
+            None => deposit.provenance = self.provenance_of(&deposit, before.as_ref()),
+            Some(told) => {
+                let me = self.me.as_str();
+                if told.origin_place_id == me || told.via.iter().any(|place| place == me) {
+                    let reason = "Loop detected: this Place is already in the provenance chain";
+                    return Err(BoardError::Rejected(vec![reason.to_owned()]));
+                }
+                told.via.push(me.to_owned());
+            }
+        }
+        deposit.first_deposited = before
+            .as_ref()
+            .map_or(deposit.deposited_at, |old| old.first_deposited);
+        self.board.put_deposit(deposit.clone());
+        self.changes
+            .push(Change::Deposit(Box::new(deposit.clone()), content.into()));
+        self.show(&owner);
+        Ok(Replaced {
+            before: before.map(|old| old.content_hash),
+            deposit,
+        })
+    }
+
+    /// What came from another Place stays so, whoever brings the same bytes again and whatever is left unsaid.
+    fn provenance_of(&self, deposit: &Deposit, before: Option<&Deposit>) -> Option<Provenance> {
+        let of_before = before.and_then(|old| old.provenance.clone());
+        let twin = self.board.federated_twin(&deposit.content_hash);
+        let foreign = twin.and_then(|twin| twin.provenance.clone());
+        of_before.or(foreign.filter(|origin| origin.origin_agent_id != deposit.key.owner.as_str()))
+    }
+
+    /// Takes a deposit off the board.
+    pub fn withdraw(&mut self, owner: &AgentId, skill_id: &str) -> Result<Deposit, BoardError> {
+        match self.remove_deposit(owner, skill_id) {
+            Some(removed) => Ok(removed),
+            None => Err(BoardError::NoDeposit {
+                skill_id: skill_id.to_owned(),
+                owner: owner.clone(),
+            }),
+        }
+    }
+
+    pub(super) fn remove_deposit(&mut self, owner: &AgentId, skill_id: &str) -> Option<Deposit> {
+        let key = DepositKey {
+            owner: owner.clone(),
+            skill_id: skill_id.to_owned(),
+        };
+        let removed = self.board.remove_deposit(&key)?;
+        self.changes.push(Change::DepositGone(key));
+        if self.agent(owner).is_some() {
+            self.show(owner);
+        }
+        Some(removed)
+    }
+
+    /// A deposit; of several agents' with this skill the first, without an owner.
+    pub fn find_deposit(&self, skill_id: &str, owner: Option<&AgentId>) -> Option<&Deposit> {
+        self.board.find(skill_id, owner)
+    }
+
+    /// All deposits of one agent.
+    pub fn deposits_of<'p>(&'p self, owner: &'p AgentId) -> impl Iterator<Item = &'p Deposit> {
+        self.board.of(owner)
+    }
+
+    /// Counts that a skill was handed out.
+    pub fn count_exchange(&mut self) {
+        self.board.exchanges += 1;
+        self.changes.push(Change::Exchanges(self.board.exchanges));
+    }
+}

@@ -1,0 +1,90 @@
+//! What a Place is bound to.
+
+use std::time::Duration;
+
+/// Bounds of a Meeting Place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Most agents present at once, the Place included. Known agents are let in also when it is reached.
+    pub agents_max: usize,
+    /// Most of them that showed no key.
+    pub unverified_max: usize,
+    /// Most agents remembered, beyond those present, for their keys.
+    pub remembered_max: usize,
+    /// Time without a sign of life after which an agent fades.
+    pub ttl: Duration,
+    /// Most needs of one agent.
+    pub needs_max: usize,
+    /// Bounds of deposits.
+    pub deposits: DepositLimits,
+    /// What is accepted from other Places.
+    pub federation: Federation,
+}
+
+/// Bounds of deposits, as `GET /place/v1/info` tells them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DepositLimits {
+    /// Most of one agent.
+    pub per_agent: usize,
+    /// Most in all.
+    pub total: usize,
+    /// Longest content in bytes.
+    pub content_bytes: usize,
+    /// Attempts of one agent within an hour, refused ones included.
+    pub per_hour: usize,
+    /// Longest summary in bytes; longer ones are cut.
+    pub summary_bytes: usize,
+    /// Longest description in bytes.
+    pub description_bytes: usize,
+    /// Most lines of a preview.
+    pub preview_lines: usize,
+}
+
+/// What is accepted of deposits that come from other Places.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Federation {
+    /// Whether any is.
+    pub accept: bool,
+    /// Places a deposit has passed at which it is refused.
+    pub hops_max: u32,
+    /// Oldest first deposit.
+    pub age_max: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            agents_max: 100_000,
+            unverified_max: 1_000,
+            remembered_max: 200_000,
+            ttl: Duration::from_secs(3600),
+            needs_max: 20,
+            deposits: DepositLimits::default(),
+            federation: Federation::default(),
+        }
+    }
+}
+
+impl Default for DepositLimits {
+    fn default() -> Self {
+        Self {
+            per_agent: 20,
+            total: 10_000,
+            content_bytes: 100_000,
+            per_hour: 10,
+            summary_bytes: 500,
+            description_bytes: 500,
+            preview_lines: 100,
+        }
+    }
+}
+
+impl Default for Federation {
+    fn default() -> Self {
+        Self {
+            accept: false,
+            hops_max: 3,
+            age_max: Duration::from_secs(168 * 3600),
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! Who is registered at a Place, and who faded.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::time::Duration;
+
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
+use thiserror::Error;
+
+use super::agent::{Agent, Ban, Claim, MemberError, Presence, Registration, UNKNOWN_NAME};
+use super::policy::Policy;
+use crate::session::Strength;
+
+/// Outcome of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// Whether the id was not known, or had faded.
+    pub new: bool,
+    /// Whether the record says something else now, or the agent is back.
+    pub(super) changed: bool,
+    /// Hash of the key it is pinned to, if any.
+    pub key: Option<ContentHash>,
+}
+
+/// Why a registration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RegisterError {
+    /// A member is too long or of another kind.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// As many agents are here as the Place takes.
+    #[error("Meeting Place is full (max {max} agents)")]
+    Full {
+        /// The bound.
+        max: usize,
+    },
+    /// As many agents without a key are here as the Place takes.
+    #[error(
+        "the Place takes no more agents without a signature (max {max}); sign the registration"
+    )]
+    TooManyUnverified {
+        /// The bound.
+        max: usize,
+    },
+    /// The id is pinned to a key that the registration was not signed with.
+    #[error("agent {0} is known by a key; sign the registration with it")]
+    KeyRequired(AgentId),
+    /// The id is pinned to another key.
+    #[error("agent {0} is known by another key")]
+    KeyConflict(AgentId),
+    /// The id is the Place's own.
+    #[error("{0} is the Place itself")]
+    Own(AgentId),
+    /// Kept out by whoever runs the Place.
+    #[error("this agent may not register here: {reason}")]
+    Banned {
+        /// In the operator's words.
+        reason: String,
+    },
+}
+
+/// A page of the registry.
+#[derive(Debug)]
+pub struct AgentPage<'r> {
+    /// In the order of registration.
+    pub agents: Vec<&'r Agent>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    agent: Agent,
+    /// Its place in the order of registration.
+    number: u64,
+    /// From when its time to live counts. May be later than the last sign of life: a Place that was down gives
+    /// everybody another chance.
+    counted_from: Timestamp,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Registry {
+    ttl: Duration,
+    slots: HashMap<AgentId, Slot>,
+    order: BTreeMap<u64, AgentId>,
+    next_number: u64,
+    /// Agents that are not here, those that left first in front.
+    away: BTreeSet<(Timestamp, AgentId)>,
+    present: usize,
+    unverified: usize,
+    /// When to look at whom. An agent that gave a sign of life since then is put back with its later time, so that a
+    /// sign of life costs nothing here.
+    due: BinaryHeap<Reverse<(Timestamp, u64, AgentId)>>,
+    seen: BTreeSet<AgentId>,
+    bans: BTreeMap<String, Ban>,
+}
+
+impl Registry {
+    pub(super) fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            slots: HashMap::new(),
+            order: BTreeMap::new(),
+            next_number: 0,
+            away: BTreeSet::new(),
+            present: 0,
+            unverified: 0,
+            due: BinaryHeap::new(),
+            seen: BTreeSet::new(),
+            bans: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn get(&self, id: &AgentId) -> Option<&Agent> {
+        self.slots.get(id).map(|slot| &slot.agent)
+    }
+
+    pub(super) fn is_present(&self, id: &AgentId) -> bool {
+        self.get(id)
+            .is_some_and(|agent| agent.presence == Presence::Here)
+    }
+
+    pub(super) fn is_self(&self, id: &AgentId) -> bool {
+        self.get(id).is_some_and(|agent| agent.is_self)
+    }
+
+    pub(super) fn selves(&self) -> Vec<AgentId> {
+        let here = self.slots.values().filter(|slot| slot.agent.is_self);
+        here.map(|slot| slot.agent.id.clone()).collect()
+    }
+
+    pub(super) fn present(&self) -> usize {
+        self.present
+    }
+
+    pub(super) fn unverified(&self) -> usize {
+        self.unverified
+    }
+
+    pub(super) fn remembered(&self) -> usize {
+        self.away.len()
+    }
+
+    pub(super) fn present_ids(&self) -> Vec<AgentId> {
+        self.order.values().cloned().collect()
+    }
+
+    /// Takes a record over as it was stored. Those that are here get a whole time to live from `now`.
+    pub(super) fn restore(&mut self, agent: Agent, now: Timestamp) {
+        self.put(agent, now, None);
+    }
+
+    pub(super) fn put_self(&mut self, me: Registration, now: Timestamp) {
+        let mut agent = match self.take(&me.id) {
+            Some(slot) => slot.agent,
+            None => blank(&me.id, now),
+        };
+        say(&mut agent, me, now);
+        agent.is_self = true;
+        self.put(agent, now, None);
+    }
+
+    pub(super) fn register(
+        &mut self,
+        wish: Registration,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Registered, RegisterError> {
+        wish.check()?;
+        self.refuse_banned(&wish, now)?;
+        let known = self.get(&wish.id);
+        if known.is_some_and(|agent| agent.is_self) {
+            return Err(RegisterError::Own(wish.id));
+        }
+        let pinned = known.and_then(|agent| agent.key.as_ref());
+        match (&wish.claim, pinned) {
+            (Claim::Unsigned, Some(_)) => return Err(RegisterError::KeyRequired(wish.id)),
+            (Claim::Signed(key, _), Some(pinned)) if key.hash() != pinned.hash() => {
+                return Err(RegisterError::KeyConflict(wish.id));
+            }
+            _ => {}
+        }
+        let new = !self.is_present(&wish.id);
+        // One whose key is known may always come back.
+        if new && known.is_none() && self.present >= policy.agents_max {
+            let max = policy.agents_max;
+            return Err(RegisterError::Full { max });
+        }
+        let unsigned = matches!(wish.claim, Claim::Unsigned);
+        if new && unsigned && self.unverified >= policy.unverified_max {
+            let max = policy.unverified_max;
+            return Err(RegisterError::TooManyUnverified { max });
+        }
+        let id = wish.id.clone();
+        let slot = self.take(&id);
+        let number = slot.as_ref().filter(|_| !new).map(|slot| slot.number);
+        let before = slot.map(|slot| slot.agent);
+        let mut agent = before.clone().unwrap_or_else(|| blank(&id, now));
+        // A copied introduction opens a session that may read. It says nothing new about one who proved more.
+        let weaker = match wish.claim {
+            Claim::Unsigned => false,
+            Claim::Signed(_, strength) => agent.strength > Some(strength),
+        };
+        match weaker {
+            true => agent.presence = Presence::Here,
+            false => say(&mut agent, wish, now),
+        }
+        agent.last_seen = now;
+        let key = agent.key.as_ref().map(super::agent::PinnedKey::hash);
+        let said = |agent: &Agent| Agent {
+            last_seen: now,
+            ..agent.clone()
+        };
+        let changed = before.as_ref().map(said) != Some(said(&agent));
+        if !changed {
+            self.seen.insert(id);
+        }
+        self.put(agent, now, number);
+        Ok(Registered { new, changed, key })
+    }
+
+    fn refuse_banned(&self, wish: &Registration, now: Timestamp) -> Result<(), RegisterError> {
+        let key = match &wish.claim {
+            Claim::Signed(key, _) => Some(key.fingerprint()),
+            Claim::Unsigned => None,
+        };
+        let by_key = key.and_then(|key| self.bans.get(&key));
+        let ban = self.bans.get(wish.id.as_str()).or(by_key);
+        match ban.filter(|ban| ban.holds(now)) {
+            Some(ban) => Err(RegisterError::Banned {
+                reason: ban.reason.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes an agent off those present and returns its record. One without a key is forgotten.
+    pub(super) fn leave(&mut self, id: &AgentId, presence: Presence) -> Option<Agent> {
+        let slot = self.take(id)?;
+        let agent = Agent {
+            presence,
+            is_self: false,
+            ..slot.agent
+        };
+        if agent.key.is_some() {
+            self.put(agent.clone(), agent.last_seen, None);
+        }
+        Some(agent)
+    }
+
+    /// Notes a sign of life of one that is present.
+    pub(super) fn touch(&mut self, id: &AgentId, now: Timestamp) -> bool {
+        let Some(slot) = self.slots.get_mut(id) else {
+            return false;
+        };
+        if slot.agent.presence != Presence::Here {
+            return false;
+        }
+        // A clock that goes back makes nobody older.
+        if now > slot.agent.last_seen {
+            slot.agent.last_seen = now;
+            self.seen.insert(id.clone());
+        }
+        slot.counted_from = slot.counted_from.max(now);
+        true
+    }
+
+    pub(super) fn take_seen(&mut self) -> Vec<(AgentId, Timestamp)> {
+        let seen = std::mem::take(&mut self.seen);
+        let slots = &self.slots;
+        let with_time = seen.into_iter().filter_map(|id| {
+            let at = slots.get(&id)?.agent.last_seen;
+            Some((id, at))
+        });
+        with_time.collect()
+    }
+
+    /// Agents whose time is over, at most `most`.
+    pub(super) fn due(&mut self, now: Timestamp, most: usize) -> Vec<Agent> {
+        let mut over = Vec::new();
+        while over.len() < most {
+            let Some(Reverse((at, number, id))) = self.due.peek().cloned() else {
+                break;
+            };
+            if at >= now {
+                break;
+            }
+            self.due.pop();
+            let Some(slot) = self.slots.get(&id).filter(|slot| slot.number == number) else {
+                continue;
+            };
+            if slot.agent.is_self || slot.agent.presence != Presence::Here {
+                continue;
+            }
+            let ends = slot.counted_from.plus(self.ttl);
+            if ends < now {
+                over.push(slot.agent.clone());
+            } else {
+                self.due.push(Reverse((ends, number, id)));
+            }
+        }
+        over
+    }
+
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// Forgets those who left first while more than `max` are remembered; who owns something is kept.
+    pub(super) fn prune(&mut self, max: usize, owns: &dyn Fn(&AgentId) -> bool) -> Vec<AgentId> {
+        let excess = self.away.len().saturating_sub(max);
+        if excess == 0 {
+            return Vec::new();
+        }
+        let free = self.away.iter().filter(|(_, id)| !owns(id)).take(excess);
+        let forgotten: Vec<AgentId> = free.map(|(_, id)| id.clone()).collect();
+        for id in &forgotten {
+            self.take(id);
+        }
+        forgotten
+    }
+
+    pub(super) fn page(
+        &self,
+        include_self: bool,
+        after: Option<u64>,
+        limit: usize,
+    ) -> AgentPage<'_> {
+        let from = after.map_or(0, |after| after.saturating_add(1));
+        let mut agents = Vec::new();
+        let mut last = None;
+        for (number, id) in self.order.range(from..) {
+            let Some(slot) = self.slots.get(id) else {
+                continue;
+            };
+            if slot.agent.is_self && !include_self {
+                continue;
+            }
+            if agents.len() == limit {
+                return AgentPage { agents, next: last };
+            }
+            agents.push(&slot.agent);
+            last = Some(*number);
+        }
+        AgentPage { agents, next: None }
+    }
+
+    pub(super) fn restore_ban(&mut self, ban: Ban) {
+        self.bans.insert(ban.who.clone(), ban);
+    }
+
+    pub(super) fn unban(&mut self, who: &str) -> bool {
+        self.bans.remove(who).is_some()
+    }
+
+    pub(super) fn bans(&self) -> impl Iterator<Item = &Ban> {
+        self.bans.values()
+    }
+
+    /// Who is present and meant by a ban.
+    pub(super) fn matching(&self, ban: &Ban) -> Vec<AgentId> {
+        let meant = |agent: &Agent| {
+            let key = agent.key.as_ref().map(|key| key.hash().fingerprint());
+            agent.id.as_str() == ban.who || key.is_some_and(|key| key == ban.who)
+        };
+        let here = self.order.values().filter_map(|id| self.get(id));
+        here.filter(|agent| meant(agent))
+            .map(|agent| agent.id.clone())
+            .collect()
+    }
+
+    /// Takes a record in; `number` if it was here before and keeps its place in the order.
+    fn put(&mut self, agent: Agent, counted_from: Timestamp, number: Option<u64>) {
+        let id = agent.id.clone();
+        let fresh = self.next_number;
+        let number = number.unwrap_or(fresh);
+        match agent.presence {
+            Presence::Here => {
+                self.present += 1;
+                self.unverified += usize::from(agent.key.is_none());
+                self.order.insert(number, id.clone());
+                // One that keeps its number is waited for already.
+                if number == fresh {
+                    self.next_number += 1;
+                    let ends = counted_from.plus(self.ttl);
+                    self.due.push(Reverse((ends, number, id.clone())));
+                }
+            }
+            Presence::Faded(since) | Presence::Left(since) => {
+                self.away.insert((since, id.clone()));
+            }
+        }
+        self.slots.insert(
+            id,
+            Slot {
+                agent,
+                number,
+                counted_from,
+            },
+        );
+    }
+
+    fn take(&mut self, id: &AgentId) -> Option<Slot> {
+        let slot = self.slots.remove(id)?;
+        match slot.agent.presence {
+            Presence::Here => {
+                self.present -= 1;
+                self.unverified -= usize::from(slot.agent.key.is_none());
+                self.order.remove(&slot.number);
+            }
+            Presence::Faded(since) | Presence::Left(since) => {
+                self.away.remove(&(since, id.clone()));
+            }
+        }
+        Some(slot)
+    }
+}
+
+fn blank(id: &AgentId, now: Timestamp) -> Agent {
+    Agent {
+        id: id.clone(),
+        name: UNKNOWN_NAME.to_owned(),
+        description: None,
+        scope: None,
+        capabilities: "[]".into(),
+        key: None,
+        strength: None,
+        is_self: false,
+        registered_at: now,
+        last_seen: now,
+        visited_places: Vec::new(),
+        presence: Presence::Here,
+    }
+}
+
+/// Takes over what a registration says: the name always, as in the reference, the rest where it is there.
+fn say(agent: &mut Agent, wish: Registration, now: Timestamp) {
+    agent.presence = Presence::Here;
+    agent.last_seen = now;
+    agent.name = wish.name.unwrap_or_else(|| UNKNOWN_NAME.to_owned());
+    agent.description = wish.description.or(agent.description.take());
+    agent.scope = wish.scope.or(agent.scope.take());
+    if let Some(capabilities) = wish.capabilities {
+        agent.capabilities = capabilities.to_string().into();
+    }
+    if let Claim::Signed(key, strength) = wish.claim {
+        agent.key = Some((&key).into());
+        agent.strength = agent.strength.max(Some::<Strength>(strength));
+    }
+}

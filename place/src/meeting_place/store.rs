@@ -1,0 +1,86 @@
+//! What a Place keeps: records of agents, bans, deposits with their contents, and one counter.
+
+pub mod memory;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
+
+use super::agent::{Agent, Ban};
+use super::deposit::{Deposit, DepositKey};
+
+/// One thing to store. Changes are taken over in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A record, new or changed.
+    Agent(Box<Agent>),
+    /// A record that is forgotten.
+    AgentGone(AgentId),
+    /// Last signs of life.
+    Seen(Vec<(AgentId, Timestamp)>),
+    /// A ban, new or changed.
+    Ban(Ban),
+    /// A ban that was lifted, by whom it kept out.
+    Unban(String),
+    /// A deposit with its content, new or in the place of another.
+    Deposit(Box<Deposit>, Box<str>),
+    /// A deposit that was taken down.
+    DepositGone(DepositKey),
+    /// Skills handed out in all.
+    Exchanges(u64),
+}
+
+/// All that is stored, without the contents of deposits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// In the order in which they were first stored.
+    pub agents: Vec<Agent>,
+    /// All bans.
+    pub bans: Vec<Ban>,
+    /// In the order in which they were first stored.
+    pub deposits: Vec<Deposit>,
+    /// See [`Change::Exchanges`].
+    pub exchanges: u64,
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused.
+    #[error("the database of the Place: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// It was written by a later version of this program.
+    #[error(
+        "the database of the Place has version {found}, this program knows up to {known}; use a newer program"
+    )]
+    Newer {
+        /// What was found.
+        found: i64,
+        /// What this program writes.
+        known: i64,
+    },
+    /// A row does not say what it should.
+    #[error("the database of the Place has a damaged {what} `{key}`: {reason}")]
+    Damaged {
+        /// Kind of row.
+        what: &'static str,
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Where a Place is kept. Blocks.
+pub trait Store: Send {
+    /// All that is there.
+    fn load(&mut self) -> Result<Snapshot, StoreError>;
+
+    /// Takes all changes over, durably, or none.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
+
+    /// The content of a deposit.
+    fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError>;
+}

@@ -1,0 +1,86 @@
+//! A Place that forgets: for tests, and the plain twin of the store on disk.
+
+use std::collections::BTreeMap;
+
+use kairos_protocol::id::AgentId;
+
+use super::{Change, Snapshot, Store, StoreError};
+use crate::meeting_place::{Agent, Ban, Deposit, DepositKey};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    next: u64,
+    agents: BTreeMap<AgentId, (u64, Agent)>,
+    bans: BTreeMap<String, Ban>,
+    deposits: BTreeMap<DepositKey, (u64, Deposit, String)>,
+    exchanges: u64,
+}
+
+impl MemoryStore {
+    fn apply(&mut self, change: &Change) {
+        self.next += 1;
+        let next = self.next;
+        match change {
+            Change::Agent(agent) => {
+                let kept = self.agents.get(&agent.id).map_or(next, |(at, _)| *at);
+                self.agents
+                    .insert(agent.id.clone(), (kept, (**agent).clone()));
+            }
+            Change::AgentGone(id) => {
+                self.agents.remove(id);
+            }
+            Change::Seen(seen) => {
+                for (id, at) in seen {
+                    if let Some((_, agent)) = self.agents.get_mut(id) {
+                        agent.last_seen = *at;
+                    }
+                }
+            }
+            Change::Ban(ban) => {
+                self.bans.insert(ban.who.clone(), ban.clone());
+            }
+            Change::Unban(who) => {
+                self.bans.remove(who);
+            }
+            Change::Deposit(deposit, content) => {
+                let kept = self.deposits.get(&deposit.key).map_or(next, |(at, ..)| *at);
+                let row = (kept, (**deposit).clone(), content.to_string());
+                self.deposits.insert(deposit.key.clone(), row);
+            }
+            Change::DepositGone(key) => {
+                self.deposits.remove(key);
+            }
+            Change::Exchanges(count) => self.exchanges = *count,
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        let mut agents: Vec<_> = self.agents.values().cloned().collect();
+        agents.sort_by_key(|(at, _)| *at);
+        let mut deposits: Vec<_> = self.deposits.values().cloned().collect();
+        deposits.sort_by_key(|(at, ..)| *at);
+        Ok(Snapshot {
+            agents: agents.into_iter().map(|(_, agent)| agent).collect(),
+            bans: self.bans.values().cloned().collect(),
+            deposits: deposits
+                .into_iter()
+                .map(|(_, deposit, _)| deposit)
+                .collect(),
+            exchanges: self.exchanges,
+        })
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        for change in changes {
+            self.apply(change);
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError> {
+        Ok(self.deposits.get(key).map(|(.., content)| content.clone()))
+    }
+}

@@ -1,0 +1,275 @@
+//! A Place in a SQLite database: one transaction for all changes of a commit, synced when it ends.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kairos_protocol::crypto::PublicKey;
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Change, Snapshot, Store, StoreError};
+use crate::meeting_place::{Agent, DepositKey, PinnedKey, Presence};
+use crate::session::Strength;
+
+/// Version of the schema below, kept in `user_version`.
+const VERSION: i64 = 1;
+/// How long another process is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+
+const SCHEMA: &str = "
+CREATE TABLE agents (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    description TEXT,
+    scope TEXT,
+    capabilities TEXT NOT NULL,
+    public_key BLOB,
+    strength TEXT,
+    is_self INTEGER NOT NULL,
+    registered_at TEXT NOT NULL,
+    last_seen TEXT NOT NULL,
+    visited_places TEXT NOT NULL,
+    presence TEXT NOT NULL
+) STRICT;
+CREATE TABLE bans (who TEXT PRIMARY KEY, ban TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE deposits (
+    number INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    skill_id TEXT NOT NULL,
+    deposit TEXT NOT NULL,
+    content TEXT NOT NULL,
+    UNIQUE (owner, skill_id)
+) STRICT;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+/// See the module.
+#[derive(Debug)]
+pub struct SqliteStore(Connection);
+
+impl SqliteStore {
+    /// Opens the database at `path`; begins one if there is none.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let found: i64 = begin.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        match found {
+            0 => {
+                begin.execute_batch(SCHEMA)?;
+                begin.pragma_update(None, "user_version", VERSION)?;
+            }
+            VERSION => {}
+            found => {
+                let known = VERSION;
+                return Err(StoreError::Newer { found, known });
+            }
+        }
+        begin.commit()?;
+        Ok(Self(connection))
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        let all = self.0.transaction()?;
+        let snapshot = Snapshot {
+            agents: rows(&all, "SELECT * FROM agents ORDER BY number", agent)?,
+            bans: rows(&all, "SELECT ban FROM bans ORDER BY who", |row| {
+                parsed(&row.get::<_, String>(0)?, "ban", "")
+            })?,
+            deposits: rows(
+                &all,
+                "SELECT deposit, owner FROM deposits ORDER BY number",
+                |row| {
+                    parsed(
+                        &row.get::<_, String>(0)?,
+                        "deposit",
+                        &row.get::<_, String>(1)?,
+                    )
+                },
+            )?,
+            exchanges: exchanges(&all)?,
+        };
+        Ok(snapshot)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let all = self
+            .0
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for change in changes {
+            apply(&all, change)?;
+        }
+        all.commit()?;
+        Ok(())
+    }
+
+    fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError> {
+        let query = "SELECT content FROM deposits WHERE owner = ?1 AND skill_id = ?2";
+        let mut query = self.0.prepare_cached(query)?;
+        let found = query.query_row(params![key.owner.as_str(), key.skill_id], |row| row.get(0));
+        Ok(found.optional()?)
+    }
+}
+
+fn rows<T>(
+    all: &Transaction<'_>,
+    query: &str,
+    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut query = all.prepare(query)?;
+    let mut rows = query.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+fn exchanges(all: &Transaction<'_>) -> Result<u64, StoreError> {
+    let query = "SELECT value FROM counters WHERE name = 'exchanges'";
+    let found: Option<i64> = all.query_row(query, [], |row| row.get(0)).optional()?;
+    Ok(found
+        .and_then(|count| u64::try_from(count).ok())
+        .unwrap_or_default())
+}
+
+fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
+    match change {
+        Change::Agent(agent) => put_agent(all, agent)?,
+        Change::AgentGone(id) => run(
+            all,
+            "DELETE FROM agents WHERE id = ?1",
+            params![id.as_str()],
+        )?,
+        Change::Seen(seen) => {
+            for (id, at) in seen {
+                let update = "UPDATE agents SET last_seen = ?2 WHERE id = ?1";
+                run(all, update, params![id.as_str(), at.block()])?;
+            }
+        }
+        Change::Ban(ban) => {
+            let put = "INSERT INTO bans VALUES (?1, ?2) ON CONFLICT (who) DO UPDATE SET ban = excluded.ban";
+            run(all, put, params![ban.who, text(ban)?])?;
+        }
+        Change::Unban(who) => run(all, "DELETE FROM bans WHERE who = ?1", params![who])?,
+        Change::Deposit(deposit, content) => {
+            let put = "INSERT INTO deposits (owner, skill_id, deposit, content) VALUES (?1, ?2, ?3, ?4)
+                ON CONFLICT (owner, skill_id) DO UPDATE SET deposit = excluded.deposit, content = excluded.content";
+            let key = &deposit.key;
+            run(
+                all,
+                put,
+                params![key.owner.as_str(), key.skill_id, text(deposit)?, content],
+            )?;
+        }
+        Change::DepositGone(key) => {
+            let gone = "DELETE FROM deposits WHERE owner = ?1 AND skill_id = ?2";
+            run(all, gone, params![key.owner.as_str(), key.skill_id])?;
+        }
+        Change::Exchanges(count) => {
+            let put = "INSERT INTO counters VALUES ('exchanges', ?1)
+                ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            run(all, put, params![count])?;
+        }
+    }
+    Ok(())
+}
+
+fn run(
+    all: &Transaction<'_>,
+    query: &str,
+    values: impl rusqlite::Params,
+) -> Result<(), StoreError> {
+    all.prepare_cached(query)?.execute(values)?;
+    Ok(())
+}
+
+fn put_agent(all: &Transaction<'_>, agent: &Agent) -> Result<(), StoreError> {
+    let put = "INSERT INTO agents (id, name, description, scope, capabilities, public_key, strength, is_self,
+            registered_at, last_seen, visited_places, presence)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+        ON CONFLICT (id) DO UPDATE SET name = excluded.name, description = excluded.description,
+            scope = excluded.scope, capabilities = excluded.capabilities, public_key = excluded.public_key,
+            strength = excluded.strength, is_self = excluded.is_self, registered_at = excluded.registered_at,
+            last_seen = excluded.last_seen, visited_places = excluded.visited_places, presence = excluded.presence";
+    let values = params![
+        agent.id.as_str(),
+        agent.name,
+        agent.description,
+        agent.scope,
+        agent.capabilities,
+        agent.key.as_ref().map(PinnedKey::spki_der),
+        agent.strength.map(Strength::as_str),
+        agent.is_self,
+        agent.registered_at.block(),
+        agent.last_seen.block(),
+        text(&agent.visited_places)?,
+        text(&agent.presence)?,
+    ];
+    run(all, put, values)
+}
+
+fn agent(row: &Row<'_>) -> Result<Agent, StoreError> {
+    let key: String = row.get("id")?;
+    let damaged = |reason: String| StoreError::Damaged {
+        what: "agent",
+        key: key.clone(),
+        reason,
+    };
+    let time = |name: &str| {
+        let text: String = row.get(name)?;
+        Timestamp::parse(&text).map_err(|error| damaged(error.to_string()))
+    };
+    let id: AgentId = key.parse().map_err(|error| damaged(format!("{error}")))?;
+    let spki: Option<Vec<u8>> = row.get("public_key")?;
+    let pinned = spki.map(|der| PublicKey::from_der(&der)).transpose();
+    let strength: Option<String> = row.get("strength")?;
+    let strength = strength.map(|text| parsed::<Strength>(&format!("\"{text}\""), "agent", &key));
+    let places: String = row.get("visited_places")?;
+    let presence: String = row.get("presence")?;
+    Ok(Agent {
+        name: row.get("name")?,
+        description: row.get("description")?,
+        scope: row.get("scope")?,
+        capabilities: row.get::<_, String>("capabilities")?.into(),
+        key: pinned
+            .map_err(|error| damaged(error.to_string()))?
+            .as_ref()
+            .map(PinnedKey::from),
+        strength: strength.transpose()?,
+        is_self: row.get("is_self")?,
+        registered_at: time("registered_at")?,
+        last_seen: time("last_seen")?,
+        visited_places: parsed(&places, "agent", &key)?,
+        presence: parsed::<Presence>(&presence, "agent", &key)?,
+        id,
+    })
+}
+
+fn text(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Damaged {
+        what: "value",
+        key: String::new(),
+        reason: error.to_string(),
+    })
+}
+
+fn parsed<T: DeserializeOwned>(text: &str, what: &'static str, key: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Damaged {
+        what,
+        key: key.to_owned(),
+        reason: error.to_string(),
+    })
+}

@@ -1,0 +1,247 @@
+use std::path::Path;
+
+use kairos_protocol::crypto::Keypair;
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::time::Timestamp;
+use proptest::prelude::*;
+
+use super::memory::MemoryStore;
+use super::sqlite::SqliteStore;
+use super::*;
+use crate::meeting_place::{Facts, PinnedKey, Presence};
+use crate::session::Strength;
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000 + secs)
+}
+
+fn agent(id: &str, name: &str) -> Agent {
+    Agent {
+        id: id.parse().unwrap(),
+        name: name.to_owned(),
+        description: (name.len() > 2).then(|| "ü".to_owned()),
+        scope: None,
+        capabilities: "{\"b\":1,\"a\":[2]}".into(),
+        key: None,
+        strength: None,
+        is_self: false,
+        registered_at: at(0),
+        last_seen: at(1),
+        visited_places: vec!["http://127.0.0.1:1/".to_owned()],
+        presence: Presence::Here,
+    }
+}
+
+fn deposit(owner: &str, skill_id: &str, words: &str) -> (Box<Deposit>, Box<str>) {
+    let deposit = Deposit {
+        key: DepositKey {
+            owner: owner.parse().unwrap(),
+            skill_id: skill_id.to_owned(),
+        },
+        facts: Facts {
+            name: skill_id.to_owned(),
+            description: None,
+            tags: vec!["t".to_owned()],
+            format: "markdown".to_owned(),
+            summary: Some(words.to_owned()),
+            sections: vec![],
+            input_output: None,
+            version: None,
+            license: None,
+            bytes: words.len(),
+            lines: 1,
+        },
+        content_hash: ContentHash::of(words),
+        signature: "c2ln".to_owned(),
+        provenance: None,
+        deposited_at: at(3),
+        first_deposited: at(2),
+    };
+    (Box::new(deposit), words.into())
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let id = "[a-d]";
+    let put = |(owner, skill, words): (String, String, String)| {
+        let (deposit, content) = deposit(&owner, &skill, &words);
+        Change::Deposit(deposit, content)
+    };
+    let ban = |(who, secs): (String, i64)| {
+        Change::Ban(Ban {
+            who,
+            reason: "r".to_owned(),
+            since: at(0),
+            until: (secs > 5).then(|| at(secs)),
+        })
+    };
+    prop_oneof![
+        (id, "[a-z]{1,4}").prop_map(|(id, name)| Change::Agent(Box::new(agent(&id, &name)))),
+        id.prop_map(|id| Change::AgentGone(id.parse().unwrap())),
+        (id, 0_i64..100).prop_map(|(id, secs)| Change::Seen(vec![(id.parse().unwrap(), at(secs))])),
+        (id, 0_i64..10).prop_map(ban),
+        id.prop_map(Change::Unban),
+        (id, "[s-v]", "\\PC{0,10}").prop_map(put),
+        (id, "[s-v]").prop_map(|(owner, skill_id)| {
+            let owner = owner.parse().unwrap();
+            Change::DepositGone(DepositKey { owner, skill_id })
+        }),
+        (0_u64..9).prop_map(Change::Exchanges),
+    ]
+}
+
+fn contents(store: &mut dyn Store, snapshot: &Snapshot) -> Vec<Option<String>> {
+    let keys = snapshot.deposits.iter().map(|deposit| &deposit.key);
+    keys.map(|key| store.content(key).unwrap()).collect()
+}
+
+/// What holds of every store, each built by `open` on the same place again and again.
+fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
+    let mut store = open();
+    assert_eq!(store.load().unwrap(), Snapshot::default());
+    let keypair = Keypair::generate().unwrap();
+    let mut known = agent("x", "known");
+    known.key = Some(PinnedKey::from(keypair.public()));
+    known.strength = Some(Strength::Proven);
+    known.presence = Presence::Faded(at(7));
+    let (first, content) = deposit("x", "skill/../1", "words");
+    store
+        .commit(&[
+            Change::Agent(Box::new(known.clone())),
+            Change::Agent(Box::new(agent("a", "b"))),
+            Change::Deposit(first.clone(), content),
+            Change::Exchanges(3),
+        ])
+        .unwrap();
+    let again = Agent {
+        name: "renamed".to_owned(),
+        ..known
+    };
+    store
+        .commit(&[Change::Agent(Box::new(again.clone()))])
+        .unwrap();
+    drop(store);
+    let mut store = open();
+    let snapshot = store.load().unwrap();
+    assert_eq!(snapshot.agents, [again, agent("a", "b")]);
+    assert_eq!(snapshot.deposits, [*first.clone()]);
+    assert_eq!(snapshot.exchanges, 3);
+    assert_eq!(store.content(&first.key).unwrap().as_deref(), Some("words"));
+    store
+        .commit(&[Change::DepositGone(first.key.clone())])
+        .unwrap();
+    assert_eq!(store.content(&first.key).unwrap(), None);
+}
+
+fn open(path: &Path) -> Box<dyn Store> {
+    Box::new(SqliteStore::open(path).unwrap())
+}
+
+#[test]
+fn a_database_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    conform(&mut || open(&dir.path().join("place.db")));
+}
+
+#[test]
+fn memory_conforms_while_it_lasts() {
+    let shared = std::sync::Arc::new(std::sync::Mutex::new(MemoryStore::default()));
+    struct Shared(std::sync::Arc<std::sync::Mutex<MemoryStore>>);
+    impl Store for Shared {
+        fn load(&mut self) -> Result<Snapshot, StoreError> {
+            self.0.lock().unwrap().load()
+        }
+        fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+            self.0.lock().unwrap().commit(changes)
+        }
+        fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError> {
+            self.0.lock().unwrap().content(key)
+        }
+    }
+    conform(&mut || Box::new(Shared(shared.clone())));
+}
+
+#[test]
+fn a_database_of_a_later_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("place.db");
+    drop(open(&path));
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    drop(raw);
+    let refused = SqliteStore::open(&path).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::Newer { found: 99, .. }),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_damaged_row_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("place.db");
+    let mut store = open(&path);
+    store
+        .commit(&[Change::Agent(Box::new(agent("a", "b")))])
+        .unwrap();
+    drop(store);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute("UPDATE agents SET last_seen = 'noon'", [])
+        .unwrap();
+    drop(raw);
+    let damaged = open(&path).load().unwrap_err().to_string();
+    assert!(damaged.contains("agent `a`"), "{damaged}");
+}
+
+/// A commit that ends before its end leaves nothing: the connection is dropped in the middle of it.
+#[test]
+fn a_commit_that_fails_leaves_nothing_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("place.db");
+    let mut store = open(&path);
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(
+        "CREATE TRIGGER no BEFORE INSERT ON bans BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    .unwrap();
+    let ban = Ban {
+        who: "a".to_owned(),
+        reason: String::new(),
+        since: at(0),
+        until: None,
+    };
+    let changes = [Change::Agent(Box::new(agent("a", "b"))), Change::Ban(ban)];
+    assert!(store.commit(&changes).is_err());
+    assert_eq!(store.load().unwrap(), Snapshot::default());
+    // A lock that another process holds is waited for, and the change is not lost.
+    raw.execute_batch("DROP TRIGGER no; BEGIN IMMEDIATE")
+        .unwrap();
+    let begun = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let begins = begun.clone();
+    let waits = std::thread::spawn(move || {
+        begins.wait();
+        store.commit(&changes).map(|()| store)
+    });
+    begun.wait();
+    raw.execute_batch("COMMIT").unwrap();
+    let mut store = waits.join().unwrap().unwrap();
+    assert_eq!(store.load().unwrap().agents.len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn the_database_does_what_memory_does(commits in prop::collection::vec(prop::collection::vec(change(), 0..6), 0..8)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("place.db");
+        let (mut disk, mut twin) = (open(&path), MemoryStore::default());
+        for changes in commits {
+            disk.commit(&changes).unwrap();
+            twin.commit(&changes).unwrap();
+        }
+        drop(disk);
+        let mut disk = open(&path);
+        let (found, expected) = (disk.load().unwrap(), twin.load().unwrap());
+        prop_assert_eq!(&found, &expected);
+        prop_assert_eq!(contents(&mut *disk, &found), contents(&mut twin, &expected));
+    }
+}
