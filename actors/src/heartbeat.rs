@@ -1,0 +1,111 @@
+//! The heartbeat actor: sees to it that agents of the hosted Place fade when they give no sign of life.
+//!
+//! Owns: a timer. Asks: the Place. Asked by: the watchdog, through [`HeartbeatHandle`].
+//! Invariant: a sweep is done in steps, so that nobody waits long for it.
+
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture,
+};
+
+use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::place::PlaceHandle;
+
+/// How often is looked.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Most agents that fade in one step.
+const STEP: usize = 1_000;
+
+/// See the module.
+pub struct HeartbeatActor {
+    place: PlaceHandle,
+    sweeping: bool,
+}
+
+/// Reaches the heartbeat actor.
+#[derive(Clone)]
+pub struct HeartbeatHandle(BoundedAddr<HeartbeatActor>);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tick;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Health;
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Shutdown;
+
+impl HeartbeatHandle {
+    /// Whether the actor answers.
+    pub async fn health(&self) -> Result<(), AskError> {
+        self.0.probe(Health).await
+    }
+
+    /// Ends the actor.
+    pub async fn shutdown(&self) -> Result<(), AskError> {
+        self.0.ask(Shutdown).await
+    }
+}
+
+impl HeartbeatActor {
+    /// Starts to look after `place`.
+    pub fn start(place: PlaceHandle, permits: usize, patience: Duration) -> HeartbeatHandle {
+        let actor = Self {
+            place,
+            sweeping: false,
+        };
+        HeartbeatHandle(BoundedAddr::start(permits, patience, |_| actor))
+    }
+}
+
+impl Actor for HeartbeatActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(SWEEP_EVERY, |_, ctx| ctx.notify(Tick));
+    }
+}
+
+impl Handler<Tick> for HeartbeatActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        if std::mem::replace(&mut self.sweeping, true) {
+            return;
+        }
+        let place = self.place.clone();
+        let swept = async move { place.sweep(STEP).await };
+        ctx.spawn(swept.into_actor(self).map(|swept, this, ctx| {
+            this.sweeping = false;
+            match swept {
+                Ok(faded) => {
+                    for agent in &faded {
+                        tracing::info!(agent.id = %agent.id, "an agent faded");
+                    }
+                    if faded.len() == STEP {
+                        ctx.notify(Tick);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "agents that are gone could not fade"),
+            }
+        }));
+    }
+}
+
+impl Handler<Health> for HeartbeatActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Health, _ctx: &mut Self::Context) {}
+}
+
+impl Handler<Shutdown> for HeartbeatActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,406 @@
+//! The Place actor: the Meeting Place that this node hosts.
+//!
+//! Owns: the [`MeetingPlace`] and its database, `storage/place/place.db`. Talks to: nobody. Asked by: the HTTP door, the
+//! heartbeat actor and the command line, through [`PlaceHandle`].
+//! Invariants: a decision is told to whoever asked only after it is in the database, synced; decisions that wait share
+//! one commit. If a commit fails, all that was decided since is void, and the machine is built anew from the database.
+//!
+//! Looking changes nothing, so handles answer it from the machine itself, behind a lock that is held for one look.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
+    WrapFuture,
+};
+use kairos_place::meeting_place::store::sqlite::SqliteStore;
+use kairos_place::meeting_place::store::{Change, Store, StoreError};
+use kairos_place::meeting_place::{
+    Agent, Ban, BoardError, Deposit, DepositKey, MeetingPlace, NeedEntry, Offer, Policy,
+    RegisterError, Registered, Registration, Replaced,
+};
+use kairos_protocol::id::AgentId;
+use kairos_protocol::time::{Clock, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+
+use crate::bounded_addr::{AskError, BoundedAddr};
+
+#[cfg(test)]
+mod tests;
+
+/// How often a sign of life of one agent is noted; it may ask a hundred times a minute.
+const TOUCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What went wrong at the Place.
+#[derive(Debug, Clone, Error)]
+pub enum PlaceError {
+    /// The registration is refused.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// Something on the board is refused.
+    #[error(transparent)]
+    Board(#[from] BoardError),
+    /// It could not be stored, so nothing was changed.
+    #[error("it could not be stored, and nothing was changed: {0}")]
+    Store(Arc<StoreError>),
+    /// The directory of the database cannot be made.
+    #[error("the directory of the Place cannot be made: {0}")]
+    Directory(Arc<io::Error>),
+    /// The actor did not answer.
+    #[error("the Place {0}")]
+    Ask(#[from] AskError),
+}
+
+impl From<StoreError> for PlaceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+type Machine = Arc<RwLock<MeetingPlace>>;
+type SharedStore = Arc<Mutex<Box<dyn Store>>>;
+type Told = oneshot::Sender<Result<(), PlaceError>>;
+
+/// See the module.
+pub struct PlaceActor {
+    machine: Machine,
+    /// Used from blocking threads only.
+    store: SharedStore,
+    clock: Arc<dyn Clock>,
+    /// Builds the machine anew.
+    rebuild: Arc<dyn Fn(&mut dyn Store) -> Result<MeetingPlace, StoreError> + Send + Sync>,
+    waiting: Vec<(Vec<Change>, Told)>,
+    committing: bool,
+}
+
+/// Reaches the Place.
+#[derive(Clone)]
+pub struct PlaceHandle {
+    addr: BoundedAddr<PlaceActor>,
+    machine: Machine,
+    /// A connection of its own, so that who reads does not wait for who writes.
+    reader: SharedStore,
+    clock: Arc<dyn Clock>,
+}
+
+/// Lets `0` decide something, and answers once that is stored.
+struct Decide<T>(Box<dyn FnOnce(&mut MeetingPlace, Timestamp) -> T + Send>);
+
+impl<T: Send + 'static> Message for Decide<T> {
+    type Result = Result<T, PlaceError>;
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Health;
+
+/// Stops once all is stored.
+#[derive(Message)]
+#[rtype(result = "Result<(), PlaceError>")]
+struct Shutdown;
+
+impl PlaceHandle {
+    /// Looks at the machine. `look` must be quick: who decides waits meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&MeetingPlace) -> T) -> T {
+        look(&self.machine.read())
+    }
+
+    /// Registers an agent or takes over what it says anew.
+    pub async fn register(&self, registration: Registration) -> Result<Registered, PlaceError> {
+        let done = self.decide(move |place, now| place.register(registration, now));
+        Ok(done.await??)
+    }
+
+    /// Takes an agent off with all it has here; tells whether it was there.
+    pub async fn unregister(&self, id: AgentId) -> Result<bool, PlaceError> {
+        self.decide(move |place, now| place.unregister(&id, now))
+            .await
+    }
+
+    /// Notes a sign of life; tells whether the agent is present. Never waits for the disk.
+    pub fn touch(&self, id: &AgentId) -> bool {
+        let now = self.clock.now();
+        let seen = self.look(|place| place.agent(id).map(|agent| agent.last_seen));
+        match seen {
+            Some(seen) if now.since(seen) < TOUCH_EVERY => true,
+            _ => self.machine.write().touch(id, now),
+        }
+    }
+
+    /// Puts up what an agent looks for.
+    pub async fn publish_needs(&self, id: AgentId, entry: NeedEntry) -> Result<usize, PlaceError> {
+        let done = self.decide(move |place, now| place.publish_needs(&id, &entry, now));
+        Ok(done.await??)
+    }
+
+    /// Takes the needs of an agent down; tells whether there were any.
+    pub async fn remove_needs(&self, id: AgentId) -> Result<bool, PlaceError> {
+        self.decide(move |place, _| place.remove_needs(&id)).await
+    }
+
+    /// Checks an offer and takes it onto the board. Every call counts as an attempt.
+    pub async fn deposit(&self, owner: AgentId, offer: Offer) -> Result<Replaced, PlaceError> {
+        let (counted, content) = (owner.clone(), offer.content.clone());
+        self.decide(move |place, now| place.attempt_deposit(&counted, now))
+            .await??;
+        let deposit = self.checked(owner, offer).await?;
+        let done = self.decide(move |place, _| place.deposit(deposit, &content));
+        Ok(done.await??)
+    }
+
+    /// Verifies signature and content off the threads that serve requests.
+    async fn checked(&self, owner: AgentId, offer: Offer) -> Result<Deposit, PlaceError> {
+        let (key, policy) = self.look(|place| (place.key(&owner).cloned(), place.policy().clone()));
+        let now = self.clock.now();
+        let check = move || {
+            let key = key.and_then(|key| key.parse().ok());
+            offer.check(&owner, key.as_ref(), &policy, now)
+        };
+        match spawn_blocking(check).await {
+            Ok(Ok(deposit)) => Ok(deposit),
+            Ok(Err(reasons)) => Err(BoardError::Rejected(reasons).into()),
+            Err(_) => Err(AskError::Stopped.into()),
+        }
+    }
+
+    /// Takes a deposit off the board.
+    pub async fn withdraw(&self, owner: AgentId, skill_id: String) -> Result<Deposit, PlaceError> {
+        let done = self.decide(move |place, _| place.withdraw(&owner, &skill_id));
+        Ok(done.await??)
+    }
+
+    /// The content of a deposit.
+    pub async fn content(&self, key: DepositKey) -> Result<Option<String>, PlaceError> {
+        let reader = Arc::clone(&self.reader);
+        match spawn_blocking(move || reader.lock().content(&key)).await {
+            Ok(found) => Ok(found?),
+            Err(_) => Err(AskError::Stopped.into()),
+        }
+    }
+
+    /// Counts that a skill was handed out.
+    pub async fn count_exchange(&self) -> Result<(), PlaceError> {
+        self.decide(|place, _| place.count_exchange()).await
+    }
+
+    /// Keeps an agent out, or whoever holds a key.
+    pub async fn ban(&self, ban: Ban) -> Result<(), PlaceError> {
+        self.decide(move |place, now| place.ban(ban, now)).await
+    }
+
+    /// Lifts a ban; tells whether there was one.
+    pub async fn unban(&self, who: String) -> Result<bool, PlaceError> {
+        self.decide(move |place, _| place.unban(&who)).await
+    }
+
+    /// Lets agents fade whose time is over, at most `most`, and stores the signs of life since the last call.
+    pub async fn sweep(&self, most: usize) -> Result<Vec<Agent>, PlaceError> {
+        self.decide(move |place, now| {
+            place.note_signs_of_life();
+            place.sweep(now, most)
+        })
+        .await
+    }
+
+    /// Whether the actor answers.
+    pub async fn health(&self) -> Result<(), AskError> {
+        self.addr.probe(Health).await
+    }
+
+    /// Stops once all is stored.
+    pub async fn shutdown(&self) -> Result<(), PlaceError> {
+        self.addr.ask(Shutdown).await?
+    }
+
+    async fn decide<T: Send + 'static>(
+        &self,
+        decide: impl FnOnce(&mut MeetingPlace, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, PlaceError> {
+        self.addr.ask(Decide(Box::new(decide))).await?
+    }
+}
+
+impl PlaceActor {
+    /// Opens the Place below `dir` and starts the actor; begins a Place if there is none. Blocks on the disk, so it
+    /// belongs before anything is served.
+    pub fn start(
+        dir: &Path,
+        me: Registration,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+        permits: usize,
+        patience: Duration,
+    ) -> Result<PlaceHandle, PlaceError> {
+        fs_err::create_dir_all(dir).map_err(|error| PlaceError::Directory(Arc::new(error)))?;
+        let path = dir.join("place.db");
+        let store = Box::new(SqliteStore::open(&path)?);
+        let reader = Box::new(SqliteStore::open(&path)?);
+        Self::start_on(store, reader, me, policy, clock, permits, patience)
+    }
+
+    fn start_on(
+        mut store: Box<dyn Store>,
+        reader: Box<dyn Store>,
+        me: Registration,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+        permits: usize,
+        patience: Duration,
+    ) -> Result<PlaceHandle, PlaceError> {
+        let time = Arc::clone(&clock);
+        let rebuild = move |store: &mut dyn Store| {
+            let snapshot = store.load()?;
+            let mut place = MeetingPlace::new(policy.clone(), me.clone(), snapshot, time.now());
+            store.commit(&place.take_changes())?;
+            Ok(place)
+        };
+        let machine = Arc::new(RwLock::new(rebuild(&mut *store)?));
+        let actor = Self {
+            machine: Arc::clone(&machine),
+            store: Arc::new(Mutex::new(store)),
+            clock: Arc::clone(&clock),
+            rebuild: Arc::new(rebuild),
+            waiting: Vec::new(),
+            committing: false,
+        };
+        Ok(PlaceHandle {
+            addr: BoundedAddr::start(permits, patience, |_| actor),
+            machine,
+            reader: Arc::new(Mutex::new(reader)),
+            clock,
+        })
+    }
+
+    /// Stores all that waits, if nothing is being stored.
+    fn commit(&mut self, ctx: &mut Context<Self>) {
+        if self.committing || self.waiting.is_empty() {
+            return;
+        }
+        self.committing = true;
+        let waiting = std::mem::take(&mut self.waiting);
+        let (changes, told): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        let (store, rebuild) = (Arc::clone(&self.store), Arc::clone(&self.rebuild));
+        let work = move || {
+            let mut store = store.lock();
+            let failed = store.commit(&changes.concat()).err()?;
+            Some((failed, rebuild(&mut **store)))
+        };
+        let done = spawn_blocking(work).into_actor(self);
+        ctx.spawn(done.map(move |done, this, ctx| this.committed(done, told, ctx)));
+    }
+
+    fn committed(
+        &mut self,
+        done: Result<
+            Option<(StoreError, Result<MeetingPlace, StoreError>)>,
+            tokio::task::JoinError,
+        >,
+        told: Vec<Told>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.committing = false;
+        match done {
+            Ok(None) => {
+                for teller in told {
+                    // Who asked may have gone; what it asked for is done.
+                    let _gone = teller.send(Ok(()));
+                }
+                self.commit(ctx);
+            }
+            Ok(Some((failed, rebuilt))) => {
+                tracing::error!(error = %failed, "the Place could not be stored");
+                let failed = PlaceError::from(failed);
+                let since = std::mem::take(&mut self.waiting);
+                for teller in told
+                    .into_iter()
+                    .chain(since.into_iter().map(|(_, told)| told))
+                {
+                    let _gone = teller.send(Err(failed.clone()));
+                }
+                match rebuilt {
+                    Ok(place) => *self.machine.write() = place,
+                    Err(error) => {
+                        tracing::error!(%error, "the Place cannot be read either, so it ends");
+                        ctx.stop();
+                    }
+                }
+            }
+            Err(panic) => {
+                tracing::error!(error = %panic, "storing the Place panicked, so it ends");
+                ctx.stop();
+            }
+        }
+    }
+}
+
+impl Actor for PlaceActor {
+    type Context = Context<Self>;
+}
+
+impl<T: Send + 'static> Handler<Decide<T>> for PlaceActor {
+    type Result = ResponseFuture<Result<T, PlaceError>>;
+
+    fn handle(&mut self, Decide(decide): Decide<T>, ctx: &mut Self::Context) -> Self::Result {
+        let now = self.clock.now();
+        let (outcome, changes) = {
+            let mut place = self.machine.write();
+            (decide(&mut place, now), place.take_changes())
+        };
+        if changes.is_empty() {
+            return Box::pin(std::future::ready(Ok(outcome)));
+        }
+        let (told, stored) = oneshot::channel();
+        self.waiting.push((changes, told));
+        self.commit(ctx);
+        Box::pin(async move {
+            match stored.await {
+                Ok(stored) => stored.map(|()| outcome),
+                Err(_) => Err(AskError::Stopped.into()),
+            }
+        })
+    }
+}
+
+impl Handler<Health> for PlaceActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Health, _ctx: &mut Self::Context) {}
+}
+
+impl Handler<Shutdown> for PlaceActor {
+    type Result = ResponseFuture<Result<(), PlaceError>>;
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        self.machine.write().note_signs_of_life();
+        let changes = self.machine.write().take_changes();
+        let (told, stored) = oneshot::channel();
+        self.waiting.push((changes, told));
+        self.commit(ctx);
+        let end = ctx.address();
+        Box::pin(async move {
+            let stored = stored.await.unwrap_or(Err(AskError::Stopped.into()));
+            // Fails only if the actor has ended already.
+            let _ended = end.try_send(Stop);
+            stored
+        })
+    }
+}
+
+/// Ends the actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+impl Handler<Stop> for PlaceActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
