@@ -57,17 +57,35 @@ pub fn wait(
 ///
 /// Those of [`take`].
 pub fn hold(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    take(&file)?;
+    Ok(file)
+}
+
+/// Like [`hold`], but waits for nobody: for what one process holds as long as it runs.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::WouldBlock`] when somebody else holds it, and what the system says.
+pub fn hold_now(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let file = OpenOptions::new()
+    OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(path)?;
-    take(&file)?;
-    Ok(file)
+        .open(path)
 }
 
 /// Locks `file` against all others within 30 seconds.

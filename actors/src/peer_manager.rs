@@ -10,6 +10,7 @@
 //! through the actor, one decision at a time.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -138,6 +139,30 @@ impl PeerManagerHandle {
             Some(admission) => admission,
             None => self.addr.ask(Observe(message)).await?,
         }
+    }
+
+    /// Takes the proof of an agent that registers at the Place we host; `known` if it is registered already. Nothing is
+    /// pinned among the peers, but a pin there is respected. [`admit_guest`](Self::admit_guest) then opens its session.
+    pub fn receive_guest(&self, message: &Introduce, known: bool) -> Result<Strength, PeerError> {
+        let now = self.clock.now();
+        self.reception.check(message, now)?;
+        self.reception.desk().receive_guest(message, known, now)
+    }
+
+    /// Opens the session of an agent that is registered at the Place we host.
+    pub fn admit_guest(
+        &self,
+        message: &Introduce,
+        strength: Strength,
+    ) -> Result<Admission, PeerError> {
+        let now = self.clock.now();
+        self.reception.desk().open_session(message, strength, now)
+    }
+
+    /// Counts somebody without a key against its address.
+    pub fn count_stranger(&self, address: IpAddr) -> Result<(), PeerError> {
+        let now = self.clock.now();
+        self.reception.desk().count_newcomer(address, now)
     }
 
     /// Counts a request of the session behind `token` and tells whom it speaks for.

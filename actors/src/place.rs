@@ -7,8 +7,9 @@
 //!
 //! Looking changes nothing, so handles answer it from the machine itself, behind a lock that is held for one look.
 
+use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,10 @@ use kairos_protocol::time::{Clock, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
 use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 
 use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::file_lock;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,9 @@ pub enum PlaceError {
     /// The directory of the database cannot be made.
     #[error("the directory of the Place cannot be made: {0}")]
     Directory(Arc<io::Error>),
+    /// Another process hosts it.
+    #[error("another process hosts the Place in {}; stop it first", .0.display())]
+    Taken(PathBuf),
     /// The actor did not answer.
     #[error("the Place {0}")]
     Ask(#[from] AskError),
@@ -65,6 +70,10 @@ impl From<StoreError> for PlaceError {
 
 type Machine = Arc<RwLock<MeetingPlace>>;
 type SharedStore = Arc<Mutex<Box<dyn Store>>>;
+type Rebuild = dyn Fn(&mut dyn Store) -> Result<MeetingPlace, StoreError> + Send + Sync;
+type Decision<T> = dyn FnOnce(&mut MeetingPlace, Timestamp) -> T + Send;
+/// Why a commit failed, and the machine as the database has it.
+type Failed = (StoreError, Result<MeetingPlace, StoreError>);
 type Told = oneshot::Sender<Result<(), PlaceError>>;
 
 /// See the module.
@@ -74,9 +83,11 @@ pub struct PlaceActor {
     store: SharedStore,
     clock: Arc<dyn Clock>,
     /// Builds the machine anew.
-    rebuild: Arc<dyn Fn(&mut dyn Store) -> Result<MeetingPlace, StoreError> + Send + Sync>,
+    rebuild: Arc<Rebuild>,
     waiting: Vec<(Vec<Change>, Told)>,
     committing: bool,
+    /// Keeps others from hosting the same Place.
+    _lock: Option<File>,
 }
 
 /// Reaches the Place.
@@ -90,7 +101,7 @@ pub struct PlaceHandle {
 }
 
 /// Lets `0` decide something, and answers once that is stored.
-struct Decide<T>(Box<dyn FnOnce(&mut MeetingPlace, Timestamp) -> T + Send>);
+struct Decide<T>(Box<Decision<T>>);
 
 impl<T: Send + 'static> Message for Decide<T> {
     type Result = Result<T, PlaceError>;
@@ -237,14 +248,31 @@ impl PlaceActor {
         permits: usize,
         patience: Duration,
     ) -> Result<PlaceHandle, PlaceError> {
-        fs_err::create_dir_all(dir).map_err(|error| PlaceError::Directory(Arc::new(error)))?;
+        let lock = file_lock::hold_now(&dir.join(".lock")).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => PlaceError::Taken(dir.to_owned()),
+            _ => PlaceError::Directory(Arc::new(error)),
+        })?;
         let path = dir.join("place.db");
         let store = Box::new(SqliteStore::open(&path)?);
         let reader = Box::new(SqliteStore::open(&path)?);
-        Self::start_on(store, reader, me, policy, clock, permits, patience)
+        Self::start_on(
+            Some(lock),
+            store,
+            reader,
+            me,
+            policy,
+            clock,
+            permits,
+            patience,
+        )
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of them once, from start and from tests"
+    )]
     fn start_on(
+        lock: Option<File>,
         mut store: Box<dyn Store>,
         reader: Box<dyn Store>,
         me: Registration,
@@ -268,6 +296,7 @@ impl PlaceActor {
             rebuild: Arc::new(rebuild),
             waiting: Vec::new(),
             committing: false,
+            _lock: lock,
         };
         Ok(PlaceHandle {
             addr: BoundedAddr::start(permits, patience, |_| actor),
@@ -297,10 +326,7 @@ impl PlaceActor {
 
     fn committed(
         &mut self,
-        done: Result<
-            Option<(StoreError, Result<MeetingPlace, StoreError>)>,
-            tokio::task::JoinError,
-        >,
+        done: Result<Option<Failed>, JoinError>,
         told: Vec<Told>,
         ctx: &mut Context<Self>,
     ) {

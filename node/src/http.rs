@@ -23,6 +23,7 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::SignedIdentity;
 use parking_lot::Mutex;
 
+use crate::hosted::Hosted;
 use crate::watchdog::Readiness;
 pub use body::BodyLimits;
 pub use keys::Keys;
@@ -37,6 +38,7 @@ mod health;
 mod keys;
 mod listing;
 mod meeting;
+mod place;
 mod provenances;
 mod query;
 mod reply;
@@ -81,6 +83,12 @@ pub struct Doors {
     pub clock: Arc<dyn Clock>,
     /// Whether the meeting endpoints answer.
     pub meeting_enabled: bool,
+    /// The Meeting Place, if one is hosted.
+    pub hosted: Option<Hosted>,
+    /// What an agent must have shown to change something at the Place.
+    pub place_write_strength: Strength,
+    /// Requests a session may make per minute.
+    pub requests_per_minute: u32,
     /// Whether SkillSets are offered.
     pub skill_set_exchange: bool,
     /// What a peer must have shown to read.

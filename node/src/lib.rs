@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod data_dir;
 pub mod doctor;
+pub mod hosted;
 pub mod http;
 pub mod identity;
 pub mod node;

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::Agent;
 use crate::config;
+use crate::hosted::Hosted;
 use crate::http::{self, BodyLimits, Doors, Keys, Listings, Provenances, ServerLimits};
 use crate::watchdog::{self, Readiness};
 use kairos_place::session::Strength;
@@ -18,6 +19,7 @@ use kairos_place::session::Strength;
 /// A node that answers requests.
 pub struct Node {
     agent: Agent,
+    hosted: Option<Hosted>,
     handle: ServerHandle,
     server: JoinHandle<std::io::Result<()>>,
     watchdog: JoinHandle<&'static str>,
@@ -50,7 +52,9 @@ impl fmt::Display for ShutdownReason {
 impl Node {
     /// Starts to answer on `listener`. Must run inside an actix system.
     pub fn start(agent: Agent, listener: TcpListener) -> anyhow::Result<Self> {
-        let asks = agent.handles.health();
+        let hosted = Hosted::start(&agent)?;
+        let mut asks = agent.handles.health();
+        asks.extend(hosted.iter().flat_map(Hosted::health));
         let readiness = Readiness::new(asks.iter().map(|(name, _)| *name));
         let settings = &agent.settings;
         let limits = ServerLimits {
@@ -58,10 +62,15 @@ impl Node {
             max_connections: settings.http.max_connections,
             shutdown_timeout: settings.http.shutdown_timeout.get(),
         };
-        let server = http::serve(listener, doors(&agent, readiness.clone()), limits)?;
+        let server = http::serve(
+            listener,
+            doors(&agent, hosted.clone(), readiness.clone()),
+            limits,
+        )?;
         let handle = server.handle();
         Ok(Self {
             agent,
+            hosted,
             handle,
             server: actix::spawn(server),
             watchdog: actix::spawn(watchdog::watch(asks, readiness)),
@@ -99,11 +108,14 @@ impl Node {
         if let Err(error) = self.agent.handles.state.end_session().await {
             tracing::error!(%error, "the state was not committed at the end of the session");
         }
+        if let Some(hosted) = &self.hosted {
+            hosted.shutdown().await;
+        }
         self.agent.close().await;
     }
 }
 
-fn doors(agent: &Agent, readiness: Readiness) -> Doors {
+fn doors(agent: &Agent, hosted: Option<Hosted>, readiness: Readiness) -> Doors {
     let settings = &agent.settings;
     let handles = &agent.handles;
     Doors {
@@ -138,6 +150,9 @@ fn doors(agent: &Agent, readiness: Readiness) -> Doors {
         keypair: agent.keypair.clone(),
         clock: agent.clock.clone(),
         meeting_enabled: settings.meeting.enabled,
+        hosted,
+        place_write_strength: strength(settings.place.write),
+        requests_per_minute: settings.limits.requests_per_session,
         skill_set_exchange: settings.meeting.skillset_exchange,
         read_strength: strength(settings.sessions.read),
         message_strength: strength(settings.sessions.message),

@@ -75,6 +75,11 @@ impl TestPeer {
             .expect("a proof can be signed")
     }
 
+    /// Signs any bytes.
+    pub fn sign(&self, bytes: &[u8]) -> String {
+        self.keypair.sign(bytes).expect("bytes can be signed")
+    }
+
     /// Opens a session at `node` and returns its token.
     pub async fn introduce(&self, client: &reqwest::Client, node: &TestNode) -> String {
         let answer = client

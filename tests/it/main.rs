@@ -13,6 +13,7 @@ mod hostile_packages;
 mod hostile_peers;
 mod life;
 mod persona;
+mod place;
 mod policy;
 mod proofs;
 mod serving;

@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::message::{Admission, Caller, Introduce};
 use super::store::{Change, News};
-use super::table::{Peer, PeerTable};
+use super::table::{Peer, PeerTable, PeerTableError};
 use super::{Own, PeerError, PeerPolicy};
 
 /// See the module.
@@ -132,7 +132,40 @@ impl Desk {
         Ok(claimed_strength(message))
     }
 
-    fn count_newcomer(&mut self, address: IpAddr, now: Timestamp) -> Result<(), PeerError> {
+    /// Like [`receive`](Self::receive), for an agent of the Place, whose keys are pinned there.
+    pub(super) fn receive_guest(
+        &mut self,
+        message: &Introduce,
+        known: bool,
+        now: Timestamp,
+    ) -> Result<Strength, PeerError> {
+        let identity = &message.identity;
+        let pinned = self.table.get(identity.agent_id.as_str());
+        if let Some(pinned) = pinned.filter(|pinned| pinned.key != identity.key) {
+            return Err(PeerTableError::Conflict {
+                id: identity.agent_id.clone(),
+                pinned: pinned.key.fingerprint(),
+                offered: identity.key.fingerprint(),
+                record: None,
+            }
+            .into());
+        }
+        if let Some(proof) = &message.proof
+            && !self.nonces.redeem(&proof.nonce, &identity.key.hash(), now)
+        {
+            return Err(ProofError::Nonce.into());
+        }
+        if !known {
+            self.count_newcomer(message.address, now)?;
+        }
+        Ok(claimed_strength(message))
+    }
+
+    pub(super) fn count_newcomer(
+        &mut self,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), PeerError> {
         let counted = self.newcomers.admit(address, now);
         counted.map_err(|wait| PeerError::TooManyNew { wait })
     }

@@ -56,7 +56,17 @@ fn started(store: &Faulty) -> PlaceHandle {
         Policy::default(),
         Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000))),
     );
-    PlaceActor::start_on(writer, reader, wish("me"), policy, clock, 256, PATIENCE).unwrap()
+    PlaceActor::start_on(
+        None,
+        writer,
+        reader,
+        wish("me"),
+        policy,
+        clock,
+        256,
+        PATIENCE,
+    )
+    .unwrap()
 }
 
 fn present(place: &PlaceHandle) -> usize {
@@ -110,6 +120,16 @@ async fn a_place_is_there_again_after_a_restart() {
         .unwrap()
     };
     let place = start();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let other = PlaceActor::start(
+        dir.path(),
+        wish("me"),
+        Policy::default(),
+        clock,
+        16,
+        PATIENCE,
+    );
+    assert!(matches!(other, Err(PlaceError::Taken(_))));
     place.register(wish("a")).await.unwrap();
     assert!(place.touch(&"a".parse().unwrap()));
     assert!(!place.touch(&"stranger".parse().unwrap()));

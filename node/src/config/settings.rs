@@ -203,6 +203,33 @@ settings! {
         total_timeout: Period = Period::mins(5), between(Period::secs(1), Period::days(1));
     }
 
+    /// The Meeting Place that `serve` hosts.
+    place: Place {
+        /// Whether one is hosted.
+        enabled: bool = false, any();
+        /// The name that agents see.
+        name: String = "KairosChain Meeting Place".to_owned(), line(128);
+        /// Agents present at once, the Place included. Those it knows by their key may always come back.
+        max_agents: usize = 100_000, between(2, 10_000_000);
+        /// Agents among them that showed no key.
+        max_unverified: usize = 1_000, between(0, 1_000_000);
+        /// How long after its last request an agent fades.
+        session_timeout: Period = Period::mins(60), between(Period::secs(1), Period::days(365));
+        /// What an agent must have shown to deposit, withdraw, publish needs or unregister. Agents of KairosChain 2.2 and
+        /// 3.75 can show no more than `introduced`, which anybody can copy.
+        write: Strength = Strength::Proven, any();
+        /// Needs that one agent may publish.
+        needs_per_agent: usize = 20, between(0, 1_000);
+        /// Skills that one agent may deposit.
+        deposits_per_agent: usize = 20, between(0, 100_000);
+        /// Skills deposited in all.
+        deposits: usize = 10_000, between(0, 10_000_000);
+        /// Attempts of one agent to deposit within an hour, refused ones included.
+        deposits_per_hour: usize = 10, between(1, 100_000);
+        /// Whether skills are taken that came from other Places.
+        accept_federated: bool = false, any();
+    }
+
     /// What happens to things acquired from others.
     acquire: Acquire {
         /// Whether what passes every check, with none left unknown and nothing suspicious in it, is installed without

@@ -16,7 +16,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// Decodes `%XX`; what is not one stays, and bytes that are not UTF-8 become replacement characters.
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, web};
 use super::api;
 use super::error::{ApiError, quoted};
 use super::meeting::{checkpoint, introduce, messages, skill_sets, skills};
-use super::{guard, health};
+use super::{guard, health, place};
 
 /// The table of routes.
 pub(super) fn configure(app: &mut web::ServiceConfig) {
@@ -32,6 +32,61 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .route("/v1/skillset_details", web::get().to(skill_sets::details))
             .route("/v1/skillset_content", web::post().to(skill_sets::content))
             .default_service(web::to(unknown_meeting)),
+    );
+
+    // Agents at the hosted Meeting Place. Everything below `/place/` passes the guard, unknown paths too.
+    app.service(
+        web::scope("/place")
+            .wrap(from_fn(place::guard::admit))
+            .route("/v1/info", web::get().to(place::info::info))
+            .route("/v1/welcome", web::get().to(place::info::welcome))
+            .route("/v1/register", web::post().to(place::register::register))
+            .route(
+                "/v1/unregister",
+                web::post().to(place::register::unregister),
+            )
+            .route("/v1/heartbeat", web::post().to(place::board::heartbeat))
+            .route("/v1/agents", web::get().to(place::agents::list))
+            .route("/v1/keys/{id:.*}", web::get().to(place::agents::key))
+            .route(
+                "/v1/agent_profile/{id:.*}",
+                web::get().to(place::agents::profile),
+            )
+            .route("/v1/board/browse", web::get().to(place::board::browse))
+            .route(
+                "/v1/board/needs",
+                web::post().to(place::board::publish_needs),
+            )
+            .route(
+                "/v1/board/needs",
+                web::delete().to(place::board::remove_needs),
+            )
+            .route("/v1/deposit", web::post().to(place::deposits::deposit))
+            .route(
+                "/v1/deposit/{id:.*}",
+                web::put().to(place::deposits::update),
+            )
+            .route(
+                "/v1/deposit/{id:.*}",
+                web::delete().to(place::deposits::withdraw),
+            )
+            .route(
+                "/v1/skill_content/{id:.*}",
+                web::get().to(place::deposits::content),
+            )
+            .route(
+                "/v1/preview/{id:.*}",
+                web::get().to(place::deposits::preview),
+            )
+            .route(
+                "/v1/skills/metadata/{id:.*}",
+                web::get().to(place::deposits::metadata),
+            )
+            .route(
+                "/v1/skills/content/{id:.*}",
+                web::get().to(place::deposits::prototype_content),
+            )
+            .default_service(web::to(unknown_place)),
     );
 
     // Owners and those who act for them. Everything below `/api/` passes the guard, unknown paths too.
@@ -60,6 +115,13 @@ async fn unknown_meeting(request: HttpRequest) -> Result<&'static str, ApiError>
     let path = quoted(request.path());
     Err(ApiError::not_found(format!(
         "Unknown meeting endpoint: {path}"
+    )))
+}
+
+async fn unknown_place(request: HttpRequest) -> Result<&'static str, ApiError> {
+    let path = quoted(request.path());
+    Err(ApiError::not_found(format!(
+        "Unknown place endpoint: {path}"
     )))
 }
 

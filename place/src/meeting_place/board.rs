@@ -330,6 +330,16 @@ impl MeetingPlace {
         Ok(entry.needs.len())
     }
 
+    /// The needs of an agent as the board shows them.
+    pub fn needs_of(&self, id: &AgentId) -> Vec<Value> {
+        let count = self.board.needs.get(id).copied().unwrap_or_default();
+        let subjects = (0..count).map(|at| Subject::Need(id.clone(), at));
+        let cards = subjects.filter_map(|subject| self.board.cards.get(&subject));
+        cards
+            .filter_map(|card| serde_json::from_str(&card.text).ok())
+            .collect()
+    }
+
     /// Takes the needs of an agent down. Tells whether there were any.
     pub fn remove_needs(&mut self, id: &AgentId) -> bool {
         self.board.remove_needs(id)

@@ -421,7 +421,7 @@ impl Deposit {
     }
 
     /// The entry on the board.
-    pub(super) fn card(&self) -> Value {
+    pub fn card(&self) -> Value {
         let facts = &self.facts;
         let mut shown = json!({
             "agent_id": self.key.owner, "name": facts.name, "skill_id": self.key.skill_id,

@@ -142,7 +142,11 @@ fn admitted(
 }
 
 /// Signs the peer's nonce, off the threads that serve requests.
-async fn prove(doors: &Doors, peer: &VerifiedIdentity, nonce: String) -> Result<Proof, ApiError> {
+pub(in crate::http) async fn prove(
+    doors: &Doors,
+    peer: &VerifiedIdentity,
+    nonce: String,
+) -> Result<Proof, ApiError> {
     let (keypair, own) = (doors.keypair.clone(), doors.signed.instance_id.clone());
     let (audience, now) = (peer.agent_id.clone(), doors.clock.now());
     web::block(move || Proof::sign(Side::Host, &keypair, &own, &audience, &nonce, now))

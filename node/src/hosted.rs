@@ -1,0 +1,114 @@
+//! The Meeting Place that a running node hosts. Commands beside the server never open it: it is in one process only.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use kairos_actors::HealthCheck;
+use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
+use kairos_actors::place::{PlaceActor, PlaceHandle};
+use kairos_place::meeting_place::{Claim, DepositLimits, Federation, Policy, Registration};
+use kairos_place::session::Strength;
+use kairos_protocol::wire::introduction;
+use serde_json::Value;
+
+use crate::agent::Agent;
+use crate::config::Settings;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Hosted {
+    /// For people.
+    pub name: Arc<str>,
+    /// Reaches the Place.
+    pub place: PlaceHandle,
+    /// Reaches who lets agents fade.
+    pub heartbeat: HeartbeatHandle,
+}
+
+impl Hosted {
+    /// Opens the Place if the settings ask for one. Blocks on the disk; must run inside an actix system.
+    pub fn start(agent: &Agent) -> anyhow::Result<Option<Self>> {
+        let settings = &agent.settings;
+        if !settings.place.enabled {
+            return Ok(None);
+        }
+        let (permits, patience) = (
+            settings.limits.asks_in_flight,
+            settings.limits.ask_patience.get(),
+        );
+        let place = PlaceActor::start(
+            &agent.data_dir.storage().join("place"),
+            myself(agent),
+            policy(settings),
+            agent.clock.clone(),
+            permits,
+            patience,
+        )?;
+        let heartbeat = HeartbeatActor::start(place.clone(), permits, patience);
+        Ok(Some(Self {
+            name: settings.place.name.as_str().into(),
+            place,
+            heartbeat,
+        }))
+    }
+
+    /// A health check for each actor, by name.
+    pub fn health(&self) -> Vec<(&'static str, HealthCheck)> {
+        let (place, heartbeat) = (self.place.clone(), self.heartbeat.clone());
+        let place: HealthCheck = Box::new(move || {
+            let place = place.clone();
+            async move { place.health().await.is_ok() }.boxed_local()
+        });
+        let heartbeat: HealthCheck = Box::new(move || {
+            let heartbeat = heartbeat.clone();
+            async move { heartbeat.health().await.is_ok() }.boxed_local()
+        });
+        vec![("place", place), ("heartbeat", heartbeat)]
+    }
+
+    /// Stops the actors, the Place last.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.heartbeat.shutdown().await {
+            tracing::warn!(%error, "the heartbeat actor did not stop in order");
+        }
+        if let Err(error) = self.place.shutdown().await {
+            tracing::warn!(%error, "the Place did not stop in order");
+        }
+    }
+}
+
+/// The Place is one of its agents (rule D4 of DEE).
+fn myself(agent: &Agent) -> Registration {
+    let shown = introduction::introduction(&agent.signed, &agent.policy(), &[], &[], "", None);
+    let identity = &agent.settings.identity;
+    Registration {
+        id: agent.signed.instance_id.clone(),
+        name: Some(identity.name.clone()),
+        description: Some(identity.description.clone()),
+        scope: Some(identity.scope.clone()),
+        capabilities: shown.get("capabilities").cloned().filter(Value::is_object),
+        claim: Claim::Signed(agent.keypair.public().clone(), Strength::Proven),
+    }
+}
+
+fn policy(settings: &Settings) -> Policy {
+    let place = &settings.place;
+    Policy {
+        agents_max: place.max_agents,
+        unverified_max: place.max_unverified,
+        remembered_max: place.max_agents.saturating_mul(2),
+        ttl: place.session_timeout.get(),
+        needs_max: place.needs_per_agent,
+        deposits: DepositLimits {
+            per_agent: place.deposits_per_agent,
+            total: place.deposits,
+            content_bytes: settings.limits.skill.as_usize(),
+            per_hour: place.deposits_per_hour,
+            ..DepositLimits::default()
+        },
+        federation: Federation {
+            accept: place.accept_federated,
+            ..Federation::default()
+        },
+    }
+}

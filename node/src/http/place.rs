@@ -1,0 +1,121 @@
+//! `/place/v1/*`: the Meeting Place, if this node hosts one.
+
+pub(super) mod agents;
+pub(super) mod board;
+pub(super) mod deposits;
+pub(super) mod guard;
+pub(super) mod info;
+pub(super) mod register;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpMessage as _, HttpRequest};
+use kairos_actors::peer_manager::Caller;
+use kairos_actors::place::PlaceError;
+use kairos_place::meeting_place::{BoardError, RegisterError};
+use kairos_protocol::id::AgentId;
+use serde_json::{Map, Value};
+
+use super::error::{ApiError, quoted};
+use crate::hosted::Hosted;
+
+/// The Place that is hosted, or that there is none.
+fn hosted(doors: &super::Doors) -> Result<&Hosted, ApiError> {
+    doors.hosted.as_ref().ok_or_else(|| {
+        let message = "Meeting Place is not started. Use meeting_place_start tool first.";
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "place_not_started",
+            message,
+        )
+    })
+}
+
+/// Whom the token of the request speaks for.
+fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    caller.ok_or_else(|| ApiError::internal(&"the guard left no caller"))
+}
+
+/// The caller, if it has shown what changes need.
+fn writer(doors: &super::Doors, request: &HttpRequest) -> Result<Caller, ApiError> {
+    let caller = caller(request)?;
+    match caller.strength < doors.place_write_strength {
+        true => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "proof_required",
+            "This action needs a proven session. Register again and answer the challenge in the reply.",
+        )),
+        false => Ok(caller),
+    }
+}
+
+/// Refuses a body that names somebody else than the caller in `member`; whether it names anybody.
+fn names_caller(
+    members: &Map<String, Value>,
+    member: &'static str,
+    caller: &AgentId,
+) -> Result<bool, ApiError> {
+    match members.get(member) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::String(named)) if named == caller.as_str() => Ok(true),
+        Some(named) => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "not_yours",
+            format!(
+                "The token is that of agent {caller}, {member} names {}",
+                quoted(named.as_str().unwrap_or("something else"))
+            ),
+        )),
+    }
+}
+
+impl From<PlaceError> for ApiError {
+    fn from(error: PlaceError) -> Self {
+        let text = error.to_string();
+        match error {
+            PlaceError::Register(error) => error.into(),
+            PlaceError::Board(BoardError::Rejected(_)) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "rejected", text)
+            }
+            PlaceError::Board(BoardError::NoDeposit { .. }) => Self::not_found(text),
+            PlaceError::Board(BoardError::NotPresent(_)) => {
+                Self::new(StatusCode::FORBIDDEN, "not_registered", text)
+            }
+            PlaceError::Store(_) => {
+                tracing::error!(%error, "the Place could not store what it was asked to");
+                let message = "The Place cannot store anything at the moment; nothing was changed.";
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "storage_unavailable",
+                    message,
+                )
+                .after(std::time::Duration::from_secs(30))
+            }
+            PlaceError::Directory(_) | PlaceError::Taken(_) => Self::internal(&error),
+            PlaceError::Ask(error) => error.into(),
+        }
+    }
+}
+
+impl From<RegisterError> for ApiError {
+    fn from(error: RegisterError) -> Self {
+        let text = error.to_string();
+        match error {
+            RegisterError::Member(_) => Self::invalid(text),
+            RegisterError::Full { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "place_full", text)
+            }
+            RegisterError::TooManyUnverified { .. } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "signature_required", text)
+            }
+            RegisterError::KeyRequired(_) => {
+                Self::new(StatusCode::FORBIDDEN, "signature_required", text)
+            }
+            RegisterError::KeyConflict(_) => {
+                Self::new(StatusCode::CONFLICT, "identity_conflict", text)
+            }
+            RegisterError::Own(_) => Self::new(StatusCode::CONFLICT, "own_identity", text),
+            RegisterError::Banned { .. } => Self::new(StatusCode::FORBIDDEN, "banned", text),
+        }
+    }
+}

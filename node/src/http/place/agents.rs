@@ -1,0 +1,93 @@
+//! `GET /place/v1/agents`, `GET /place/v1/keys/ID`, `GET /place/v1/agent_profile/ID`.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use kairos_protocol::id::AgentId;
+use serde_json::{Map, Value, json};
+
+use super::hosted;
+use crate::http::error::{ApiError, quoted};
+use crate::http::query::{param, percent_decoded};
+use crate::http::{Doors, reply};
+
+/// Agents of one page; the reference has no pages.
+const PAGE: usize = 1_000;
+
+/// A page of the registry, in the order of registration. `next` is there if there are more; it goes into `after`.
+pub(in crate::http) async fn list(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let query = request.query_string();
+    let with_self = param(query, "include_self").as_deref() != Some("false");
+    let after = param(query, "after").map(|after| after.parse());
+    let after = after
+        .transpose()
+        .map_err(|_| ApiError::invalid("after must be a number"))?;
+    let told = hosted(&doors)?.place.look(|place| {
+        let page = place.agents(with_self, after, PAGE);
+        let shown: Vec<Value> = page.agents.iter().map(|agent| agent.listed()).collect();
+        let mut told = Map::new();
+        told.insert("count".to_owned(), shown.len().into());
+        told.insert("agents".to_owned(), shown.into());
+        if let Some(next) = page.next {
+            told.insert("next".to_owned(), next.into());
+        }
+        Value::Object(told)
+    });
+    Ok(reply::value(&told))
+}
+
+/// The rest of the path behind `prefix`, as it is written.
+fn rest<'r>(request: &'r HttpRequest, prefix: &str) -> &'r str {
+    request.path().strip_prefix(prefix).unwrap_or_default()
+}
+
+/// The pinned key of an agent, also of one that faded. As in the reference, the id in the path is not percent-decoded.
+pub(in crate::http) async fn key(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let wanted = rest(&request, "/place/v1/keys/");
+    let unknown = || ApiError::not_found(format!("No public key for agent: {}", quoted(wanted)));
+    let id: AgentId = wanted.parse().map_err(|_| unknown())?;
+    let hosted = hosted(&doors)?;
+    if id == doors.signed.instance_id {
+        return Ok(told(
+            &id,
+            &doors.signed.public_key,
+            &doors.signed.key_fingerprint,
+        ));
+    }
+    let pinned = hosted.place.look(|place| place.key(&id).cloned());
+    let key = pinned.ok_or_else(unknown)?;
+    let parsed = key.parse().map_err(|error| ApiError::internal(&error))?;
+    Ok(told(&id, &parsed.to_pem(), &key.hash().fingerprint()))
+}
+
+fn told(id: &AgentId, pem: &str, fingerprint: &str) -> HttpResponse {
+    reply::value(&json!({"agent_id": id, "public_key": pem, "fingerprint": fingerprint}))
+}
+
+/// What an agent says of itself and has on the board.
+pub(in crate::http) async fn profile(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let wanted = percent_decoded(rest(&request, "/place/v1/agent_profile/"));
+    let unknown = || ApiError::not_found(format!("Agent not found: {}", quoted(&wanted)));
+    let id: AgentId = wanted.parse().map_err(|_| unknown())?;
+    let now = doors.clock.now();
+    let told = hosted(&doors)?.place.look(|place| {
+        let agent = place.agent(&id)?.profiled();
+        let deposits: Vec<Value> = place
+            .deposits_of(&id)
+            .map(|deposit| deposit.card())
+            .collect();
+        Some(json!({
+            "agent": agent, "deposit_count": deposits.len(), "deposited_skills": deposits,
+            "posted_needs": place.needs_of(&id), "profile_generated_at": now.wire(),
+            "note": "What this agent says of itself. The Place does not judge it.",
+        }))
+    });
+    told.map(|told| reply::value(&told)).ok_or_else(unknown)
+}

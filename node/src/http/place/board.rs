@@ -1,0 +1,178 @@
+//! `GET /place/v1/board/browse`, `POST` and `DELETE /place/v1/board/needs`, `POST /place/v1/heartbeat`.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use kairos_place::meeting_place::{Answer, Kind, Need, NeedEntry, Query};
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use serde_json::{Map, Value, json};
+
+use super::{caller, hosted, names_caller, writer};
+use crate::hosted::Hosted;
+use crate::http::error::ApiError;
+use crate::http::query::param;
+use crate::http::{Doors, body, reply};
+
+/// Entries of an answer if nothing is said.
+const LIMIT: usize = 50;
+/// Longest text of a need that is read; the Place has bounds of its own.
+const TEXT_MAX: usize = 4_096;
+
+/// Entries of the board: a random choice in random order.
+pub(in crate::http) async fn browse(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let query = query(request.query_string());
+    let hosted = hosted(&doors)?;
+    let now = doors.clock.now();
+    // Only an open query is quick whatever the size of the board.
+    let body = match query.is_open() {
+        true => answer(hosted, &query, now),
+        false => {
+            let hosted = hosted.clone();
+            let walk = move || answer(&hosted, &query, now);
+            web::block(walk)
+                .await
+                .map_err(|error| ApiError::internal(&error))?
+        }
+    };
+    Ok(reply::bytes(body.into()))
+}
+
+fn query(text: &str) -> Query {
+    let some = |name| param(text, name).filter(|value: &String| !value.is_empty());
+    let tags = some("tags").unwrap_or_default();
+    Query {
+        kind: some("type").map(|kind| Kind::parse(&kind)),
+        search: some("search"),
+        tags: tags
+            .split(',')
+            .map(str::trim)
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        // As in the reference a text that is no number is 0; one below 0, on which it fails, is too.
+        limit: some("limit").map_or(LIMIT, |limit| limit.trim().parse().unwrap_or(0)),
+    }
+}
+
+fn answer(hosted: &Hosted, query: &Query, now: kairos_protocol::time::Timestamp) -> String {
+    let mut rng = SmallRng::from_os_rng();
+    let (found, uptime, census) = hosted.place.look(|place| {
+        let uptime = now.since(place.started()).as_secs();
+        (place.browse(query, &mut rng), uptime, place.census())
+    });
+    let trust = json!({
+        "uptime_seconds": uptime, "total_deposits": census.deposits,
+        "total_exchanges": census.exchanges,
+    });
+    written(&found, &trust)
+}
+
+/// Joins cards that are text already.
+fn written(found: &Answer, trust: &Value) -> String {
+    let bytes: usize = found.entries.iter().map(|entry| entry.len() + 1).sum();
+    let mut text = String::with_capacity(bytes + 256);
+    text.push_str("{\"entries\":[");
+    for (at, entry) in found.entries.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(entry);
+    }
+    text.push_str(&format!(
+        "],\"total_available\":{},\"returned\":{},\"sampling\":\"{}\",\"agents_contributing\":{},\"place_trust\":{trust}}}",
+        found.total, found.entries.len(), found.sampling(), found.agents,
+    ));
+    text
+}
+
+/// Puts up what the caller looks for, instead of what it looked for before.
+pub(in crate::http) async fn publish_needs(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let caller = writer(&doors, &request)?.agent_id;
+    let members = body::read_object(payload, doors.body_limits).await?;
+    require_caller(&members, &caller)?;
+    let text = |name, default: &str| {
+        let told = body::optional_text(&members, name, TEXT_MAX)?;
+        Ok::<_, ApiError>(told.unwrap_or(default).to_owned())
+    };
+    let entry = NeedEntry {
+        agent_name: text("agent_name", "Unknown Agent")?,
+        agent_mode: text("agent_mode", "unknown")?,
+        needs: needs(&members)?,
+    };
+    let count = hosted(&doors)?
+        .place
+        .publish_needs(caller.clone(), entry)
+        .await?;
+    Ok(reply::value(&json!({
+        "status": "published", "agent_id": caller, "needs_count": count, "session_only": true,
+    })))
+}
+
+fn needs(members: &Map<String, Value>) -> Result<Vec<Need>, ApiError> {
+    let list = match members.get("needs") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(list)) => list,
+        Some(_) => return Err(ApiError::invalid("needs must be an array")),
+    };
+    let one = |need: &Value| {
+        let need = need
+            .as_object()
+            .ok_or_else(|| ApiError::invalid("each need must be an object"))?;
+        Ok(Need {
+            name: body::required_text(need, "name", TEXT_MAX)?.to_owned(),
+            description: body::optional_text(need, "description", TEXT_MAX)?.map(str::to_owned),
+        })
+    };
+    list.iter().map(one).collect()
+}
+
+/// Takes the caller's needs down.
+pub(in crate::http) async fn remove_needs(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let caller = writer(&doors, &request)?.agent_id;
+    let members = body::read_object(payload, doors.body_limits).await?;
+    require_caller(&members, &caller)?;
+    hosted(&doors)?.place.remove_needs(caller.clone()).await?;
+    Ok(reply::value(
+        &json!({"status": "removed", "agent_id": caller}),
+    ))
+}
+
+fn require_caller(
+    members: &Map<String, Value>,
+    caller: &kairos_protocol::id::AgentId,
+) -> Result<(), ApiError> {
+    match names_caller(members, "agent_id", caller)? {
+        true => Ok(()),
+        false => Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "missing_agent_id",
+            "agent_id is required",
+        )),
+    }
+}
+
+/// A sign of life, which every request is; this one does nothing else. Tells when the next one is due.
+pub(in crate::http) async fn heartbeat(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let id = caller(&request)?.agent_id;
+    let (present, ttl) = hosted(&doors)?
+        .place
+        .look(|place| (place.agent(&id).is_some(), place.policy().ttl.as_secs()));
+    let status = if present { "alive" } else { "not_registered" };
+    Ok(reply::value(
+        &json!({"status": status, "agent_id": id, "fades_after_seconds": ttl}),
+    ))
+}

@@ -1,0 +1,260 @@
+//! Deposits: `POST /place/v1/deposit`, `PUT` and `DELETE /place/v1/deposit/ID`, `GET /place/v1/skill_content/ID`,
+//! `GET /place/v1/preview/ID`, and the two paths by which clients of the reference's prototype ask.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use kairos_actors::place::PlaceError;
+use kairos_place::meeting_place::{BoardError, Deposit, Offer};
+use kairos_protocol::id::AgentId;
+use serde_json::{Map, Value, json};
+
+use super::{caller, hosted, writer};
+use crate::http::error::{ApiError, quoted};
+use crate::http::query::{param, percent_decoded};
+use crate::http::{Doors, body, reply};
+
+/// Lines of a preview if nothing is said.
+const PREVIEW_LINES: usize = 30;
+/// Longest text of a member, but for the content, that is read; the Place has bounds of its own.
+const TEXT_MAX: usize = 8 * 1024;
+
+/// Leaves a skill here.
+pub(in crate::http) async fn deposit(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let owner = writer(&doors, &request)?.agent_id;
+    let members = body::read_object(payload, doors.body_limits).await?;
+    let offer = offer(&members)?;
+    let done = hosted(&doors)?.place.deposit(owner, offer).await;
+    match done {
+        Ok(done) => Ok(reply::value(&json!({
+            "status": "deposited", "skill_id": done.deposit.key.skill_id,
+            "trust_notice": done.deposit.trust_notice(),
+        }))),
+        Err(error) => rejected("deposit_rejected", error),
+    }
+}
+
+/// Puts new content in the place of the old.
+pub(in crate::http) async fn update(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let owner = writer(&doors, &request)?.agent_id;
+    let members = body::read_object(payload, doors.body_limits).await?;
+    let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
+    let hosted = hosted(&doors)?;
+    let old = hosted
+        .place
+        .look(|place| place.find_deposit(&skill_id, Some(&owner)).cloned());
+    let Some(old) = old else {
+        return Err(ApiError::not_found(format!(
+            "No existing deposit found: {} (owner: {owner})",
+            quoted(&skill_id)
+        )));
+    };
+    let mut offer = offer(&members)?;
+    offer.skill_id = skill_id;
+    match hosted.place.deposit(owner, offer.over(&old)).await {
+        Ok(done) => Ok(reply::value(&json!({
+            "status": "updated", "skill_id": done.deposit.key.skill_id,
+            "previous_hash": old.content_hash, "new_hash": done.deposit.content_hash,
+            "updated_at": done.deposit.deposited_at.wire(), "chain_recorded": false,
+        }))),
+        Err(error) => rejected("update_rejected", error),
+    }
+}
+
+/// Takes a skill of the caller's off the board.
+pub(in crate::http) async fn withdraw(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let owner = writer(&doors, &request)?.agent_id;
+    let members = body::read_object(payload, doors.body_limits).await?;
+    if body::optional_text(&members, "reason", TEXT_MAX)?.is_none_or(str::is_empty) {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "reason_required",
+            "A reason is required for withdrawal.",
+        ));
+    }
+    let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
+    let now = doors.clock.now();
+    match hosted(&doors)?
+        .place
+        .withdraw(owner.clone(), skill_id.clone())
+        .await
+    {
+        Ok(_) => Ok(reply::value(&json!({
+            "status": "withdrawn", "skill_id": skill_id, "owner_agent_id": owner,
+            "withdrawn_at": now.wire(), "chain_recorded": false,
+        }))),
+        Err(PlaceError::Board(BoardError::NoDeposit { .. })) => Err(ApiError::not_found(format!(
+            "No deposit found: {} (owner: {owner})",
+            quoted(&skill_id)
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All of a skill.
+pub(in crate::http) async fn content(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (deposit, content) = found(&doors, &request, "/place/v1/skill_content/").await?;
+    hosted(&doors)?.place.count_exchange().await?;
+    Ok(reply::value(&json!({
+        "skill_id": deposit.key.skill_id, "name": deposit.facts.name, "content": content,
+        "content_hash": deposit.content_hash, "format": deposit.facts.format,
+        "depositor_id": deposit.key.owner, "trust_notice": deposit.trust_notice(),
+        "depositor_signature": deposit.signature,
+        "trust_metadata": deposit.trust_metadata(count(&doors, &deposit.key.owner)?),
+    })))
+}
+
+/// The first lines of a skill, and what is known of it.
+pub(in crate::http) async fn preview(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (deposit, content) = found(&doors, &request, "/place/v1/preview/").await?;
+    let most = hosted(&doors)?
+        .place
+        .look(|place| place.policy().deposits.preview_lines);
+    let wanted = param(request.query_string(), "first_lines");
+    let lines = wanted.map_or(PREVIEW_LINES, |lines| lines.trim().parse().unwrap_or(0));
+    let deposits = count(&doors, &deposit.key.owner)?;
+    Ok(reply::value(&deposit.preview(
+        &content,
+        lines.clamp(1, most),
+        deposits,
+    )))
+}
+
+/// What clients of the prototype ask for instead of [`preview`].
+pub(in crate::http) async fn metadata(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (deposit, _) = found(&doors, &request, "/place/v1/skills/metadata/").await?;
+    let facts = &deposit.facts;
+    Ok(reply::value(&json!({
+        "id": deposit.key.skill_id, "agent_id": deposit.key.owner, "name": facts.name,
+        "description": facts.description, "layer": "L1", "format": facts.format,
+        "tags": facts.tags, "version": facts.version,
+        "content_hash": format!("sha256:{}", deposit.content_hash), "size_bytes": facts.bytes,
+        "published_at": deposit.deposited_at.wire(), "expires_at": null,
+    })))
+}
+
+/// What clients of the prototype ask for instead of [`content`].
+pub(in crate::http) async fn prototype_content(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let (deposit, content) = found(&doors, &request, "/place/v1/skills/content/").await?;
+    hosted(&doors)?.place.count_exchange().await?;
+    let hops = deposit
+        .provenance
+        .as_ref()
+        .map_or(0, |origin| origin.hop_count);
+    Ok(reply::value(&json!({
+        "skill_id": deposit.key.skill_id, "agent_id": deposit.key.owner,
+        "name": deposit.facts.name, "format": deposit.facts.format, "content": content,
+        "content_hash": format!("sha256:{}", deposit.content_hash),
+        "size_bytes": deposit.facts.bytes,
+        "provenance": {
+            "origin": deposit.key.owner, "published_at": deposit.first_deposited.wire(),
+            "hop_count": hops + 1,
+        },
+    })))
+}
+
+fn rest<'r>(request: &'r HttpRequest, prefix: &str) -> &'r str {
+    request.path().strip_prefix(prefix).unwrap_or_default()
+}
+
+fn count(doors: &Doors, owner: &AgentId) -> Result<usize, ApiError> {
+    Ok(hosted(doors)?
+        .place
+        .look(|place| place.deposits_of(owner).count()))
+}
+
+/// The deposit that the path, and `owner` in the query, name.
+async fn found(
+    doors: &Doors,
+    request: &HttpRequest,
+    prefix: &str,
+) -> Result<(Deposit, String), ApiError> {
+    caller(request)?;
+    let skill_id = percent_decoded(rest(request, prefix));
+    let unknown =
+        || ApiError::not_found(format!("No deposited skill found: {}", quoted(&skill_id)));
+    let owner = param(request.query_string(), "owner").filter(|owner| !owner.is_empty());
+    let owner: Option<AgentId> = owner
+        .map(|id| id.parse().map_err(|_| unknown()))
+        .transpose()?;
+    let hosted = hosted(doors)?;
+    let deposit = hosted
+        .place
+        .look(|place| place.find_deposit(&skill_id, owner.as_ref()).cloned());
+    let deposit = deposit.ok_or_else(unknown)?;
+    let content = hosted.place.content(deposit.key.clone()).await?;
+    Ok((deposit, content.ok_or_else(unknown)?))
+}
+
+fn offer(members: &Map<String, Value>) -> Result<Offer, ApiError> {
+    let text = |name: &'static str| {
+        let told = body::optional_text(members, name, TEXT_MAX)?;
+        Ok::<_, ApiError>(told.map(str::to_owned))
+    };
+    let content = body::optional_text(members, "content", usize::MAX)?;
+    let tags = match members.get("tags") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(tags)) => tags
+            .iter()
+            .map(|tag| tag.as_str().map(str::to_owned))
+            .collect::<Option<_>>()
+            .ok_or_else(|| ApiError::invalid("tags must be an array of strings"))?,
+        Some(_) => return Err(ApiError::invalid("tags must be an array of strings")),
+    };
+    let provenance = match members.get("provenance") {
+        None | Some(Value::Null) => None,
+        Some(Value::Object(told)) => Some(told.clone()),
+        Some(_) => return Err(ApiError::invalid("provenance must be an object")),
+    };
+    Ok(Offer {
+        skill_id: text("skill_id")?.unwrap_or_default(),
+        name: text("name")?,
+        description: text("description")?,
+        tags,
+        format: text("format")?.unwrap_or_default(),
+        content: content.unwrap_or_default().to_owned(),
+        content_hash: text("content_hash")?,
+        signature: text("signature")?,
+        summary: text("summary")?,
+        input_output: members
+            .get("input_output")
+            .filter(|v| !v.is_null())
+            .cloned(),
+        provenance,
+    })
+}
+
+/// All reasons, in the reference's form of an answer.
+fn rejected(code: &'static str, error: PlaceError) -> Result<HttpResponse, ApiError> {
+    match error {
+        PlaceError::Board(BoardError::Rejected(reasons)) => {
+            let mut answer = reply::value(&json!({"error": code, "reasons": reasons}));
+            *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            Ok(answer)
+        }
+        error => Err(error.into()),
+    }
+}

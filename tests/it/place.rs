@@ -1,0 +1,214 @@
+//! A Meeting Place over HTTP: agents register, show their keys, look around, leave skills and take them.
+
+use kairos_protocol::hash::ContentHash;
+use kairos_tests::{Call, Home, Request, TestNode, TestPeer};
+use serde_json::{Value, json};
+
+fn place() -> TestNode {
+    TestNode::builder().set("place.enabled", "true").start()
+}
+
+fn registration(peer: &TestPeer, possession: &Value) -> Value {
+    let introduction = peer.introduction_with(possession);
+    json!({
+        "id": peer.id(), "name": "Agent", "public_key": introduction["public_key"],
+        "capabilities": introduction["capabilities"], "identity": introduction["identity"],
+        "identity_signature": introduction["identity_signature"],
+        "possession": introduction["possession"],
+    })
+}
+
+fn register(node: &TestNode, body: &Value) -> Value {
+    Request::post("/place/v1/register")
+        .json(body)
+        .send(node)
+        .ok()
+}
+
+/// Registers twice, the second time with an answer to the challenge; returns the token of the proven session.
+fn proven(node: &TestNode, peer: &TestPeer) -> String {
+    let asks = json!({"nonce": "00".repeat(32)});
+    let first = register(node, &registration(peer, &asks));
+    assert_eq!(first["session_strength"], "introduced");
+    let challenge = &first["possession"];
+    let nonce = challenge["nonce"].as_str().unwrap();
+    let audience = challenge["audience"].as_str().unwrap();
+    let proof = peer.proof(audience, nonce, now());
+    let second = register(node, &registration(peer, &json!({"proof": proof})));
+    assert_eq!(second["session_strength"], "proven", "{second}");
+    second["session_token"].as_str().unwrap().to_owned()
+}
+
+fn now() -> kairos_protocol::time::Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    kairos_protocol::time::Timestamp::from_secs(now.unwrap().as_secs().try_into().unwrap())
+}
+
+fn deposit(peer: &TestPeer, skill_id: &str, content: &str) -> Value {
+    json!({
+        "skill_id": skill_id, "name": skill_id, "format": "markdown", "content": content,
+        "content_hash": ContentHash::of(content).to_hex(), "signature": peer.sign(content.as_bytes()),
+        "tags": ["t1"],
+    })
+}
+
+#[test]
+fn without_a_place_every_door_of_it_is_closed() {
+    let node = TestNode::start();
+    for path in ["/place/v1/info", "/place/v1/agents", "/place/nope"] {
+        Request::get(path)
+            .send(&node)
+            .refused(503, "place_not_started");
+    }
+}
+
+#[test]
+fn an_agent_proves_itself_leaves_a_skill_and_another_one_takes_it() {
+    let node = place();
+    let info = Request::get("/place/v1/info").send(&node).ok();
+    assert_eq!(info["registered_agents"], 1);
+    let (author, reader) = (TestPeer::new("Author"), TestPeer::new("Reader"));
+    let token = proven(&node, &author);
+    let text = "# Words\n\nFirst.\n\n## Part\n";
+    let body = deposit(&author, "words", text);
+    let done = Request::post("/place/v1/deposit")
+        .token(&token)
+        .json(&body)
+        .send(&node)
+        .ok();
+    assert_eq!(done["status"], "deposited");
+
+    // Reading needs no more than a signed registration, as clients of the reference make it.
+    let registered = register(&node, &registration(&reader, &Value::Null));
+    let reads = registered["session_token"].as_str().unwrap();
+    let get = |path: &str| Request::get(path).token(reads).send(&node);
+    let found = get("/place/v1/board/browse?type=deposited_skill&tags=t1").ok();
+    assert_eq!(found["entries"][0]["skill_id"], "words");
+    let preview = get("/place/v1/preview/words?first_lines=1").ok();
+    assert_eq!(
+        (&preview["first_lines"], &preview["summary"]),
+        (&json!("# Words\n"), &json!("First."))
+    );
+    let content = get(&format!(
+        "/place/v1/skill_content/words?owner={}",
+        author.id()
+    ))
+    .ok();
+    assert_eq!(content["content"], text);
+    assert_eq!(content["content_hash"], ContentHash::of(text).to_hex());
+    let key = get(&format!("/place/v1/keys/{}", author.id())).ok();
+    assert_eq!(key["public_key"], author.introduction()["public_key"]);
+    let profile = get(&format!("/place/v1/agent_profile/{}", author.id())).ok();
+    assert_eq!(profile["deposit_count"], 1);
+    get("/place/v1/skill_content/nope").refused(404, "not_found");
+    get("/place/v1/nope").refused(404, "not_found");
+
+    // It may not write, nor may anybody in the name of somebody else.
+    let mine = deposit(&reader, "mine", "x");
+    Request::post("/place/v1/deposit")
+        .token(reads)
+        .json(&mine)
+        .send(&node)
+        .refused(403, "proof_required");
+    let other = json!({"agent_id": reader.id()});
+    Request::post("/place/v1/unregister")
+        .token(&token)
+        .json(&other)
+        .send(&node)
+        .refused(403, "not_yours");
+    let forged = deposit(&reader, "forged", "x");
+    let refused = Request::post("/place/v1/deposit")
+        .token(&token)
+        .json(&forged)
+        .send(&node);
+    assert_eq!(refused.status, 422);
+    assert_eq!(
+        refused.json()["reasons"],
+        json!(["Signature verification failed"])
+    );
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill() {
+    let home = Home::initialized();
+    let start = || {
+        TestNode::builder()
+            .home(&home)
+            .set("place.enabled", "true")
+            .start()
+    };
+    let author = TestPeer::new("Author");
+    let node = start();
+    let token = proven(&node, &author);
+    let body = deposit(&author, "words", "# Words\n");
+    Request::post("/place/v1/deposit")
+        .token(&token)
+        .json(&body)
+        .send(&node)
+        .ok();
+    node.kill();
+    let node = start();
+    let registered = register(&node, &registration(&author, &Value::Null));
+    assert_eq!(registered["status"], "updated");
+    let token = registered["session_token"].as_str().unwrap();
+    let content = Request::get("/place/v1/skill_content/words")
+        .token(token)
+        .send(&node)
+        .ok();
+    assert_eq!(content["content"], "# Words\n");
+    // Another process cannot host the same Place.
+    let data = home.data_dir();
+    let second = Call::new(["serve", "--port", "0", "--data-dir"])
+        .arg(&data)
+        .env("KAIROS_PLACE_ENABLED", "true");
+    let told = second.run().failed(1);
+    assert!(told.contains("another process hosts the Place"), "{told}");
+}
+
+#[test]
+fn nobody_takes_over_an_agent_by_registering_in_its_name() {
+    let node = place();
+    let (owner, thief) = (TestPeer::new("Owner"), TestPeer::new("Thief"));
+    proven(&node, &owner);
+    let post = |body: &Value| Request::post("/place/v1/register").json(body).send(&node);
+    // Unsigned, with another key, and with a signature over another id.
+    post(&json!({"id": owner.id(), "name": "Taken over"})).refused(403, "signature_required");
+    let claims = TestPeer::claiming(owner.id());
+    post(&registration(&claims, &Value::Null)).refused(409, "identity_conflict");
+    let mut theirs = registration(&thief, &Value::Null);
+    theirs["id"] = json!(owner.id());
+    post(&theirs).refused(403, "identity_mismatch");
+    // A copied registration opens a session that may read, and renames nobody.
+    let mut copied = registration(&owner, &Value::Null);
+    copied["name"] = json!("Renamed");
+    let answer = post(&copied).ok();
+    assert_eq!(answer["session_strength"], "introduced");
+    let token = answer["session_token"].as_str().unwrap();
+    let agents = Request::get("/place/v1/agents?include_self=false")
+        .token(token)
+        .send(&node)
+        .ok();
+    assert_eq!(agents["agents"][0]["name"], "Agent");
+}
+
+#[test]
+fn what_cannot_be_a_registration_is_refused_with_a_reason() {
+    let node = place();
+    let post = |body: Value| Request::post("/place/v1/register").json(&body).send(&node);
+    post(json!({"name": "x"})).refused(400, "missing_id");
+    post(json!({"id": null})).refused(400, "missing_id");
+    post(json!({"id": 7})).refused(400, "invalid_param");
+    post(json!({"id": ""})).refused(400, "invalid_param");
+    post(json!({"id": "a", "name": 5})).refused(400, "invalid_param");
+    post(json!({"id": "a", "capabilities": "all"})).refused(400, "invalid_param");
+    post(json!([])).refused(400, "invalid_body");
+    let unsigned =
+        post(json!({"agent_id": "relay-client", "name": "x", "capabilities": ["a"]})).ok();
+    assert_eq!(
+        (
+            &unsigned["identity_verified"],
+            unsigned.get("session_token")
+        ),
+        (&json!(false), None)
+    );
+}
