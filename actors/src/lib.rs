@@ -13,6 +13,7 @@ pub mod knowledge;
 pub mod meeting;
 pub mod peer_manager;
 pub mod quarantine;
+pub mod relay;
 pub mod skill_set;
 mod staging;
 pub mod state_commit;
