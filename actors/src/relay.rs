@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{
@@ -160,6 +160,8 @@ pub struct RelayActor {
 /// Makes a change, and is answered once that is durable.
 struct Change<T> {
     bytes: usize,
+    /// Gone once nobody waits any more.
+    asker: Weak<()>,
     work: Work<T>,
 }
 
@@ -365,8 +367,13 @@ impl RelayHandle {
         bytes: usize,
         work: impl FnOnce(&mut Turn<'_>) -> Result<T, kairos_place::relay::RelayError> + Send + 'static,
     ) -> Result<T, RelayError> {
+        let waiting = Arc::new(());
+        let asker = Arc::downgrade(&waiting);
         let work = Box::new(work);
-        self.actor.ask(Change { bytes, work }).await?
+        let change = Change { bytes, asker, work };
+        let answer = self.actor.ask(change).await;
+        drop(waiting);
+        answer?
     }
 
     /// Looks at what is committed, on a thread that may block.
@@ -461,13 +468,14 @@ impl RelayActor {
     fn enqueue<T: Send + 'static>(
         &mut self,
         bytes: usize,
+        asker: Option<Weak<()>>,
         work: Work<T>,
         ctx: &mut Context<Self>,
     ) -> ResponseFuture<Result<T, RelayError>> {
         if !self.stopping.is_empty() {
             return Box::pin(async { Err(AskError::Stopped.into()) });
         }
-        let (job, told) = Asked::new(bytes, work);
+        let (job, told) = Asked::new(bytes, asker, work);
         if let Err(busy) = self.queue.push(job) {
             return Box::pin(async move { Err(busy.into()) });
         }
@@ -491,7 +499,7 @@ impl<T: Send + 'static> Handler<Change<T>> for RelayActor {
     type Result = ResponseFuture<Result<T, RelayError>>;
 
     fn handle(&mut self, change: Change<T>, ctx: &mut Self::Context) -> Self::Result {
-        self.enqueue(change.bytes, change.work, ctx)
+        self.enqueue(change.bytes, Some(change.asker), change.work, ctx)
     }
 }
 
@@ -515,7 +523,7 @@ impl Handler<Sweep> for RelayActor {
             let swept = turn.relay.expire(turn.tx, turn.now, SWEEP_STEP)?;
             Ok(swept)
         });
-        let swept = self.enqueue(0, sweep, ctx);
+        let swept = self.enqueue(0, None, sweep, ctx);
         let end = |swept: Result<Swept, RelayError>, this: &mut Self, ctx: &mut Context<Self>| {
             this.sweeping = false;
             // An error was told of where the transaction failed; the next interval tries again.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Weak;
 
 use kairos_place::relay::store::{RelayStore, RelayTx, StoreError};
 use kairos_place::relay::{self as rules, Refusal, Relay};
@@ -49,6 +50,9 @@ pub(super) trait Job: Send {
 /// A change that somebody asked for.
 pub(super) struct Asked<T> {
     bytes: usize,
+    /// Held by whoever waits for the answer; nothing if the change is wanted in any case. The channel does not tell,
+    /// as its other end stays with the actor's task after the asker has gone.
+    asker: Option<Weak<()>>,
     work: Option<Work<T>>,
     answer: Option<Result<T, Refusal>>,
     tell: oneshot::Sender<Result<T, RelayError>>,
@@ -57,11 +61,13 @@ pub(super) struct Asked<T> {
 impl<T: Send + 'static> Asked<T> {
     pub(super) fn new(
         bytes: usize,
+        asker: Option<Weak<()>>,
         work: Work<T>,
     ) -> (Box<Self>, oneshot::Receiver<Result<T, RelayError>>) {
         let (tell, told) = oneshot::channel();
         let asked = Self {
             bytes,
+            asker,
             work: Some(work),
             answer: None,
             tell,
@@ -76,7 +82,8 @@ impl<T: Send> Job for Asked<T> {
     }
 
     fn unwanted(&self) -> bool {
-        self.tell.is_closed()
+        let asker = self.asker.as_ref();
+        asker.is_some_and(|asker| asker.strong_count() == 0)
     }
 
     fn run(&mut self, turn: &mut Turn<'_>) -> Result<(), StoreError> {

@@ -165,6 +165,29 @@ async fn a_look_waits_for_no_writer_and_sees_what_is_acknowledged() {
 }
 
 #[actix::test]
+async fn a_message_whose_sender_went_away_while_it_waited_is_not_sent() {
+    let (stage, has_begun, go) = gated();
+    let relay = start(stage);
+    let first = relay.send(letter("b", "1", "x"));
+    let mut first = Box::pin(first);
+    assert!(futures::poll!(first.as_mut()).is_pending());
+    until(async || has_begun.try_recv().is_ok()).await;
+    {
+        let mut gone = Box::pin(relay.send(letter("b", "2", "x")));
+        assert!(futures::poll!(gone.as_mut()).is_pending());
+        until(async || relay.health().await.unwrap().waiting == 1).await;
+    }
+    let mut last = Box::pin(relay.send(letter("b", "3", "x")));
+    assert!(futures::poll!(last.as_mut()).is_pending());
+    until(async || relay.health().await.unwrap().waiting == 2).await;
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    first.await.unwrap();
+    last.await.unwrap();
+    assert_eq!(ids(&relay, "b").await, ["1", "3"]);
+}
+
+#[actix::test]
 async fn when_a_transaction_fails_everybody_in_it_is_told_and_nothing_happened() {
     for fault in [Fault::AtTheEnd, Fault::Panic] {
         let stage = Arc::new(Stage::default());
