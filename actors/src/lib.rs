@@ -15,6 +15,7 @@ pub mod meeting;
 pub mod peer_manager;
 pub mod place;
 pub mod quarantine;
+pub mod relay;
 pub mod skill_set;
 mod staging;
 pub mod state_commit;

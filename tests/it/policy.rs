@@ -45,9 +45,10 @@ const OWNED: &[(&str, &[&str])] = &[
     ("config", &["kairos-node"]),
     ("libp2p", &[]),
     ("reqwest", &["kairos-actors", "kairos-tests"]),
+    ("rusqlite", &["kairos-actors", "kairos-place"]),
 ];
 
-/// Members without I/O, and the crates that must not be anywhere in what they are built from.
+/// Members without sockets and clocks, and the crates that must not be anywhere in what they are built from.
 const PURE: &[&str] = &["kairos-protocol", "kairos-place"];
 const IO: &[&str] = &[
     "actix",
@@ -269,10 +270,46 @@ fn the_pure_members_are_built_from_nothing_that_does_io() {
     }
     none(
         &findings,
-        "protocol and place do no I/O, nor does what they are built from",
+        "protocol and place open no socket, nor does what they are built from",
     );
     // Shows that the walk above finds such crates where they are.
     assert!(METADATA.tree("kairos-node").contains("tokio"));
+}
+
+#[test]
+fn the_only_files_of_the_place_are_its_databases() {
+    let source = METADATA.workspace_root.join("place/src");
+    let sources: Vec<_> = files()
+        .into_iter()
+        .filter(|file| file.starts_with(&source) && !shown(file).contains("tests"))
+        .collect();
+    let touches = |file: &&PathBuf| {
+        let text = fs::read_to_string(file).expect("a source file");
+        let text = text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .expect("a part");
+        [
+            "std::fs",
+            "std::io::Read",
+            "Instant",
+            "TcpStream",
+            "UdpSocket",
+        ]
+        .iter()
+        .any(|word| text.contains(word))
+    };
+    let (stores, findings): (Vec<_>, Vec<_>) = sources
+        .iter()
+        .filter(touches)
+        .map(|file| shown(file))
+        .partition(|file| file.contains("/store/"));
+    none(
+        &findings,
+        "only the stores of the place open files; nothing in it opens sockets or reads clocks",
+    );
+    // Shows that the words above are found where they are.
+    assert!(!stores.is_empty());
 }
 
 #[test]
