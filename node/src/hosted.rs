@@ -6,7 +6,9 @@ use futures::FutureExt as _;
 use kairos_actors::HealthCheck;
 use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
 use kairos_actors::place::{PlaceActor, PlaceHandle};
+use kairos_actors::relay::{self, RelayActor, RelayHandle, RelaySettings};
 use kairos_place::meeting_place::{Claim, DepositLimits, Federation, Policy, Registration};
+use kairos_place::relay::policy::RelayPolicy;
 use kairos_place::session::Strength;
 use kairos_protocol::wire::introduction;
 use serde_json::Value;
@@ -21,6 +23,8 @@ pub struct Hosted {
     pub name: Arc<str>,
     /// Reaches the Place.
     pub place: PlaceHandle,
+    /// Reaches the boxes of sealed messages.
+    pub relay: RelayHandle,
     /// Reaches who lets agents fade.
     pub heartbeat: HeartbeatHandle,
 }
@@ -45,9 +49,13 @@ impl Hosted {
             patience,
         )?;
         let heartbeat = HeartbeatActor::start(place.clone(), permits, patience);
+        let boxes = relay::open(agent.data_dir.path())?;
+        let clock = agent.clock.clone();
+        let relay = RelayActor::start(boxes, relay_settings(settings), clock, permits, patience);
         Ok(Some(Self {
             name: settings.place.name.as_str().into(),
             place,
+            relay,
             heartbeat,
         }))
     }
@@ -63,13 +71,21 @@ impl Hosted {
             let heartbeat = heartbeat.clone();
             async move { heartbeat.health().await.is_ok() }.boxed_local()
         });
-        vec![("place", place), ("heartbeat", heartbeat)]
+        let relay = self.relay.clone();
+        let relay: HealthCheck = Box::new(move || {
+            let relay = relay.clone();
+            async move { relay.health().await.is_ok() }.boxed_local()
+        });
+        vec![("place", place), ("relay", relay), ("heartbeat", heartbeat)]
     }
 
     /// Stops the actors, the Place last.
     pub async fn shutdown(&self) {
         if let Err(error) = self.heartbeat.shutdown().await {
             tracing::warn!(%error, "the heartbeat actor did not stop in order");
+        }
+        if let Err(error) = self.relay.shutdown().await {
+            tracing::warn!(%error, "the relay did not stop in order");
         }
         if let Err(error) = self.place.shutdown().await {
             tracing::warn!(%error, "the Place did not stop in order");
@@ -88,6 +104,22 @@ fn myself(agent: &Agent) -> Registration {
         scope: Some(identity.scope.clone()),
         capabilities: shown.get("capabilities").cloned().filter(Value::is_object),
         claim: Claim::Signed(agent.keypair.public().clone(), Strength::Proven),
+    }
+}
+
+fn relay_settings(settings: &Settings) -> RelaySettings {
+    let place = &settings.place;
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    RelaySettings {
+        policy: RelayPolicy {
+            blob_bytes: place.message.get(),
+            ttl: place.message_lifetime.get(),
+            box_messages: count(place.messages_per_box),
+            sender_in_box_messages: count(place.messages_per_sender),
+            ..RelayPolicy::default()
+        },
+        subscribers: place.listeners,
+        ..RelaySettings::default()
     }
 }
 

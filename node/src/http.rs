@@ -99,6 +99,8 @@ pub struct Doors {
     pub proof_window: Duration,
     /// Bounds of request bodies.
     pub body_limits: BodyLimits,
+    /// Bounds of bodies that hold a sealed message, which may be as long as the relay takes.
+    pub relay_body_limits: BodyLimits,
     /// Which parts of the node work.
     pub readiness: Readiness,
 }

@@ -16,6 +16,9 @@ use crate::http::{self, BodyLimits, Doors, Keys, Listings, Provenances, ServerLi
 use crate::watchdog::{self, Readiness};
 use kairos_place::session::Strength;
 
+/// What a request may hold beside a sealed message.
+const RELAY_ENVELOPE_MAX: usize = 16 * 1024;
+
 /// A node that answers requests.
 pub struct Node {
     agent: Agent,
@@ -159,6 +162,10 @@ fn doors(agent: &Agent, hosted: Option<Hosted>, readiness: Readiness) -> Doors {
         proof_window: settings.sessions.proof_window.get(),
         body_limits: BodyLimits {
             bytes: settings.limits.body.as_usize(),
+            time: settings.limits.body_timeout.get(),
+        },
+        relay_body_limits: BodyLimits {
+            bytes: settings.place.message.as_usize() + RELAY_ENVELOPE_MAX,
             time: settings.limits.body_timeout.get(),
         },
         readiness,

@@ -160,7 +160,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
     let data = home.data_dir();
     let second = Call::new(["serve", "--port", "0", "--data-dir"])
         .arg(&data)
-        .env("KAIROS_PLACE_ENABLED", "true");
+        .env("KAIROS_PLACE__ENABLED", "true");
     let told = second.run().failed(1);
     assert!(told.contains("another process hosts the Place"), "{told}");
 }
@@ -211,4 +211,90 @@ fn what_cannot_be_a_registration_is_refused_with_a_reason() {
         ),
         (&json!(false), None)
     );
+}
+
+fn letter(to: &TestPeer, text: &str) -> Value {
+    json!({
+        "to": to.id(), "message_type": "greeting", "encrypted_blob": text,
+        "blob_hash": format!("sha256:{}", ContentHash::of(text).to_hex()),
+    })
+}
+
+#[test]
+fn a_sealed_message_waits_for_its_recipient_over_a_kill_and_is_read_by_nobody_else() {
+    let home = Home::initialized();
+    let start = || {
+        TestNode::builder()
+            .home(&home)
+            .set("place.enabled", "true")
+            .start()
+    };
+    let (sender, sleeper) = (TestPeer::new("Sender"), TestPeer::new("Sleeper"));
+    let node = start();
+    let token = proven(&node, &sender);
+    let send = |body: &Value| {
+        Request::post("/place/v1/relay/send")
+            .token(&token)
+            .json(body)
+            .send(&node)
+    };
+    let sent = send(&letter(&sleeper, "QUJD"));
+    assert_eq!(sent.status, 201, "{}", sent.text());
+    let mut wrong = letter(&sleeper, "QUJD");
+    wrong["blob_hash"] = json!(format!("sha256:{}", "0".repeat(64)));
+    send(&wrong).refused(400, "invalid_param");
+    let mut as_other = letter(&sleeper, "QUJD");
+    as_other["from"] = json!(sleeper.id());
+    send(&as_other).refused(403, "not_yours");
+    let foreign = format!("/place/v1/relay/receive?agent_id={}", sleeper.id());
+    Request::get(&foreign)
+        .token(&token)
+        .send(&node)
+        .refused(403, "not_yours");
+    node.kill();
+
+    let node = start();
+    let token = proven(&node, &sleeper);
+    let get = |path: &str| Request::get(path).token(&token).send(&node).ok();
+    assert_eq!(get("/place/v1/relay/status")["pending_count"], 1);
+    let kept = get("/place/v1/relay/receive?ack=explicit");
+    let message = &kept["messages"][0];
+    assert_eq!(
+        (&message["from"], &message["encrypted_blob"]),
+        (&json!(sender.id()), &json!("QUJD"))
+    );
+    let ids = json!({"ids": [message["id"]]});
+    let done = Request::post("/place/v1/relay/ack")
+        .token(&token)
+        .json(&ids)
+        .send(&node)
+        .ok();
+    assert_eq!(done["removed"], ids["ids"]);
+    assert_eq!(get("/place/v1/relay/receive")["count"], 0);
+    let audit = get("/place/v1/audit");
+    assert_eq!(audit["entries"][0]["action"], "ack");
+    assert!(!audit.to_string().contains("QUJD"), "{audit}");
+}
+
+#[test]
+fn a_flood_fills_its_own_share_of_a_box_and_no_more() {
+    let node = place();
+    let (flooder, friend, target) = (
+        TestPeer::new("Flooder"),
+        TestPeer::new("Friend"),
+        TestPeer::new("Target"),
+    );
+    let (bad, good) = (proven(&node, &flooder), proven(&node, &friend));
+    let send = |token: &str, text: &str| {
+        let body = letter(&target, text);
+        Request::post("/place/v1/relay/send")
+            .token(token)
+            .json(&body)
+            .send(&node)
+    };
+    for n in 0..20 {
+        assert_eq!(send(&bad, &format!("spam{n}")).status, 201);
+    }
+    send(&bad, "spam").refused(429, "relay_full");
+    assert_eq!(send(&good, "hello").status, 201);
 }

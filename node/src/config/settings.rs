@@ -226,6 +226,16 @@ settings! {
         deposits: usize = 10_000, between(0, 10_000_000);
         /// Attempts of one agent to deposit within an hour, refused ones included.
         deposits_per_hour: usize = 10, between(1, 100_000);
+        /// The longest sealed message, as text.
+        message: Size = Size::mib(1), between(Size::bytes(1024), Size::mib(64));
+        /// How long a message waits for its recipient.
+        message_lifetime: Period = Period::mins(60), between(Period::secs(1), Period::days(365));
+        /// Messages that may wait in one box.
+        messages_per_box: usize = 100, between(1, 1_000_000);
+        /// Messages of one sender that may wait in one box.
+        messages_per_sender: usize = 20, between(1, 1_000_000);
+        /// Agents that listen for mail at once.
+        listeners: usize = 10_000, between(0, 1_000_000);
         /// Whether skills are taken that came from other Places.
         accept_federated: bool = false, any();
     }

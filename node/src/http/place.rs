@@ -6,6 +6,7 @@ pub(super) mod deposits;
 pub(super) mod guard;
 pub(super) mod info;
 pub(super) mod register;
+pub(super) mod relay;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage as _, HttpRequest};

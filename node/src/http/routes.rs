@@ -86,6 +86,24 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
                 "/v1/skills/content/{id:.*}",
                 web::get().to(place::deposits::prototype_content),
             )
+            .route(
+                "/v1/keys/register",
+                web::post().to(place::relay::register_key),
+            )
+            .route("/v1/prekeys", web::post().to(place::relay::publish_prekeys))
+            .route(
+                "/v1/prekeys/{id:.*}",
+                web::get().to(place::relay::take_prekeys),
+            )
+            .route("/v1/relay/send", web::post().to(place::relay::send))
+            .route("/v1/relay/receive", web::get().to(place::relay::receive))
+            .route("/v1/relay/peek", web::get().to(place::relay::peek))
+            .route("/v1/relay/ack", web::post().to(place::relay::ack))
+            .route("/v1/relay/status", web::get().to(place::relay::status))
+            .route("/v1/relay/stats", web::get().to(place::relay::stats))
+            .route("/v1/relay/events", web::get().to(place::relay::events))
+            .route("/v1/audit", web::get().to(place::relay::audit))
+            .route("/v1/audit/stats", web::get().to(place::relay::audit_stats))
             .default_service(web::to(unknown_place)),
     );
 
