@@ -1,6 +1,8 @@
 //! A Meeting Place over HTTP: agents register, show their keys, look around, leave skills and take them.
 
+use kairos_node::clock::SystemClock;
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::time::Clock as _;
 use kairos_tests::{Call, Home, Request, TestNode, TestPeer};
 use serde_json::{Value, json};
 
@@ -33,16 +35,12 @@ fn proven(node: &TestNode, peer: &TestPeer) -> String {
     let challenge = &first["possession"];
     let nonce = challenge["nonce"].as_str().unwrap();
     let audience = challenge["audience"].as_str().unwrap();
-    let proof = peer.proof(audience, nonce, now());
+    let proof = peer.proof(audience, nonce, SystemClock.now());
     let second = register(node, &registration(peer, &json!({"proof": proof})));
     assert_eq!(second["session_strength"], "proven", "{second}");
     second["session_token"].as_str().unwrap().to_owned()
 }
 
-fn now() -> kairos_protocol::time::Timestamp {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    kairos_protocol::time::Timestamp::from_secs(now.unwrap().as_secs().try_into().unwrap())
-}
 
 fn deposit(peer: &TestPeer, skill_id: &str, content: &str) -> Value {
     json!({
