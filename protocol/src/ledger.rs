@@ -4,6 +4,8 @@
 //! whoever keeps them can check them while reading. Verification is stricter than the reference, which ignores
 //! stored hashes and lets the last block be rewritten, yet it accepts everything the reference writes.
 
+pub mod text;
+
 use std::fmt;
 
 use serde::Serialize;

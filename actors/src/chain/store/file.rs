@@ -20,7 +20,6 @@ mod known;
 mod lock;
 mod mark;
 mod patch;
-mod scan;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
+use kairos_protocol::ledger::text::{Elements, walk};
 use kairos_protocol::ledger::{LoadState, Verifier, VerifyReport};
 use kairos_protocol::time::Clock;
 use tracing::warn;
@@ -46,7 +46,6 @@ use journal::{Journal, Record, Run, is_applied, joined, sync_directory_of};
 use known::{Chain, Known, scan_file, scan_patched};
 use lock::Paths;
 use patch::{Patch, Undo};
-pub(crate) use scan::BLOCK_BYTES_MAX;
 
 /// How long to wait for the lock unless told otherwise.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -378,9 +377,7 @@ fn set_aside(paths: &Paths, tip: BlockRef) -> io::Result<String> {
 
 /// Checks the blocks of the array `text` and hands each good one to `seen`. Problems end up in the verifier.
 pub(crate) fn walk_text(text: impl BufRead, verifier: &mut Verifier, seen: &mut dyn FnMut(&Block)) {
-    scan::walk(scan::Elements::of_file(text), verifier, |block, _| {
-        seen(block)
-    });
+    walk(Elements::of_file(text), verifier, |block, _| seen(block));
 }
 
 impl BlockStore for FileStore {

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use kairos_protocol::block::Block;
+use kairos_protocol::ledger::text::{Elements, Span, parse, unreadable, walk};
 use kairos_protocol::ledger::{Ledger, LoadState, Verifier, VerifyReport};
 
 use super::journal::{Record, read_at};
 use super::mark;
-use super::scan::{Elements, Span, parse, unreadable, walk};
 
 /// How much of the file is read at once.
 const BUFFER: usize = 256 * 1024;

@@ -3,9 +3,10 @@
 use std::io::{self, BufRead, Read as _};
 
 use kairos_protocol::block::{Block, StoredBlock};
+use kairos_protocol::ledger::text::BLOCK_BYTES_MAX;
 use kairos_protocol::ledger::{Fault, Problem, Verifier, VerifyReport};
 
-use super::super::file::{BLOCK_BYTES_MAX, walk_text};
+use super::super::file::walk_text;
 
 /// Checks the blocks of `text` and hands each good one to `seen`, which may stop the reading.
 ///

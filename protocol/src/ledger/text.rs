@@ -1,27 +1,29 @@
-//! Reads a ledger file block by block, telling where each one begins and ends.
+//! Reads the text of a ledger block by block, telling where each one begins and ends.
 //!
 //! Only the frame is parsed here: the array, its commas, and where an object closes. What is inside an object is
 //! for the JSON parser and the [`Verifier`]. Memory use is one block at a time.
 
 use std::io::{self, BufRead};
 
-use kairos_protocol::block::{Block, StoredBlock};
-use kairos_protocol::ledger::{Fault, Problem, Verifier};
+use super::{Fault, Problem, Verifier};
+use crate::block::{Block, StoredBlock};
 
 /// Most bytes of one stored block. Larger ones make a ledger unreadable.
-pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most white space in one place, which is also the most that an append must remember to undo itself.
 const WHITE_SPACE_MAX: u64 = 64 * 1024;
 
 /// The bytes of the file that one block takes: from its `{` to behind its `}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: u64,
-    pub(super) end: u64,
+pub struct Span {
+    /// Where its `{` is.
+    pub start: u64,
+    /// The byte behind its `}`.
+    pub end: u64,
 }
 
 /// The objects of a JSON array, one after the other.
-pub(super) struct Elements<R> {
+pub struct Elements<R> {
     reader: R,
     at: u64,
     expected: Expected,
@@ -39,12 +41,12 @@ enum Expected {
 
 impl<R: BufRead> Elements<R> {
     /// Reads a whole file.
-    pub(super) fn of_file(reader: R) -> Self {
+    pub fn of_file(reader: R) -> Self {
         Self::new(reader, 0, Expected::Array)
     }
 
     /// Reads on from byte `at` of a file, where an element begins.
-    pub(super) fn from_element(reader: R, at: u64) -> Self {
+    pub fn from_element(reader: R, at: u64) -> Self {
         Self::new(reader, at, Expected::Element)
     }
 
@@ -58,7 +60,15 @@ impl<R: BufRead> Elements<R> {
     }
 
     /// The bytes of the next element and where they are; nothing behind the end of the array.
-    pub(super) fn next(&mut self) -> Result<Option<(&[u8], Span)>, Problem> {
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Text`] and [`Problem::Io`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "each element lives until the next call only"
+    )]
+    pub fn next(&mut self) -> Result<Option<(&[u8], Span)>, Problem> {
         use Expected::{Array, CommaOrEnd, Element, ElementOrEnd, Nothing};
         loop {
             let found = self.skip_white_space()?;
@@ -168,7 +178,7 @@ impl Nesting {
 }
 
 /// Feeds the rest of `elements` to `verifier`, and each good block to `seen`. Problems end up in the verifier.
-pub(super) fn walk<R: BufRead>(
+pub fn walk<R: BufRead>(
     mut elements: Elements<R>,
     verifier: &mut Verifier,
     mut seen: impl FnMut(&Block, Span),
@@ -189,7 +199,11 @@ pub(super) fn walk<R: BufRead>(
 }
 
 /// The block at position `index`, as it is stored at `span`.
-pub(super) fn parse(bytes: &[u8], index: u64, span: Span) -> Result<StoredBlock, Problem> {
+///
+/// # Errors
+///
+/// [`Fault::Malformed`] for JSON that is no block, [`Problem::Text`] for what is no JSON.
+pub fn parse(bytes: &[u8], index: u64, span: Span) -> Result<StoredBlock, Problem> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Problem::Block {
             index,
@@ -203,7 +217,7 @@ pub(super) fn parse(bytes: &[u8], index: u64, span: Span) -> Result<StoredBlock,
 }
 
 /// What a failed read means for the ledger. The text names no path.
-pub(super) fn unreadable(error: io::Error) -> Problem {
+pub fn unreadable(error: io::Error) -> Problem {
     Problem::Io(error.to_string())
 }
 
