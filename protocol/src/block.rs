@@ -3,6 +3,7 @@
 //! [`Block`] is a block whose root and hash are right; [`StoredBlock`] is what a file claims. The bytes that are
 //! hashed have one encoder, [`Block::preimage`], and the ledger file has one, [`Block::file_form`].
 
+pub mod canonical;
 pub mod entry;
 pub mod merkle;
 
@@ -14,6 +15,7 @@ use thiserror::Error;
 
 use crate::hash::ContentHash;
 use crate::time::Timestamp;
+use canonical::Header;
 use merkle::MerkleRoot;
 
 /// Most entries that one new block takes.
@@ -157,6 +159,11 @@ impl Block {
         }
     }
 
+    /// What links the block to its neighbors.
+    pub fn header(&self) -> Header {
+        Header::new(self.to_ref(), self.previous_hash, self.instant())
+    }
+
     /// The text that is hashed: index, time in its hashed form, previous hash, root and compact JSON of the
     /// entries, with nothing between them.
     pub fn preimage(&self) -> String {
@@ -280,17 +287,6 @@ fn hashed_time(text: &str) -> Option<String> {
             (digits > 0).then(|| rest.split_at(digits))?
         }
     };
-    let shaped = |text: &str, shape: &str| {
-        text.len() == shape.len()
-            && text
-                .bytes()
-                .zip(shape.bytes())
-                .all(|(byte, want)| match want {
-                    b'0' => byte.is_ascii_digit(),
-                    b'+' => matches!(byte, b'+' | b'-'),
-                    _ => byte == want,
-                })
-    };
     // Neither a leap second nor `-00:00` is ever printed by the reference, which would hash them otherwise.
     let plausible = shaped(seconds, "0000-00-00T00:00:00")
         && !seconds.ends_with("60")
@@ -298,6 +294,25 @@ fn hashed_time(text: &str) -> Option<String> {
         && (offset == "Z" || shaped(offset, "+00:00"));
     let hashed = format!("{seconds}.{fraction:0<MICROS$.MICROS$}{offset}");
     (plausible && Timestamp::parse(&hashed).is_ok()).then_some(hashed)
+}
+
+/// The instant of a time that is hashed as it is written, in UTC; nothing for any other text.
+fn exact_time(text: &str) -> Option<Timestamp> {
+    let usual = shaped(text, "0000-00-00T00:00:00.000000Z") && text.get(17..19) != Some("60");
+    usual.then(|| Timestamp::parse(text).ok())?
+}
+
+/// Whether `text` has digits where `shape` has `0`, a sign where it has `+`, and else the same characters.
+fn shaped(text: &str, shape: &str) -> bool {
+    text.len() == shape.len()
+        && text
+            .bytes()
+            .zip(shape.bytes())
+            .all(|(byte, want)| match want {
+                b'0' => byte.is_ascii_digit(),
+                b'+' => matches!(byte, b'+' | b'-'),
+                _ => byte == want,
+            })
 }
 
 #[cfg(test)]
@@ -308,6 +323,7 @@ mod tests {
     fn hashes_a_time_with_six_digits_and_its_own_offset() {
         for (written, hashed) in [
             ("2026-01-20T10:30:00Z", "2026-01-20T10:30:00.000000Z"),
+            ("2026-01-20T10:30:00.123456Z", "2026-01-20T10:30:00.123456Z"),
             ("2026-01-20T10:30:00.5Z", "2026-01-20T10:30:00.500000Z"),
             (
                 "2026-01-20T10:30:00.1234567Z",
@@ -323,6 +339,9 @@ mod tests {
             ),
         ] {
             assert_eq!(hashed_time(written).as_deref(), Some(hashed));
+            let exact = (written == hashed && written.ends_with('Z'))
+                .then(|| Timestamp::parse(written).unwrap());
+            assert_eq!(exact_time(written), exact);
         }
     }
 
@@ -340,12 +359,15 @@ mod tests {
             "2026-01-20t10:30:00z",
             "2026-01-20 10:30:00Z",
             "2026-01-20T10:30:60Z",
+            "2026-01-20T10:30:60.000000Z",
+            "2026-02-30T10:30:00.000000Z",
             "2026-01-20T10:30:00-00:00",
             "2026-01-20T10:30:00+0900",
             "2026-01-20T10:30:00Z ",
             "2026-01-20T10:30:0０Z",
         ] {
             assert_eq!(hashed_time(bad), None, "{bad}");
+            assert_eq!(exact_time(bad), None, "{bad}");
         }
     }
 

@@ -26,15 +26,14 @@ mod tests;
 
 use std::fmt;
 use std::fs;
-use std::io::{self, BufRead};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
-use kairos_protocol::ledger::text::{Elements, walk};
-use kairos_protocol::ledger::{LoadState, Verifier, VerifyReport};
+use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Clock;
 use tracing::warn;
 
@@ -373,11 +372,6 @@ fn set_aside(paths: &Paths, tip: BlockRef) -> io::Result<String> {
     fs::rename(&paths.journal, &path)?;
     let name = path.file_name().unwrap_or_default();
     Ok(name.to_string_lossy().into_owned())
-}
-
-/// Checks the blocks of the array `text` and hands each good one to `seen`. Problems end up in the verifier.
-pub(crate) fn walk_text(text: impl BufRead, verifier: &mut Verifier, seen: &mut dyn FnMut(&Block)) {
-    walk(Elements::of_file(text), verifier, |block, _| seen(block));
 }
 
 impl BlockStore for FileStore {
