@@ -8,6 +8,7 @@ pub mod backup;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod ledger_text;
 pub mod proposal;
 pub mod resource;
 pub mod skillset_json;
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("ledger_text", ledger_text::run),
     ("proposal", proposal::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
