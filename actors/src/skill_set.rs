@@ -34,6 +34,7 @@ use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
 use crate::chain::ChainHandle;
+use crate::chain::queue::IdempotencyKey;
 pub use error::SkillSetError;
 use store::Change;
 pub use store::{
@@ -348,7 +349,7 @@ impl SkillSetActor {
 async fn record_and_commit(chain: ChainHandle, change: Change) -> Answer<Outcome> {
     let entries: Vec<String> = change.entries().iter().map(Entry::to_text).collect();
     let is_recorded = !entries.is_empty();
-    if is_recorded && let Err(error) = chain.append(entries).await {
+    if is_recorded && let Err(error) = chain.record(IdempotencyKey::fresh(), entries).await {
         // Deletes what was prepared, which may block.
         blocking(move || {
             drop(change);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use kairos_place::proposal::{Person, Proposal, ProposalId};
 use kairos_place::role::Action;
+use kairos_protocol::block::Block;
 use kairos_protocol::block::entry::{ApprovalDecision, Decided, Entry, FILES_NAMED_MAX};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
@@ -17,8 +18,7 @@ use super::store::{Decision, Stage, Waiting};
 use super::{ApprovalError, Parts, blocking};
 use crate::action_log::Record;
 use crate::bounded_addr::AskError;
-use crate::chain::ChainError;
-use crate::chain::store::{HISTORY_MAX, StoreError};
+use crate::chain::queue::IdempotencyKey;
 use crate::skill_set::SkillSetError;
 use crate::staging::Held;
 
@@ -191,24 +191,15 @@ async fn take_back(parts: &Arc<Parts>, waiting: &Waiting) -> Answer<()> {
 /// Appends the entries as one block. Where it is certain that there is none, the decision is taken back.
 async fn append(parts: &Arc<Parts>, waiting: &Waiting, entries: Vec<Entry>) -> Answer<u64> {
     let texts = entries.iter().map(Entry::to_text).collect();
-    match parts.chain.append(texts).await {
+    match parts.chain.record(IdempotencyKey::fresh(), texts).await {
         Ok(block) => Ok(block.index),
         Err(error) => {
-            if !may_be_recorded(&error) {
+            if !error.may_be_recorded() {
                 take_back(parts, waiting).await?;
             }
             Err(ApprovalError::Unrecorded(error))
         }
     }
-}
-
-fn may_be_recorded(error: &ChainError) -> bool {
-    matches!(
-        error,
-        ChainError::Ask(AskError::Timeout | AskError::Stopped)
-            | ChainError::Crashed
-            | ChainError::Store(StoreError::Unsettled(_))
-    )
 }
 
 async fn record_only(
@@ -268,7 +259,7 @@ async fn void(
     let text = entry(waiting, decision, Decided::Void).to_text();
     parts
         .chain
-        .append(vec![text])
+        .record(IdempotencyKey::fresh(), vec![text])
         .await
         .map_err(ApprovalError::Unrecorded)?;
     let id = waiting.id.clone();
@@ -294,7 +285,7 @@ async fn approve_set(
         .approved(proposal.change.clone(), shown, entry)
         .await;
     match made {
-        Ok(_) => Ok(find(parts, waiting, decision).await?.block()),
+        Ok(_) => find(parts, waiting, decision).await,
         Err(
             SkillSetError::NotAsShown(_) | SkillSetError::Unchanged(_) | SkillSetError::NotFound(_),
         ) => Err(ApprovalError::BasisChanged {
@@ -309,7 +300,7 @@ async fn approve_set(
             Err(error.into())
         }
         Err(SkillSetError::Unrecorded(error)) => {
-            if !may_be_recorded(&error) {
+            if !error.may_be_recorded() {
                 take_back(parts, waiting).await?;
             }
             Err(ApprovalError::Unrecorded(error))
@@ -321,47 +312,20 @@ async fn approve_set(
     }
 }
 
-/// Whether the ledger tells of a decision.
-enum Found {
-    Block(u64),
-    Nowhere,
-    /// Too much was recorded since to look through.
-    TooFarBack,
-}
-
-impl Found {
-    fn block(&self) -> Option<u64> {
-        match self {
-            Self::Block(index) => Some(*index),
-            Self::Nowhere | Self::TooFarBack => None,
-        }
-    }
-}
-
-async fn find(parts: &Arc<Parts>, waiting: &Waiting, decision: &Decision) -> Answer<Found> {
+/// The block that tells of a decision, if there is one. Waits for an append that is still under way.
+async fn find(parts: &Arc<Parts>, waiting: &Waiting, decision: &Decision) -> Answer<Option<u64>> {
     let Stage::Begun { tip } = decision.stage else {
-        return Ok(Found::TooFarBack);
+        return Ok(None);
     };
-    let blocks = parts
-        .chain
-        .history(HISTORY_MAX)
-        .await
-        .map_err(ApprovalError::Unrecorded)?;
-    let after = |index: u64| tip.is_none_or(|tip| index > tip);
     let tells = |text: &String| match Entry::read(text) {
         Ok(Entry::ApprovalDecision(told)) => told.approval_id == waiting.id.as_str(),
         _ => false,
     };
-    let since = blocks.iter().filter(|block| after(block.index()));
-    if let Some(block) = since.clone().find(|block| block.data().iter().any(tells)) {
-        return Ok(Found::Block(block.index()));
-    }
-    // Where some of them are older, or there are no more, nothing was left out.
-    let all = blocks.len() < HISTORY_MAX || since.count() < blocks.len();
-    Ok(match all {
-        true => Found::Nowhere,
-        false => Found::TooFarBack,
-    })
+    let block = |block: &Block| block.data().iter().any(tells).then(|| block.index());
+    let unknown = ApprovalError::Unrecorded;
+    parts.chain.rest().await.map_err(unknown)?;
+    let first = tip.map_or(0, |tip| tip + 1);
+    parts.chain.find(first, block).await.map_err(unknown)
 }
 
 /// Finishes every decision that a crash or a failure left begun.
@@ -384,27 +348,20 @@ pub(super) async fn recover(parts: Arc<Parts>) -> Answer<()> {
             continue;
         };
         tracing::warn!(approval.id = %waiting.id, "finishes a decision that was begun");
-        let found = find(&parts, &waiting, &decision).await?;
-        let block = found.block();
+        let block = find(&parts, &waiting, &decision).await?;
         let made = is_made(&parts, &waiting).await?;
-        let (decided, block) = match (decision.decided, found) {
+        let decided = match decision.decided {
             // Nothing is made before it is recorded.
-            (_, Found::Nowhere) => {
+            _ if block.is_none() => {
                 take_back(&parts, &waiting).await?;
                 continue;
             }
-            (Decided::Approved, Found::TooFarBack) if !made => {
-                take_back(&parts, &waiting).await?;
-                continue;
-            }
-            (Decided::Approved, Found::Block(_)) if !made => {
-                match make_recorded(&parts, &waiting, &decision).await {
-                    Ok(()) => (Decided::Approved, block),
-                    Err(ApprovalError::BasisChanged { .. }) => (Decided::Void, block),
-                    Err(error) => return Err(error),
-                }
-            }
-            (decided, _) => (decided, block),
+            Decided::Approved if !made => match make_recorded(&parts, &waiting, &decision).await {
+                Ok(()) => Decided::Approved,
+                Err(ApprovalError::BasisChanged { .. }) => Decided::Void,
+                Err(error) => return Err(error),
+            },
+            decided => decided,
         };
         let finished = Decision {
             decided,

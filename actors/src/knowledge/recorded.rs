@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::KnowledgeError;
 use super::store::{Archived, Changed, KnowledgeEntry};
 use crate::chain::ChainHandle;
-use crate::chain::store::HISTORY_MAX;
 
 /// One record of a change, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,18 +90,12 @@ pub(super) async fn read(
     chain: &ChainHandle,
     mut seen: impl FnMut(Record),
 ) -> Result<(), KnowledgeError> {
-    let mut next = 0;
-    loop {
-        let page = chain
-            .blocks(next, HISTORY_MAX)
-            .await
-            .map_err(KnowledgeError::Unreadable)?;
-        page.iter().flat_map(records).for_each(&mut seen);
-        next += page.len() as u64;
-        if page.len() < HISTORY_MAX {
-            return Ok(());
-        }
-    }
+    let all = |block: &Block| {
+        records(block).for_each(&mut seen);
+        None::<()>
+    };
+    let read = chain.find(0, all).await;
+    read.map(drop).map_err(KnowledgeError::Unreadable)
 }
 
 fn records(block: &Block) -> impl Iterator<Item = Record> {
