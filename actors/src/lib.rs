@@ -219,16 +219,16 @@ pub async fn start(
 
     let parts = ApprovalParts {
         policy: config.approvals,
-        read,
         chain: chain.clone(),
+        knowledge: knowledge.clone(),
         skill_sets: skill_sets.clone(),
         log: log.clone(),
         clock: clock.clone(),
     };
     let approvals = ApprovalActor::start(&data, parts, permits, patience);
     if let Err(error) = approvals.recover().await {
-        // What is left begun can be decided by nobody; everything else works.
-        tracing::error!(%error, "a decision that was begun could not be finished");
+        // The next decision tries again; everything else works.
+        tracing::error!(%error, "whether a decision was begun could not be found out");
     }
 
     let own = Own {

@@ -75,7 +75,7 @@ async fn settle(
 ) -> Result<(), KnowledgeError> {
     let recorded = recorded(chain, &intent).await.map_err(unsettled)?;
     tracing::warn!(
-        knowledge.name = %intent.name, recorded, of = intent.entries.len(), "an interrupted change was found"
+        knowledge.name = %intent.name, recorded, of = intent.blocks.len(), "an interrupted change was found"
     );
     if recorded == 0 {
         return back(shared, held).await;
@@ -90,7 +90,7 @@ async fn settle(
     }
 }
 
-/// Appends the entries of the intent but the first `recorded`, then does its steps.
+/// Appends the blocks of the intent but the first `recorded`, then does its steps.
 async fn record(
     shared: &Arc<Shared>,
     chain: &ChainHandle,
@@ -98,9 +98,9 @@ async fn record(
     intent: Intent,
     mut recorded: usize,
 ) -> Result<(), KnowledgeError> {
-    while let Some(entry) = intent.entries.get(recorded) {
+    while let Some(entries) = intent.blocks.get(recorded) {
         let key = IdempotencyKey::part(intent.id, recorded);
-        if let Err(error) = chain.record(key, vec![entry.clone()]).await {
+        if let Err(error) = chain.record(key, entries.clone()).await {
             return failed(shared, chain, held, &intent, recorded, error).await;
         }
         recorded += 1;
@@ -199,17 +199,13 @@ async fn back(shared: &Arc<Shared>, held: Held) -> Result<(), KnowledgeError> {
     on_disk(shared, move |shared| Ok(shared.store.roll_back(&held)?)).await
 }
 
-/// How many entries of the intent the ledger has, behind the place where it ended.
+/// How many blocks of the intent the ledger has, behind the place where it ended.
 async fn recorded(chain: &ChainHandle, intent: &Intent) -> Result<usize, ChainError> {
     let first = chain.behind(intent.tip).await?;
-    let (mut found, all) = (0, intent.entries.len());
+    let (mut found, all) = (0, intent.blocks.len());
     let count = |block: &Block| {
-        if let Some(entry) = intent.entries.get(found)
-            && let [only] = block.data()
-            && only == entry
-        {
-            found += 1;
-        }
+        let wanted = intent.blocks.get(found);
+        found += usize::from(wanted.is_some_and(|entries| block.data() == *entries));
         (found == all).then_some(())
     };
     chain.find(first, count).await?;

@@ -275,7 +275,7 @@ impl From<ApprovalError> for ApiError {
             ApprovalError::Expired(_) => Self::conflict("expired", text),
             ApprovalError::NotAsShown(_) => Self::conflict("not_as_shown", text),
             ApprovalError::BasisChanged { .. } => Self::conflict("basis_changed", text),
-            ApprovalError::Unfinished(_) => Self::conflict("unfinished", text),
+            ApprovalError::Unfinished { .. } => Self::conflict("unfinished", text),
             ApprovalError::Damaged { .. } => Self::conflict("damaged", text),
             ApprovalError::Full { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "approvals_full", text)
@@ -294,6 +294,7 @@ impl From<ApprovalError> for ApiError {
                 | SkillSetError::Unchanged(_) => Self::conflict("not_possible", error.to_string()),
                 error => error.into(),
             },
+            ApprovalError::Knowledge(error) => error.into(),
             ApprovalError::NotAFile(_)
             | ApprovalError::TooLarge { .. }
             | ApprovalError::Content(_)
