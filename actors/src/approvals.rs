@@ -125,7 +125,7 @@ const SETS_MAX: usize = 100;
 pub enum State {
     /// It can.
     Open,
-    /// Nobody looked: its files are too many to be compared for a list. Showing it does.
+    /// It was not compared: its files are too many for a list, or cannot be read. Showing it tells.
     Unlooked,
     /// Its time is over.
     Expired,
@@ -497,7 +497,15 @@ async fn list(parts: Arc<Parts>, of: Option<UserName>) -> Result<Overview, Appro
             None => {
                 bytes -= size;
                 sets -= usize::from(waiting.proposal.skillset.is_some());
-                state(&parts, &waiting).await?
+                match state(&parts, &waiting).await {
+                    Ok(state) => state,
+                    Err(error @ ApprovalError::Ask(_)) => return Err(error),
+                    Err(error) => {
+                        // One that cannot be compared hides no other.
+                        tracing::warn!(approval.id = %waiting.id, %error, "a proposal cannot be compared");
+                        State::Unlooked
+                    }
+                }
             }
         };
         proposals.push((waiting, state));

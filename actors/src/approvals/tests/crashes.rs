@@ -152,20 +152,35 @@ async fn knowledge_that_somebody_changed_after_the_record_is_left_alone_and_the_
 }
 
 #[actix::test]
-async fn a_file_that_comes_to_an_entry_after_the_record_does_not_go_with_it() {
-    let edit = |data: &Path| {
-        fs_err::write(data.join("knowledge/tea/assets/new"), "x").unwrap();
-        false
+async fn what_comes_to_an_entry_after_it_was_shown_does_not_go_with_it() {
+    let file = |data: &Path| fs_err::write(data.join("knowledge/tea/assets/new"), "x").unwrap();
+    let link = |data: &Path| {
+        std::os::unix::fs::symlink("/", data.join("knowledge/tea/assets/new")).unwrap();
     };
-    let rig = rig_at(Point::Recorded(1), edit).await;
-    let waiting = rig.propose(delete(), None).await;
-    let refused = rig.decide(&waiting, true).await.unwrap_err();
-    assert!(
-        matches!(refused, ApprovalError::BasisChanged { .. }),
-        "{refused}"
-    );
-    assert!(rig.path("knowledge/tea/assets/new").exists());
-    assert!(rig.path(MAIN).exists());
+    for comes in [file as fn(&Path), link] {
+        let late = move |data: &Path| {
+            comes(data);
+            false
+        };
+        // After it was recorded, and before it was decided.
+        let rig = rig_at(Point::Recorded(1), late).await;
+        let waiting = rig.propose(delete(), None).await;
+        let refused = rig.decide(&waiting, true).await.unwrap_err();
+        let changed = matches!(refused, ApprovalError::BasisChanged { .. });
+        assert!(changed, "{refused}");
+        assert!(rig.path(MAIN).exists());
+        assert!(!rig.path("knowledge/.intent.json").exists());
+
+        let rig = rig_at(Point::Done, |_| false).await;
+        let waiting = rig.propose(delete(), None).await;
+        comes(rig.temp.path());
+        let overview = rig.approvals.list(None).await.unwrap();
+        assert_eq!(overview.proposals[0].1.word(), "void");
+        let refused = rig.decide(&waiting, true).await.unwrap_err();
+        let changed = matches!(refused, ApprovalError::BasisChanged { .. });
+        assert!(changed, "{refused}");
+        assert_eq!(rig.ledger().await, Vec::<Vec<Kind>>::new());
+    }
 }
 
 #[actix::test]

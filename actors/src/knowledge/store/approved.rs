@@ -125,8 +125,15 @@ impl KnowledgeStore {
             return Ok(None);
         };
         // A file that came to the entry since would go with it unseen.
-        let there = self.paths(&folder)?.into_iter();
-        let mut there = there.map(|path| format!("knowledge/{name}/{path}"));
+        let there = match self.paths(&folder) {
+            Ok(there) => there,
+            Err(KnowledgeError::NotAFile { path }) => vec![path],
+            Err(KnowledgeError::TooMuch { .. }) => return Ok(Some(format!("knowledge/{name}"))),
+            Err(error) => return Err(error),
+        };
+        let mut there = there
+            .into_iter()
+            .map(|path| format!("knowledge/{name}/{path}"));
         Ok(there.find(|path| shown(path).is_none()))
     }
 

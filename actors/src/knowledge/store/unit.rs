@@ -302,11 +302,14 @@ impl KnowledgeStore {
             .iter()
             .map(|g| g.path.as_str())
             .collect();
-        let there = self.paths(&held.path().join(folder))?;
         let known = |path: &String| guarded.contains(format!("{folder}/{path}").as_str());
-        match there.iter().all(known) {
-            true => Ok(()),
-            false => Err(moved(None)),
+        match self.paths(&held.path().join(folder)) {
+            Ok(there) if there.iter().all(known) => Ok(()),
+            // What was shown had neither links nor so many files.
+            Ok(_) | Err(KnowledgeError::NotAFile { .. } | KnowledgeError::TooMuch { .. }) => {
+                Err(moved(None))
+            }
+            Err(error) => Err(error),
         }
     }
 
