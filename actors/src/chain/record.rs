@@ -23,13 +23,16 @@ impl ChainHandle {
         key: IdempotencyKey,
         entries: Vec<String>,
     ) -> Result<BlockRef, ChainError> {
-        for _ in 1..TRIES {
+        let mut was_asked = false;
+        for _ in 0..TRIES {
             match self.append_once(key.clone(), entries.clone()).await {
-                Err(ChainError::Ask(AskError::Timeout)) => {}
+                Err(ChainError::Ask(AskError::Timeout)) => was_asked = true,
+                // Says nothing about the try before.
+                Err(ChainError::Ask(AskError::Busy)) if was_asked => {}
                 answered => return answered,
             }
         }
-        self.append_once(key, entries).await
+        Err(ChainError::Ask(AskError::Timeout))
     }
 
     /// The position behind `tip`, once no append asked for before is under way any more: from there on the ledger
@@ -62,6 +65,26 @@ impl ChainHandle {
             if page.len() < HISTORY_MAX {
                 return Ok(None);
             }
+        }
+    }
+
+    /// The first that `look` finds in the blocks from the last one back, however many there are.
+    pub(crate) async fn find_last<T>(
+        &self,
+        mut look: impl FnMut(&Block) -> Option<T>,
+    ) -> Result<Option<T>, ChainError> {
+        let mut page = self.history(HISTORY_MAX).await?;
+        loop {
+            if let Some(found) = page.iter().find_map(&mut look) {
+                return Ok(Some(found));
+            }
+            let Some(oldest) = page.last().map(Block::index).filter(|index| *index > 0) else {
+                return Ok(None);
+            };
+            let first = oldest.saturating_sub(HISTORY_MAX as u64);
+            page = self.blocks(first, HISTORY_MAX).await?;
+            page.retain(|block| block.index() < oldest);
+            page.reverse();
         }
     }
 }

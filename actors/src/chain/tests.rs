@@ -327,3 +327,31 @@ async fn a_record_that_takes_long_is_asked_for_again_and_written_once() {
     assert_eq!(block.unwrap().index, 1);
     assert_eq!(chain.history(9).await.unwrap().len(), 2);
 }
+
+#[actix::test]
+async fn blocks_are_found_from_either_end_however_many_there_are() {
+    let store = MemoryStore::default();
+    let entries = |n: usize| entry((n % 1_500).to_string());
+    store
+        .append((1..2_500).map(entries).collect(), &clock())
+        .unwrap();
+    let chain = start(store, 4);
+    let wanted = |block: &Block| (block.data() == ["900"]).then(|| block.index());
+    assert_eq!(chain.find(0, wanted).await.unwrap(), Some(900));
+    assert_eq!(chain.find(901, wanted).await.unwrap(), Some(2_400));
+    assert_eq!(chain.find_last(wanted).await.unwrap(), Some(2_400));
+    let mut seen = Vec::new();
+    let all = |block: &Block| {
+        seen.push(block.index());
+        None::<()>
+    };
+    assert_eq!(chain.find_last(all).await.unwrap(), None);
+    assert_eq!(seen, (0..2_500).rev().collect::<Vec<_>>());
+    assert_eq!(
+        start(MemoryStore::default(), 4)
+            .find_last(wanted)
+            .await
+            .unwrap(),
+        None
+    );
+}

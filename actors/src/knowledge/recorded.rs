@@ -98,6 +98,26 @@ pub(super) async fn read(
     read.map(drop).map_err(KnowledgeError::Unreadable)
 }
 
+/// The last `limit` records of the knowledge `name`, newest first. Reads the ledger no further back than they are.
+pub(super) async fn last(
+    chain: &ChainHandle,
+    name: &str,
+    limit: usize,
+) -> Result<Vec<Record>, KnowledgeError> {
+    let mut last = Vec::new();
+    let enough = |block: &Block| {
+        let own: Vec<_> = records(block)
+            .filter(|record| record.knowledge_id == name)
+            .collect();
+        last.extend(own.into_iter().rev());
+        (last.len() >= limit).then_some(())
+    };
+    let read = chain.find_last(enough).await;
+    read.map_err(KnowledgeError::Unreadable)?;
+    last.truncate(limit);
+    Ok(last)
+}
+
 fn records(block: &Block) -> impl Iterator<Item = Record> {
     let told = block
         .data()
