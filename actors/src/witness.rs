@@ -29,9 +29,8 @@ use kairos_protocol::tlog::witness::CosignRequest;
 use kairos_protocol::wire::history::Continued;
 use kairos_protocol::wire::rotation::Rotation;
 use thiserror::Error;
-use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
 use crate::chain::tlog::LogKeys;
 use store::WitnessStore;
 
@@ -143,6 +142,15 @@ pub enum WitnessError {
     Ask(#[from] AskError),
 }
 
+impl From<JobError> for WitnessError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Busy => Self::Ask(AskError::Busy),
+            JobError::Panicked(_) => Self::Crashed,
+        }
+    }
+}
+
 #[derive(Message)]
 #[rtype(result = "Result<Option<Seen>, WitnessError>")]
 struct Find {
@@ -235,7 +243,10 @@ struct Witness {
 }
 
 /// See the module.
-pub struct WitnessActor(Arc<Witness>);
+pub struct WitnessActor {
+    witness: Arc<Witness>,
+    jobs: BlockingJobs,
+}
 
 impl WitnessActor {
     /// Starts the actor on the directory `dir`, for at most `limit` logs. Touches nothing before the first ask.
@@ -253,7 +264,10 @@ impl WitnessActor {
             clock,
             turn: Mutex::default(),
         });
-        WitnessHandle(BoundedAddr::start(permits, patience, |_| Self(witness)))
+        WitnessHandle(BoundedAddr::start(permits, patience, |_| Self {
+            witness,
+            jobs: BlockingJobs::new(permits),
+        }))
     }
 
     /// Runs `work` on a thread that may block, while no other change is under way.
@@ -261,13 +275,21 @@ impl WitnessActor {
         &self,
         work: impl FnOnce(&Witness) -> Result<T, WitnessError> + Send + 'static,
     ) -> ResponseFuture<Result<T, WitnessError>> {
-        let witness = Arc::clone(&self.0);
-        let done = spawn_blocking(move || {
+        self.read(move |witness| {
             let _turn = witness.turn.lock().unwrap_or_else(PoisonError::into_inner);
             let _lock = witness.store.lock()?;
-            work(&witness)
-        });
-        Box::pin(async move { done.await.unwrap_or(Err(WitnessError::Crashed)) })
+            work(witness)
+        })
+    }
+
+    /// Runs `work` on a thread that may block. Files are replaced whole, so a look needs no lock.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Witness) -> Result<T, WitnessError> + Send + 'static,
+    ) -> ResponseFuture<Result<T, WitnessError>> {
+        let witness = Arc::clone(&self.witness);
+        let done = self.jobs.run(move || work(&witness));
+        Box::pin(async move { done.await? })
     }
 }
 
@@ -279,10 +301,7 @@ impl Handler<Find> for WitnessActor {
     type Result = ResponseFuture<Result<Option<Seen>, WitnessError>>;
 
     fn handle(&mut self, Find { origin }: Find, _ctx: &mut Self::Context) -> Self::Result {
-        let witness = Arc::clone(&self.0);
-        // Files are replaced whole, so a look needs no lock.
-        let found = spawn_blocking(move || witness.store.find(&origin));
-        Box::pin(async move { found.await.unwrap_or(Err(WitnessError::Crashed)) })
+        self.read(move |witness| witness.store.find(&origin))
     }
 }
 

@@ -27,10 +27,9 @@ use kairos_protocol::tlog::statement::{Attributed, LogStatement};
 use kairos_protocol::tlog::witness::CosignRequest;
 use kairos_protocol::wire::history::Continued;
 use thiserror::Error;
-use tokio::task::spawn_blocking;
 
 use super::store::{BlockStore, StoreError};
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
 use log::{Current, Log, Shared};
 use store::{Held, Kept, TlogStore};
 
@@ -43,6 +42,15 @@ pub struct LogKeys {
     pub witness: SigningKey,
     /// Signed with our identity key.
     pub statement: LogStatement,
+}
+
+impl LogKeys {
+    fn attributed(&self, checkpoint: SignedCheckpoint) -> Attributed {
+        Attributed {
+            checkpoint,
+            statement: self.statement.clone(),
+        }
+    }
 }
 
 /// Why there is no checkpoint or proof.
@@ -108,6 +116,28 @@ pub enum TlogError {
     /// The actor did not answer.
     #[error("the log {0}")]
     Ask(#[from] AskError),
+}
+
+impl TlogError {
+    /// Whether what was signed before may be wrong now. Otherwise it stays true: the log is merely busy, or the system
+    /// refused.
+    fn condemns(&self) -> bool {
+        matches!(
+            self,
+            Self::Rewritten { .. }
+                | Self::Damaged { .. }
+                | Self::Store(StoreError::NotReadable(_) | StoreError::Gone)
+        )
+    }
+}
+
+impl From<JobError> for TlogError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Busy => Self::Ask(AskError::Busy),
+            JobError::Panicked(_) => Self::Crashed,
+        }
+    }
 }
 
 impl From<NoteError> for TlogError {
@@ -195,21 +225,20 @@ impl TlogHandle {
         self.addr.ask(Sign).await?
     }
 
-    /// Our checkpoint, at most `max_age` behind the ledger; nothing if there is none, or none can be given.
+    /// Our checkpoint, at most `max_age` behind the ledger where the log keeps up, else the last one we signed; nothing
+    /// if there is none, or the ledger does not bear it out.
     ///
-    /// Costs a look at memory unless `max_age` is over.
+    /// Costs a look at memory unless `max_age` is over. Then one caller looks, and the others take what there is.
     pub async fn fresh(&self, max_age: Duration) -> Option<Arc<Attributed>> {
         let since = self.shared.clock.now().minus(max_age);
-        if self.shared.current.load().checked < since {
-            let _one_at_a_time = self.looking.lock().await;
-            if self.shared.current.load().checked < since
-                && let Err(error) = self.checkpoint().await
-            {
-                tracing::error!(%error, "no checkpoint of now can be given to peers");
-                // What was signed stays true where the log is merely busy.
-                if !matches!(error, TlogError::Ask(_)) {
-                    self.shared.publish(None);
-                }
+        if self.shared.current.load().checked < since
+            && let Ok(_one_at_a_time) = self.looking.try_lock()
+            && let Err(error) = self.checkpoint().await
+        {
+            tracing::error!(%error, "no checkpoint of now can be given to peers");
+            match error.condemns() {
+                true => self.shared.publish(None),
+                false => self.shared.keep(),
             }
         }
         self.shared.current.load().checkpoint.clone()
@@ -279,11 +308,14 @@ impl TlogHandle {
 }
 
 /// See the module.
-pub struct TlogActor(Arc<Log>);
+pub struct TlogActor {
+    log: Arc<Log>,
+    jobs: BlockingJobs,
+}
 
 impl TlogActor {
-    /// Starts the actor on the log in the directory `dir`, over the ledger in `store`. Touches nothing before the
-    /// first ask.
+    /// Starts the actor on the log in the directory `dir`, over the ledger in `store`. Reads the last checkpoint that
+    /// was signed, so that there is one to give before the ledger was looked at, and touches nothing else.
     pub fn start(
         dir: &Path,
         store: Arc<dyn BlockStore>,
@@ -292,21 +324,29 @@ impl TlogActor {
         permits: usize,
         patience: Duration,
     ) -> TlogHandle {
+        let store = TlogStore::new(dir, store);
+        // One that cannot be read is told of by whoever looks at the ledger first.
+        let signed = store.kept(Kept::Signed).ok().flatten();
+        let signed = signed.filter(|signed| signed.verify(keys.log.verifier()).is_ok());
+        let signed = signed.map(|checkpoint| keys.attributed(checkpoint));
         let shared = Arc::new(Shared {
             current: ArcSwap::from_pointee(Current {
-                checkpoint: None,
+                checkpoint: signed.map(Arc::new),
                 checked: Timestamp::EPOCH,
             }),
             clock,
         });
         let log = Arc::new(Log {
-            store: TlogStore::new(dir, store),
+            store,
             keys,
             turn: Mutex::default(),
             shared: Arc::clone(&shared),
         });
         TlogHandle {
-            addr: BoundedAddr::start(permits, patience, |_| Self(log)),
+            addr: BoundedAddr::start(permits, patience, |_| Self {
+                log,
+                jobs: BlockingJobs::new(permits),
+            }),
             shared,
             looking: Arc::default(),
         }
@@ -329,17 +369,10 @@ impl TlogActor {
         &self,
         work: impl FnOnce(&Log) -> Result<T, TlogError> + Send + 'static,
     ) -> ResponseFuture<Result<T, TlogError>> {
-        let log = Arc::clone(&self.0);
-        Box::pin(blocking(move || work(&log)))
+        let log = Arc::clone(&self.log);
+        let done = self.jobs.run(move || work(&log));
+        Box::pin(async move { done.await? })
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, TlogError> + Send + 'static,
-) -> Result<T, TlogError> {
-    spawn_blocking(work)
-        .await
-        .unwrap_or(Err(TlogError::Crashed))
 }
 
 impl Actor for TlogActor {

@@ -26,14 +26,23 @@ pub(super) struct Current {
 }
 
 impl Shared {
+    /// Notes that the ledger was looked at, to no avail: what was published stays.
+    pub(super) fn keep(&self) {
+        let checked = self.clock.now();
+        self.current.rcu(|current| Current {
+            checkpoint: current.checkpoint.clone(),
+            checked,
+        });
+    }
+
     pub(super) fn publish(&self, checkpoint: Option<Attributed>) {
         let current = self.current.load();
         let same = current
             .checkpoint
             .clone()
             .filter(|old| Some(&**old) == checkpoint.as_ref());
+        // The same one stays the same allocation, by which others tell whether something changed.
         self.current.store(Arc::new(Current {
-            // The same one stays the same allocation, by which others tell whether something changed.
             checkpoint: same.or_else(|| checkpoint.map(Arc::new)),
             checked: self.clock.now(),
         }));
@@ -50,13 +59,6 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn attributed(&self, checkpoint: SignedCheckpoint) -> Attributed {
-        Attributed {
-            checkpoint,
-            statement: self.keys.statement.clone(),
-        }
-    }
-
     pub(super) fn sign(&self, held: &Held) -> Result<Option<SignedCheckpoint>, TlogError> {
         let last = self.store.kept(Kept::Signed)?;
         let signed = last.as_ref().map(SignedCheckpoint::head);
@@ -77,7 +79,7 @@ impl Log {
             }
         };
         self.shared
-            .publish(Some(self.attributed(checkpoint.clone())));
+            .publish(Some(self.keys.attributed(checkpoint.clone())));
         Ok(Some(checkpoint))
     }
 
@@ -117,7 +119,7 @@ impl Log {
             let before = self.store.tree(from).head()?;
             verify_consistency(before, now.head(), &proof)?;
             Ok(Continued {
-                now: self.attributed(now.clone()),
+                now: self.keys.attributed(now.clone()),
                 before,
                 proof,
             })

@@ -14,10 +14,10 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs_err as fs;
-use kairos_protocol::block::Block;
+use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::tlog::block_leaf;
 use kairos_protocol::tlog::checkpoint::SignedCheckpoint;
@@ -71,6 +71,16 @@ impl Kept {
 pub(super) struct TlogStore {
     dir: PathBuf,
     ledger: Arc<dyn BlockStore>,
+    /// The last ledger that was found not to continue what was signed. To find that out means to read all of it, which
+    /// nobody shall be able to demand again and again.
+    refused: Mutex<Option<Refused>>,
+}
+
+/// A ledger by its last block, and the head that it does not continue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refused {
+    tip: BlockRef,
+    signed: Head,
 }
 
 /// Keeps other processes out until it is dropped.
@@ -82,6 +92,7 @@ impl TlogStore {
         Self {
             dir: dir.to_owned(),
             ledger,
+            refused: Mutex::default(),
         }
     }
 
@@ -138,12 +149,35 @@ impl TlogStore {
             };
         };
         let length = tip.index.saturating_add(1);
+        if let Some(signed) = signed
+            && *self.refused() == Some(Refused { tip, signed })
+        {
+            let blocks = length;
+            return Err(TlogError::Rewritten { signed, blocks });
+        }
         if let Some(built) = self.built()
             && (built.size, built.tip) == (length, tip.hash)
             && signed.is_some_and(|head| (head.size, head.root) == (built.size, built.root))
         {
             return Ok(signed);
         }
+        let found = self.compare_and_build(held, length, signed);
+        if let (Some(signed), Err(TlogError::Rewritten { .. })) = (signed, &found) {
+            *self.refused() = Some(Refused { tip, signed });
+        }
+        found
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compare_and_build(
+        &self,
+        held: &Held,
+        length: u64,
+        signed: Option<Head>,
+    ) -> Result<Option<Head>, TlogError> {
         match self.extend(length) {
             Ok(Some(head)) if self.continues(signed, head) => Ok(Some(head)),
             Ok(_) => self.rebuild(held, length, signed).map(Some),

@@ -1,9 +1,10 @@
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kairos_protocol::block::{Block, StoredBlock};
+use kairos_protocol::block::{Block, BlockRef, StoredBlock};
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::hash::ContentHash;
-use kairos_protocol::ledger::Ledger;
+use kairos_protocol::ledger::{Ledger, VerifyReport};
 use kairos_protocol::tlog::note::Purpose;
 use kairos_protocol::tlog::statement::{log_name, witness_name};
 use tempfile::TempDir;
@@ -44,16 +45,13 @@ impl Bench {
     }
 
     fn log(&self, store: &MemoryStore) -> TlogHandle {
-        let (store, keys) = (Arc::new(store.clone()), Arc::clone(&self.keys));
+        self.log_over(Arc::new(store.clone()), 64)
+    }
+
+    fn log_over(&self, store: Arc<dyn BlockStore>, permits: usize) -> TlogHandle {
+        let (keys, clock) = (Arc::clone(&self.keys), Arc::new(clock()));
         let patience = Duration::from_secs(60);
-        TlogActor::start(
-            self.dir.path(),
-            store,
-            keys,
-            Arc::new(clock()),
-            64,
-            patience,
-        )
+        TlogActor::start(self.dir.path(), store, keys, clock, permits, patience)
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -91,6 +89,94 @@ fn ledger(length: u64, other: u64) -> MemoryStore {
         blocks.push(block.into());
     }
     MemoryStore::holding(blocks)
+}
+
+/// Counts how many blocks were read.
+struct Counting {
+    ledger: MemoryStore,
+    read: AtomicUsize,
+}
+
+impl BlockStore for Counting {
+    fn append(
+        &self,
+        batch: Vec<Vec<String>>,
+        clock: &dyn Clock,
+    ) -> Result<Vec<BlockRef>, StoreError> {
+        self.ledger.append(batch, clock)
+    }
+
+    fn tip(&self) -> Result<Option<BlockRef>, StoreError> {
+        self.ledger.tip()
+    }
+
+    fn verify(&self) -> Result<VerifyReport, StoreError> {
+        self.ledger.verify()
+    }
+
+    fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
+        self.ledger.history(limit)
+    }
+
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        let blocks = self.ledger.blocks(first, limit)?;
+        self.read.fetch_add(blocks.len(), Ordering::Relaxed);
+        Ok(blocks)
+    }
+}
+
+#[actix::test]
+async fn a_rewritten_ledger_is_read_once_however_many_ask() {
+    let bench = Bench::new();
+    bench.log(&ledger(300, 0)).checkpoint().await.unwrap();
+    let store = Arc::new(Counting {
+        ledger: ledger(300, 3),
+        read: AtomicUsize::default(),
+    });
+    let log = bench.log_over(store.clone(), 64);
+    let mut reads = Vec::new();
+    for _ in 0..3 {
+        for told in [
+            log.continued(1).await.err(),
+            log.prove(0, true, false).await.err(),
+        ] {
+            assert!(
+                matches!(told, Some(TlogError::Rewritten { .. })),
+                "{told:?}"
+            );
+        }
+        reads.push(store.read.load(Ordering::Relaxed));
+    }
+    assert!(reads[0] >= 300 && reads[0] == reads[2], "{reads:?}");
+    // Another ledger is looked at anew, and so is this one once it grew.
+    store.append(one("more"), &clock()).unwrap();
+    assert!(log.checkpoint().await.is_err());
+    assert!(store.read.load(Ordering::Relaxed) > reads[2]);
+}
+
+#[actix::test]
+async fn a_log_that_cannot_look_shows_what_it_signed() {
+    let bench = Bench::new();
+    let store = ledger(5, 0);
+    let signed = bench.log(&store).checkpoint().await.unwrap();
+    let shown = |log: TlogHandle| async move {
+        let fresh = log.fresh(Duration::ZERO).await;
+        fresh.map(|fresh| fresh.checkpoint.clone())
+    };
+    // Just started, with everybody busy.
+    let busy = bench.log_over(Arc::new(store.clone()), 0);
+    assert_eq!(shown(busy.clone()).await, signed);
+    assert_eq!(busy.shared.current.load().checked, clock().now());
+    // While another one looks.
+    let log = bench.log(&store);
+    let _looks = log.looking.lock().await;
+    assert_eq!(shown(log.clone()).await, signed);
+    // What another key signed is nothing to show.
+    let other = Bench {
+        dir: bench.dir,
+        keys: keys(),
+    };
+    assert_eq!(shown(other.log_over(Arc::new(store), 0)).await, None);
 }
 
 #[actix::test]
