@@ -31,7 +31,7 @@ use thiserror::Error;
 use super::store::{BlockStore, StoreError};
 use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
 use log::{Current, Log, Shared};
-use store::{Held, Kept, TlogStore};
+use store::{Held, TlogStore};
 
 /// The keys of our log and our witness, and our statement that they are ours.
 #[derive(Debug)]
@@ -151,7 +151,7 @@ impl From<NoteError> for TlogError {
 pub struct TlogStatus {
     /// The last checkpoint we signed.
     pub signed: Option<SignedCheckpoint>,
-    /// The last one that others cosigned.
+    /// The largest one that others cosigned.
     pub cosigned: Option<SignedCheckpoint>,
     /// Whose log it is.
     pub statement: LogStatement,
@@ -244,7 +244,7 @@ impl TlogHandle {
         self.shared.current.load().checkpoint.clone()
     }
 
-    /// Proves that the block at `index` is in the ledger, under the last checkpoint or the last cosigned one. The
+    /// Proves that the block at `index` is in the ledger, under the last checkpoint or the largest cosigned one. The
     /// block is part of the proof unless `hash_only`.
     pub async fn prove(
         &self,
@@ -275,8 +275,8 @@ impl TlogHandle {
         })
     }
 
-    /// Takes cosignatures by any of `keys`: a checkpoint of ours with signature lines, or the lines alone, which then
-    /// belong to the last checkpoint or the last cosigned one.
+    /// Takes cosignatures by any of `keys`, and says which are on disk now: a checkpoint of ours with signature lines,
+    /// or the lines alone, which then belong to the last checkpoint or to those that were cosigned.
     pub async fn add_cosignatures(
         &self,
         text: String,
@@ -326,7 +326,7 @@ impl TlogActor {
     ) -> TlogHandle {
         let store = TlogStore::new(dir, store);
         // One that cannot be read is told of by whoever looks at the ledger first.
-        let signed = store.kept(Kept::Signed).ok().flatten();
+        let signed = store.signed().ok().flatten();
         let signed = signed.filter(|signed| signed.verify(keys.log.verifier()).is_ok());
         let signed = signed.map(|checkpoint| keys.attributed(checkpoint));
         let shared = Arc::new(Shared {
@@ -417,8 +417,8 @@ impl Handler<Status> for TlogActor {
     fn handle(&mut self, _: Status, _ctx: &mut Self::Context) -> Self::Result {
         self.read(|log| {
             Ok(TlogStatus {
-                signed: log.store.kept(Kept::Signed)?,
-                cosigned: log.store.kept(Kept::Cosigned)?,
+                signed: log.store.signed()?,
+                cosigned: log.store.cosigned()?.into_iter().next(),
                 statement: log.keys.statement.clone(),
             })
         })
@@ -430,7 +430,7 @@ impl Handler<Compare> for TlogActor {
 
     fn handle(&mut self, _: Compare, _ctx: &mut Self::Context) -> Self::Result {
         self.read(|log| {
-            let signed = log.store.kept(Kept::Signed)?.map(|signed| signed.head());
+            let signed = log.store.signed()?.map(|signed| signed.head());
             if let Some(signed) = signed {
                 log.store.compare(signed)?;
             }

@@ -4,13 +4,14 @@
 //! storage/tlog/tile/<L>/<N>[.p/<W>]   tiles, as C2SP `tlog-tiles` lays them out
 //! storage/tlog/built                  which blocks the tiles are made of
 //! storage/tlog/checkpoint             the last checkpoint we signed
-//! storage/tlog/cosigned               the last one that others cosigned
+//! storage/tlog/cosigned-<size>        those that others cosigned, one for each number of blocks
 //! ```
 //!
 //! The ledger is the truth and tiles are derived: they are not synced to disk, every use of them is checked, and what
 //! does not fit is built anew from the ledger. The checkpoint is not derived. It is durable before anyone sees it,
 //! and a ledger that does not continue it is an error that nothing here repairs: somebody cut or rewrote it.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,12 @@ use crate::file_lock;
 const LOCK: &str = ".lock";
 const TILES: &str = "tile";
 const BUILT: &str = "built";
+/// The last checkpoint we signed.
+const SIGNED: &str = "checkpoint";
+/// What the files of checkpoints that others cosigned begin with.
+const COSIGNED: &str = "cosigned";
+/// Most checkpoints that others cosigned.
+const COSIGNED_MAX: usize = 64;
 /// Where tiles are built anew.
 const FRESH: &str = ".new";
 /// Version of the file `built`.
@@ -47,24 +54,6 @@ struct Built {
     size: u64,
     root: ContentHash,
     tip: ContentHash,
-}
-
-/// A checkpoint that we keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// The last one signed.
-    Signed,
-    /// The last one cosigned.
-    Cosigned,
-}
-
-impl Kept {
-    fn file(self) -> &'static str {
-        match self {
-            Self::Signed => "checkpoint",
-            Self::Cosigned => "cosigned",
-        }
-    }
 }
 
 /// The files of the log of one ledger.
@@ -102,9 +91,62 @@ impl TlogStore {
         lock.map(Held).map_err(TlogError::Io)
     }
 
-    /// A checkpoint that was kept. One that cannot be read is an error: it may be the only witness of a history.
-    pub(super) fn kept(&self, which: Kept) -> Result<Option<SignedCheckpoint>, TlogError> {
-        let path = self.dir.join(which.file());
+    /// The last checkpoint that was signed. One that cannot be read is an error: it may be the only witness of a
+    /// history.
+    pub(super) fn signed(&self) -> Result<Option<SignedCheckpoint>, TlogError> {
+        self.kept(SIGNED)
+    }
+
+    /// Keeps a checkpoint as the last one that was signed, durably.
+    pub(super) fn keep_signed(
+        &self,
+        _held: &Held,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), TlogError> {
+        self.keep(SIGNED, checkpoint)
+    }
+
+    /// The checkpoints that others cosigned, the largest first.
+    pub(super) fn cosigned(&self) -> Result<Vec<SignedCheckpoint>, TlogError> {
+        let mut cosigned = Vec::new();
+        for name in self.names().map_err(TlogError::Io)? {
+            if is_cosigned(&name) {
+                cosigned.extend(self.kept(&name)?);
+            }
+        }
+        cosigned.sort_by_key(|checkpoint| Reverse(checkpoint.head().size));
+        Ok(cosigned)
+    }
+
+    /// Keeps a checkpoint with what witnesses added, durably, beside those of other sizes. Where that makes too many,
+    /// the smallest of them goes: whoever cosigned a larger one vouched for its beginning as well.
+    pub(super) fn keep_cosigned(
+        &self,
+        _held: &Held,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), TlogError> {
+        let size = checkpoint.head().size;
+        self.keep(&cosigned_name(size), checkpoint)?;
+        let mut others = self.cosigned()?;
+        others.retain(|other| other.head().size != size);
+        for other in others.iter().skip(COSIGNED_MAX - 1) {
+            let path = self.dir.join(cosigned_name(other.head().size));
+            absent_is_fine(fs::remove_file(path)).map_err(TlogError::Io)?;
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn kept(&self, name: &str) -> Result<Option<SignedCheckpoint>, TlogError> {
+        let path = self.dir.join(name);
         match fs::read_to_string(&path) {
             Ok(text) => match text.parse() {
                 Ok(checkpoint) => Ok(Some(checkpoint)),
@@ -115,20 +157,14 @@ impl TlogStore {
         }
     }
 
-    /// Keeps a checkpoint, durably.
-    pub(super) fn keep(
-        &self,
-        _held: &Held,
-        which: Kept,
-        checkpoint: &SignedCheckpoint,
-    ) -> Result<(), TlogError> {
+    fn keep(&self, name: &str, checkpoint: &SignedCheckpoint) -> Result<(), TlogError> {
         let write = || {
             let mut file = tempfile::Builder::new()
                 .prefix(".new-")
                 .tempfile_in(&self.dir)?;
             file.write_all(checkpoint.to_string().as_bytes())?;
             file.as_file().sync_all()?;
-            let path = self.dir.join(which.file());
+            let path = self.dir.join(name);
             file.persist(path).map_err(|failed| failed.error)?;
             fs::File::open(&self.dir)?.sync_all()
         };
@@ -388,6 +424,17 @@ impl TileSource for Files {
         }
         Err(TlogError::Tiles(ProofError::Length))
     }
+}
+
+fn cosigned_name(size: u64) -> String {
+    format!("{COSIGNED}-{size}")
+}
+
+fn is_cosigned(name: &str) -> bool {
+    let size = name
+        .strip_prefix(COSIGNED)
+        .and_then(|rest| rest.strip_prefix('-'));
+    size.is_some_and(|size| size.parse::<u64>().is_ok())
 }
 
 /// Writes a file beside its place and renames it in. Not synced: see the module.

@@ -409,6 +409,73 @@ async fn cosignatures_of_known_witnesses_are_kept() {
 }
 
 #[actix::test]
+async fn what_is_told_of_cosignatures_is_on_disk_and_stays_there() {
+    let bench = Bench::new();
+    let store = ledger(5, 0);
+    let log = bench.log(&store);
+    let witnesses = [keys(), keys(), keys()];
+    let known: Vec<_> = witnesses
+        .iter()
+        .map(|keys| keys.witness.verifier().clone())
+        .collect();
+    let at = Timestamp::from_secs(1_700_000_000);
+    let line = |of: &SignedCheckpoint, n: usize| of.cosign(&witnesses[n].witness, at).unwrap();
+    let five = log.checkpoint().await.unwrap().unwrap();
+    store.append(one("more"), &clock()).unwrap();
+    let six = log.checkpoint().await.unwrap().unwrap();
+
+    // A larger one takes nothing from a smaller one, nor a smaller one from a larger one.
+    for (of, n) in [(&five, 0), (&six, 1), (&five, 2)] {
+        let mut whole = of.clone();
+        whole.add(line(of, n)).unwrap();
+        let taken = log.add_cosignatures(whole.to_string(), known.clone()).await;
+        assert_eq!(taken.unwrap()[0].size, of.head().size);
+    }
+    // Lines of both at once, and a key that is named twice.
+    let lines = format!("{}\n{}\n", line(&five, 1), line(&six, 0));
+    let twice = [known.clone(), known.clone()].concat();
+    let taken = log.add_cosignatures(lines, twice).await.unwrap();
+    let sizes: Vec<u64> = taken.iter().map(|one| one.size).collect();
+    assert_eq!(sizes, [5, 6]);
+    let kept = |size: u64| {
+        let path = bench.dir.path().join(format!("cosigned-{size}"));
+        let text = fs::read_to_string(path).unwrap();
+        let kept: SignedCheckpoint = text.parse().unwrap();
+        let by = |key: &VerifierKey| kept.witnessed(key).unwrap().is_some();
+        known.iter().map(by).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(5), [true, true, true]);
+    assert_eq!(kept(6), [true, true, false]);
+    let proof = log.prove(1, true, true).await.unwrap();
+    assert_eq!(proof.checkpoint().head().size, 6);
+}
+
+#[actix::test]
+async fn no_more_cosigned_checkpoints_than_allowed_are_kept() {
+    let bench = Bench::new();
+    let store = ledger(1, 0);
+    let log = bench.log(&store);
+    let (witness, at) = (keys(), Timestamp::EPOCH);
+    let known = vec![witness.witness.verifier().clone()];
+    for _ in 0..65 {
+        let mut checkpoint = log.checkpoint().await.unwrap().unwrap();
+        let line = checkpoint.cosign(&witness.witness, at).unwrap();
+        checkpoint.add(line).unwrap();
+        log.add_cosignatures(checkpoint.to_string(), known.clone())
+            .await
+            .unwrap();
+        store.append(one("more"), &clock()).unwrap();
+    }
+    let cosigned = bench.names();
+    let cosigned: Vec<_> = cosigned
+        .iter()
+        .filter(|name| name.starts_with("cosigned"))
+        .collect();
+    assert_eq!(cosigned.len(), 64);
+    assert!(!cosigned.contains(&&"cosigned-1".to_owned()));
+}
+
+#[actix::test]
 async fn what_is_fresh_is_looked_at_once() {
     let bench = Bench::new();
     let store = ledger(5, 0);
