@@ -8,6 +8,7 @@ mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
+pub mod durable;
 pub mod file_lock;
 pub mod knowledge;
 pub mod meeting;

@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TlogError;
 use crate::chain::store::{BlockStore, HISTORY_MAX};
-use crate::file_lock;
+use crate::{durable, file_lock};
 
 const LOCK: &str = ".lock";
 const TILES: &str = "tile";
@@ -158,17 +158,8 @@ impl TlogStore {
     }
 
     fn keep(&self, name: &str, checkpoint: &SignedCheckpoint) -> Result<(), TlogError> {
-        let write = || {
-            let mut file = tempfile::Builder::new()
-                .prefix(".new-")
-                .tempfile_in(&self.dir)?;
-            file.write_all(checkpoint.to_string().as_bytes())?;
-            file.as_file().sync_all()?;
-            let path = self.dir.join(name);
-            file.persist(path).map_err(|failed| failed.error)?;
-            fs::File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(TlogError::Io)
+        let (path, text) = (self.dir.join(name), checkpoint.to_string());
+        durable::replace(&path, text.as_bytes()).map_err(TlogError::Io)
     }
 
     /// Brings the tiles up to the ledger, and checks that the ledger continues the checkpoint `signed`. Returns the
