@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kairos_protocol::block::{Block, BlockRef, StoredBlock};
@@ -13,6 +14,7 @@ use walkdir::WalkDir;
 use kairos_protocol::tlog::proof::verify_consistency;
 
 use super::*;
+use crate::chain::store::StoreError;
 use crate::chain::store::conformance::{clock, one};
 use crate::chain::store::memory::MemoryStore;
 
