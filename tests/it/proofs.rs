@@ -92,6 +92,15 @@ fn a_stranger_checks_what_a_node_proves() {
     .unwrap();
     let told = verify(&["--json", "proof", "hidden"], &home).json();
     assert_eq!(told.get("data"), None);
+    assert_eq!(told["id_from_key"], true);
+    let named_inside = |told: &Value| told["notes"].to_string().contains("named inside");
+    assert!(named_inside(&told), "{told}");
+    let agent = told["agent_key"].as_str().unwrap();
+    let told = verify(&["--json", "proof", "hidden", "--agent-key", agent], &home).json();
+    assert!(!named_inside(&told), "{told}");
+    let told = verify(&["proof", "hidden", "--agent-key", "00:11"], &home);
+    assert!(told.stdout.contains("not 00:11"), "{}", told.stdout);
+    told.code_is(1);
 
     home.run(["chain", "record", "later"]).done();
     let ledger = ".kairos/storage/blockchain.json";
@@ -217,6 +226,10 @@ fn an_agent_that_shows_two_histories_is_convicted_by_its_own_answer() {
         let proven = verify(&["--json", "fork", file], &witness).json();
         assert_eq!(proven["agent"], id);
         assert_eq!(proven["agent_key"], known[0]["key_fingerprint"]);
+        assert_eq!(proven["id_from_key"], true);
+        let key = known[0]["key_fingerprint"].as_str().unwrap();
+        verify(&["fork", file, "--agent-key", key], &witness).done();
+        verify(&["fork", file, "--agent-key", "00:11"], &witness).code_is(1);
         assert_eq!(
             (&proven["first_blocks"], &proven["second_blocks"]),
             (&4.into(), &blocks.into())
@@ -238,6 +251,14 @@ fn an_agent_that_shows_two_histories_is_convicted_by_its_own_answer() {
         verify(&["fork", file], &witness).done();
     }
     assert_eq!(us.json(["peers", "show", &id])["ledger"]["size"], 4);
+}
+
+#[test]
+fn a_ledger_in_sqlite_is_told_to_be_exported() {
+    let home = Home::new();
+    fs::write(home.path().join("kairos.db"), b"SQLite format 3\0\x10\0").unwrap();
+    let told = verify(&["ledger", "kairos.db"], &home).failed(2);
+    assert!(told.contains("chain export --stream json"), "{told}");
 }
 
 #[test]
