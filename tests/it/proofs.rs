@@ -254,6 +254,33 @@ fn an_agent_that_shows_two_histories_is_convicted_by_its_own_answer() {
 }
 
 #[test]
+fn a_visitor_that_shows_two_histories_is_turned_away() {
+    let (us, peer) = (Home::initialized(), recorded(3));
+    let node = serve(&us);
+    let url = node.url("");
+    peer.json(["meet", &url]);
+    let id = eventually("its ledger is remembered", || {
+        let known = us.json(["peers", "list"]);
+        let id = known[0]["id"].as_str()?.to_owned();
+        (us.json(["peers", "show", &id])["ledger"]["size"] == 3).then_some(id)
+    });
+    rewrite(&peer, 3);
+    let told = eventually("it is turned away", || {
+        let ended = peer.run(["meet", &url]);
+        (ended.code == 1).then_some(ended.stderr)
+    });
+    assert!(told.contains("two histories"), "{told}");
+    let shown = us.json(["peers", "show", &id]);
+    let file = shown["ledger"]["fork"].as_str().unwrap();
+    let key = shown["key_fingerprint"].as_str().unwrap();
+    verify(&["fork", file, "--agent-key", key], &us).done();
+    us.run(["peers", "forget", &id]).done();
+    eventually("it may come again", || {
+        (peer.run(["meet", &url]).code == 0).then_some(())
+    });
+}
+
+#[test]
 fn a_ledger_in_sqlite_is_told_to_be_exported() {
     let home = Home::new();
     fs::write(home.path().join("kairos.db"), b"SQLite format 3\0\x10\0").unwrap();
@@ -300,6 +327,13 @@ fn agents_cosign_each_others_checkpoints() {
     );
     let args = ["chain", "add-cosignature", "-", "--key", witness];
     Call::new(args).home(&ours).stdin(line).run().done();
+
+    // They never met, but what was seen of the log can be forgotten.
+    let log = signed["log"].as_str().unwrap();
+    let id = log.strip_prefix("kairos-chain/").unwrap();
+    let told = theirs.run(["peers", "forget", id]).done();
+    assert!(told.contains("Forgot the ledger"), "{told}");
+    theirs.run(["peers", "forget", id]).failed(1);
 }
 
 #[test]
