@@ -125,6 +125,13 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "proof_required", message)
     }
 
+    /// 403 `two_histories`: evidence against the agent is kept here.
+    pub fn two_histories() -> Self {
+        let message = "This instance_id showed two histories of its ledger. The owner of this agent has to forget it \
+                       before it is dealt with.";
+        Self::new(StatusCode::FORBIDDEN, "two_histories", message)
+    }
+
     /// 503 `mmp_unavailable`.
     pub fn unavailable() -> Self {
         let message = "MMP SkillSet is not installed or not enabled";
