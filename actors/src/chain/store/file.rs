@@ -3,7 +3,8 @@
 //! An append overwrites the closing bracket with a comma, the new blocks and a new bracket, so it costs as much
 //! as what it adds. What it is about to write stands in a journal first (`blockchain.json.journal`): once that is
 //! on disk the blocks are safe, and whoever uses the ledger next after a crash makes them part of it. The ledger file
-//! itself is synced only now and then, before the journal begins anew: one append costs one sync.
+//! itself is synced only now and then, before the journal begins anew: one append costs one sync. Others may not have
+//! synced what they wrote, so that is done before anything is acknowledged that follows on it.
 //!
 //! Writers of the reference and of this program exclude each other by `flock` on `blockchain.json.lock`. They may
 //! append between any two calls, so nothing is believed about the file without a look at its length and time;
@@ -43,7 +44,7 @@ use disk::{Disk, How, Os};
 pub(crate) use held::HeldFile;
 pub use inspect::{Inspection, Leftover, Prefix, inspect, verify};
 use journal::{Journal, Record, Run, is_applied, joined, sync_directory_of};
-use known::{Chain, Known, scan_file, scan_patched};
+use known::{Chain, Known, Stamp, scan_file, scan_patched};
 use lock::Paths;
 use patch::{Patch, Undo};
 pub(crate) use scan::BLOCK_BYTES_MAX;
@@ -90,6 +91,8 @@ struct State {
     known: Known,
     /// The records of the journal that are known to be in the ledger.
     run: Run,
+    /// The ledger file of which every block is durable or in the journal's run, as this store left it.
+    vouched: Option<Stamp>,
 }
 
 impl fmt::Display for Recovery {
@@ -247,19 +250,22 @@ impl FileStore {
         }
         state.run = news.run;
         if matches!(recovery, Recovery::Completed(_) | Recovery::Replayed(_)) {
-            self.end_run(&journal, state, paths)?;
+            self.end_run(state, paths)?;
         }
         Ok(recovery)
     }
 
     /// Makes the ledger durable, and lets the journal begin anew.
-    fn end_run(&self, journal: &Journal<'_>, state: &mut State, paths: &Paths) -> io::Result<()> {
+    fn end_run(&self, state: &mut State, paths: &Paths) -> io::Result<()> {
         self.disk
             .sync(&self.disk.open(&paths.ledger, How::Write)?)?;
         sync_directory_of(&paths.ledger, &*self.disk)?;
-        journal.clear()?;
-        state.run = Run::default();
+        if !state.run.is_empty() {
+            Journal::open(&paths.journal, &*self.disk)?.clear()?;
+            state.run = Run::default();
+        }
         if let Known::Chain(chain) = &mut state.known {
+            state.vouched = chain.stamp();
             chain.note(&paths.mark, &paths.ledger);
         }
         Ok(())
@@ -271,9 +277,7 @@ impl FileStore {
             self.recover(state, paths)?;
         }
         if !state.run.is_empty() {
-            let journal = Journal::open(&paths.journal, &*self.disk);
-            journal
-                .and_then(|journal| self.end_run(&journal, state, paths))
+            self.end_run(state, paths)
                 .map_err(StoreError::io("sync the ledger"))?;
         }
         Ok(())
@@ -306,7 +310,7 @@ impl FileStore {
             record.apply(&*self.disk, &file, file.metadata()?.len())?;
             self.disk.sync(&file)?;
             sync_directory_of(&paths.ledger, &*self.disk)?;
-            *known = chain.stored_at(&paths.ledger);
+            *known = Known::Chain(chain.stored_at(&paths.ledger));
             return Ok(Recovery::Replayed(record.tip));
         }
         if matches!(known, Known::Broken { .. }) {
@@ -323,12 +327,12 @@ impl FileStore {
         record: &Record,
         undo: &Undo,
     ) -> Result<(), StoreError> {
-        let action = "write the ledger's journal";
-        let journal = Journal::open(&paths.journal, &*self.disk).map_err(StoreError::io(action))?;
         if state.run.is_full_for(record.patch.len()) {
-            self.end_run(&journal, state, paths)
+            self.end_run(state, paths)
                 .map_err(StoreError::io("sync the ledger"))?;
         }
+        let action = "write the ledger's journal";
+        let journal = Journal::open(&paths.journal, &*self.disk).map_err(StoreError::io(action))?;
         let run = match journal.write(state.run, record) {
             Ok(run) => run,
             Err(source) => {
@@ -409,6 +413,14 @@ impl BlockStore for FileStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
+        if let Known::Chain(chain) = &state.known
+            && (chain.stamp().is_none() || chain.stamp() != state.vouched)
+        {
+            // Others may have written what they did not sync, as the reference does. What is acknowledged next would
+            // be lost with it.
+            self.end_run(&mut state, &paths)
+                .map_err(StoreError::io("sync the ledger"))?;
+        }
         // Taken out, so that a failure on the way leaves nothing believed about the file.
         let before = match std::mem::take(&mut state.known) {
             Known::Chain(chain) => Some(chain),
@@ -423,7 +435,9 @@ impl BlockStore for FileStore {
         }
         let (record, ledger, blocks) = patch.finish(undo.length());
         self.commit(&mut state, &paths, &record, &undo)?;
-        state.known = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
+        let chain = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
+        state.vouched = chain.stamp();
+        state.known = Known::Chain(chain);
         self.note(&state.known);
         Ok(refs)
     }

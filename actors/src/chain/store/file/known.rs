@@ -203,9 +203,14 @@ impl Chain {
     }
 
     /// This chain, being all of the file at `path` as it is now.
-    pub(super) fn stored_at(mut self, path: &Path) -> Known {
+    pub(super) fn stored_at(mut self, path: &Path) -> Self {
         self.stamp = Stamp::of(path).ok().flatten();
-        Known::Chain(self)
+        self
+    }
+
+    /// The file that this chain is all of.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// Whether the file is this chain, possibly with more blocks behind it, which are taken in.

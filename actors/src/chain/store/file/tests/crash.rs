@@ -448,6 +448,8 @@ fn the_journal_is_durable_before_the_ledger_changes_and_the_ledger_before_it_beg
     assert_eq!(
         taken(),
         [
+            "sync json",
+            "sync folder",
             "sync folder",
             "write journal",
             "write journal",
