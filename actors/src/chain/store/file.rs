@@ -27,7 +27,7 @@ mod scan;
 mod tests;
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,6 +81,8 @@ pub struct FileStore {
     state: Mutex<State>,
     /// Whether there was a chain when last looked.
     seen: AtomicBool,
+    /// Where the ledger would be in the other form.
+    rival: Option<PathBuf>,
     /// The last thing that had to be done about a crash.
     recovered: Mutex<Option<Recovery>>,
 }
@@ -139,10 +141,18 @@ impl FileStore {
             disk,
             state: Mutex::default(),
             seen: AtomicBool::new(false),
+            rival: None,
             recovered: Mutex::default(),
         };
         let recovery = store.reading(|_, _, recovery| Ok(recovery))?;
         Ok((store, recovery))
+    }
+
+    /// This store, whose ledger `existed` a moment ago, and which begins none while there is one at `rival`.
+    pub(crate) fn beside(mut self, rival: &Path, existed: bool) -> Self {
+        self.seen.fetch_or(existed, Ordering::Relaxed);
+        self.rival = Some(rival.to_owned());
+        self
     }
 
     /// Runs `read` on what the ledger is now, while nobody writes to it.
@@ -170,6 +180,14 @@ impl FileStore {
         if matches!(known, Known::Chain(_)) {
             self.seen.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Fails where a new ledger would hide another one.
+    fn may_begin(&self) -> Result<(), StoreError> {
+        if self.seen.load(Ordering::Relaxed) {
+            return Err(StoreError::Gone);
+        }
+        self.rival.as_deref().map_or(Ok(()), none_at)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -370,6 +388,23 @@ impl FileStore {
     }
 }
 
+/// Fails where there is a ledger in another form at `rival`.
+pub(super) fn none_at(rival: &Path) -> Result<(), StoreError> {
+    match rival.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StoreError::Elsewhere(rival.to_owned())),
+        Err(source) => Err(StoreError::io("look for another ledger")(source)),
+    }
+}
+
+/// Waits for the lock of the ledger file at `path`, which need not exist. It ends with the returned file.
+pub(super) fn lock(path: &Path, patience: Duration) -> Result<File, StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(StoreError::io("make the ledger's folder"))?;
+    let paths = Paths::resolve(path).map_err(StoreError::io("find the ledger"))?;
+    paths.lock_for_writing(&Os, patience)
+}
+
 /// Keeps a record that does not follow on the ledger where a person can find it.
 fn set_aside(paths: &Paths, tip: BlockRef) -> io::Result<String> {
     let mut path = paths.journal.clone().into_os_string();
@@ -404,8 +439,8 @@ impl BlockStore for FileStore {
         }
         state.known.refresh(&paths.ledger, &paths.mark);
         let now = state.known.state();
-        if now == LoadState::Absent && self.seen.load(Ordering::Relaxed) {
-            return Err(StoreError::Gone);
+        if now == LoadState::Absent {
+            self.may_begin()?;
         }
         if !now.allows_append() {
             return Err(StoreError::Refused(now));
