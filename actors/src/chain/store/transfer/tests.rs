@@ -216,3 +216,18 @@ fn what_is_no_chain_is_refused_and_leaves_nothing() {
         .is_ok()
     );
 }
+
+#[test]
+fn nothing_is_imported_over_a_database_that_was_made_meanwhile() {
+    let giver = Agent::new();
+    giver.append(Backend::Sqlite, &["a"]);
+    let text = giver.text(Backend::Sqlite, Form::Json);
+    let agent = Agent::new();
+    let places = agent.places(Backend::Sqlite);
+    let staged = Staged::read(&text[..], "text", &places.sqlite, &mut |_| ()).unwrap();
+    let mut held = Held::take(&places, Backend::Sqlite).unwrap();
+    agent.append(Backend::Sqlite, &["mine"]);
+    let made = held.replace(staged, &agent.backups(), clock().now());
+    assert!(matches!(made, Err(TransferError::Io { .. })));
+    assert_eq!(agent.entries(Backend::Sqlite), ["mine"]);
+}
