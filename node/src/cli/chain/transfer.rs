@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use kairos_actors::chain::store::place::{Backend, Places};
-use kairos_actors::chain::store::transfer::{Form, Held, Relation, Staged, Writer};
+use kairos_actors::chain::store::transfer::{Alone, Form, Held, Relation, Staged, Writer};
 use kairos_protocol::ledger::LoadState;
 use kairos_protocol::time::{Clock as _, Timestamp};
 use serde_json::json;
@@ -188,7 +188,7 @@ pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result
         Staged::read(file, &what, path, told)?
     };
     bar.finish_and_clear();
-    let mut held = Held::take(&places, places.backend)?;
+    let held = Held::take(&places, places.backend)?;
     let relation = held.relation(&staged)?;
     let (blocks, tip) = (staged.length(), staged.tip());
     let takes = relation != Relation::Same;
@@ -247,12 +247,14 @@ pub(super) fn migrate(args: &MigrateArgs, session: &mut Session) -> anyhow::Resu
     }
     places.backend = from;
     drop(places.open()?);
-    let source = Held::take(&places, from)?;
+    let source = Alone::take(&places, from)?;
     let bar = bar("copying");
-    let staged = Staged::copy(&source, places.path(to), &mut |done| bar.set_position(done))?;
+    let staged = Staged::copy(source.held(), places.path(to), &mut |done| {
+        bar.set_position(done)
+    })?;
     bar.finish_and_clear();
     let (blocks, tip) = (staged.length(), staged.tip());
-    let mut target = Held::take(&places, to)?;
+    let target = Held::take(&places, to)?;
     let relation = target.relation(&staged)?;
     if !relation.is_harmless() {
         bail!(
@@ -267,7 +269,6 @@ pub(super) fn migrate(args: &MigrateArgs, session: &mut Session) -> anyhow::Resu
         if relation != Relation::Same {
             target.replace(staged, &backups, now)?;
         }
-        drop(target);
         let kept = source.put_away(&backups, now)?;
         settings::choose(&data_dir, to)?;
         Some(kept)

@@ -465,6 +465,24 @@ fn the_journal_is_durable_before_the_ledger_changes_and_the_ledger_before_it_beg
     store.settle().unwrap();
     assert_eq!(taken(), [""; 0]);
 
+    store.append(one("c"), &clock()).unwrap();
+    drop(store);
+    taken();
+    let disk = Box::new(Recording(Arc::clone(&done)));
+    HeldFile::take_on(disk, &place.ledger(), PATIENCE).unwrap();
+    assert_eq!(
+        taken(),
+        ["sync json", "sync folder", "write journal", "sync journal"],
+        "no power cut brings back what is said of a ledger that is replaced"
+    );
+
+    let store = FileStore::open_on(
+        Box::new(Recording(Arc::clone(&done))),
+        &place.ledger(),
+        PATIENCE,
+    )
+    .unwrap()
+    .0;
     let long = "x".repeat(journal::RUN_BYTES_MAX as usize / 2);
     store.append(one(&long), &clock()).unwrap();
     taken();
