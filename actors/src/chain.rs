@@ -10,7 +10,7 @@ pub mod queue;
 pub mod store;
 pub mod tlog;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{
@@ -38,6 +38,8 @@ pub struct ChainActor {
     health: ChainHealth,
     /// The position of the last block acknowledged.
     last: u64,
+    /// The position of the last block before the first commit.
+    begun: Arc<OnceLock<u64>>,
     /// Whether the store has something to do once there is time.
     unsettled: bool,
     /// Whom to tell once everything that waits is done, which ends the actor.
@@ -205,6 +207,7 @@ impl ChainActor {
             queue: Queue::default(),
             health: ChainHealth::default(),
             last: 0,
+            begun: Arc::default(),
             unsettled: false,
             stopping: Vec::new(),
         }))
@@ -227,7 +230,8 @@ impl ChainActor {
             return;
         }
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock));
+        let begun = Arc::clone(&self.begun);
+        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock, &begun));
         let end = |done: Result<Committed, _>, this: &mut Self, ctx: &mut Context<Self>| {
             let committed = done.unwrap_or(Committed::Crashed);
             this.end(&committed);
@@ -260,7 +264,7 @@ impl ChainActor {
 
     /// Tells each asker of the last batch what came of it.
     fn end(&mut self, committed: &Committed) {
-        let after = self.last;
+        let after = self.last.max(self.begun.get().copied().unwrap_or_default());
         let tell = self.queue.end_batch(|at| committed.outcome(at, after));
         for (at, tellers) in tell.into_iter().enumerate() {
             let answer = committed.answer(at);

@@ -207,7 +207,7 @@ fn may_be_recorded(error: &ChainError) -> bool {
         error,
         ChainError::Ask(AskError::Timeout | AskError::Stopped)
             | ChainError::Crashed
-            | ChainError::Store(StoreError::Unsettled(_))
+            | ChainError::Store(StoreError::Unsettled { .. })
     )
 }
 

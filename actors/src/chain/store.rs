@@ -93,7 +93,13 @@ pub enum StoreError {
     },
     /// The system refused halfway: the blocks are in the journal, and the ledger gets them when it is next used.
     #[error("cannot write the ledger; the blocks may still appear in it")]
-    Unsettled(#[source] io::Error),
+    Unsettled {
+        /// The position of the last block before them.
+        after: u64,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl StoreError {
@@ -114,7 +120,10 @@ impl StoreError {
                 action,
                 source: same_io(source),
             },
-            Self::Unsettled(source) => Self::Unsettled(same_io(source)),
+            Self::Unsettled { after, source } => Self::Unsettled {
+                after: *after,
+                source: same_io(source),
+            },
         }
     }
 }

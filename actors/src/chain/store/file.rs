@@ -337,13 +337,14 @@ impl FileStore {
         set_aside(paths, record.tip).map(Recovery::SetAside)
     }
 
-    /// Writes `record` to the journal and then to the ledger. The caller has the writers' lock.
+    /// Writes `record` to the journal and then to the ledger, whose last block is at `after`. The caller has the writers' lock.
     fn commit(
         &self,
         state: &mut State,
         paths: &Paths,
         record: &Record,
         undo: &Undo,
+        after: u64,
     ) -> Result<(), StoreError> {
         if state.run.is_full_for(record.patch.len()) {
             self.end_run(state, paths)
@@ -356,14 +357,14 @@ impl FileStore {
             Err(source) => {
                 return Err(match journal.revoke(state.run) {
                     Ok(()) => StoreError::Io { action, source },
-                    Err(_) => StoreError::Unsettled(source),
+                    Err(_) => StoreError::Unsettled { after, source },
                 });
             }
         };
         if let Err((source, undone)) = self.change(&paths.ledger, record, undo) {
             return Err(match undone.and_then(|()| journal.revoke(state.run)) {
                 Ok(()) => StoreError::io("write the ledger")(source),
-                Err(_) => StoreError::Unsettled(source),
+                Err(_) => StoreError::Unsettled { after, source },
             });
         }
         state.run = run;
@@ -469,7 +470,8 @@ impl BlockStore for FileStore {
             refs.push(patch.add(entries, clock.now())?);
         }
         let (record, ledger, blocks) = patch.finish(undo.length());
-        self.commit(&mut state, &paths, &record, &undo)?;
+        let after = before.as_ref().map_or(0, |chain| chain.ledger.tip().index);
+        self.commit(&mut state, &paths, &record, &undo, after)?;
         let chain = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
         state.vouched = chain.stamp();
         state.known = Known::Chain(chain);

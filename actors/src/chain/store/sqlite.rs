@@ -327,6 +327,7 @@ impl Open {
         }
         let write = |error| refusal(WRITING, error);
         let mut ledger = known.ledger.unwrap_or_default();
+        let after = known.ledger.map_or(0, |ledger| ledger.tip().index);
         if known.ledger.is_none() {
             database::create_tables(&transaction).map_err(write)?;
             row::insert(&transaction, Block::genesis()).map_err(write)?;
@@ -345,7 +346,7 @@ impl Open {
             .commit()
             .map_err(|error| match refusal(WRITING, error) {
                 // The log may hold all of it, and then it counts.
-                StoreError::Io { source, .. } => StoreError::Unsettled(source),
+                StoreError::Io { source, .. } => StoreError::Unsettled { after, source },
                 other => other,
             })?;
         self.known = Some(Known {

@@ -145,7 +145,8 @@ fn a_disk_that_dies_never_loses_what_was_acknowledged() {
             let grown = length.max(1) + 1;
             match outcome {
                 Ok(tip) => assert_eq!(report.tip, tip.last().copied()),
-                Err(StoreError::Unsettled(_)) => {
+                Err(StoreError::Unsettled { after, .. }) => {
+                    assert_eq!(after, length.max(1) - 1);
                     assert!([length, grown].contains(&report.length));
                 }
                 Err(_) => assert_eq!(report.length, length),
