@@ -17,6 +17,7 @@ mod disk;
 mod held;
 mod inspect;
 mod journal;
+mod kept;
 mod known;
 mod lock;
 mod mark;
@@ -31,7 +32,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
@@ -44,8 +45,9 @@ use disk::{Disk, How, Os};
 pub(crate) use held::HeldFile;
 pub use inspect::{Inspection, Leftover, Prefix, inspect, verify};
 use journal::{Journal, Record, Run, is_applied, joined, sync_directory_of};
+use kept::Kept;
 use known::{Chain, Known, Stamp, scan_file, scan_patched};
-use lock::Paths;
+use lock::{Locked, Paths};
 use patch::{Patch, Undo};
 pub(crate) use scan::BLOCK_BYTES_MAX;
 
@@ -95,6 +97,11 @@ struct State {
     run: Run,
     /// The ledger file of which every block is durable or in the journal's run, as this store left it.
     vouched: Option<Stamp>,
+    /// Where the files are.
+    paths: Option<Arc<Paths>>,
+    lock: Kept,
+    journal: Kept,
+    ledger: Kept,
 }
 
 impl fmt::Display for Recovery {
@@ -161,12 +168,13 @@ impl FileStore {
         read: impl FnOnce(&Known, &Paths, Recovery) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut state = self.state();
-        let paths = self.paths()?;
-        let mut lock = paths.lock_for_reading(&*self.disk, self.lock_patience)?;
+        let paths = self.paths(&mut state)?;
+        let mut lock = paths.lock_for_reading(&mut state.lock, &*self.disk, self.lock_patience)?;
         let mut recovery = Recovery::Clean;
         if !self.is_settled(&mut state, &paths)? {
             drop(lock.take());
-            lock = Some(paths.lock_for_writing(&*self.disk, self.lock_patience)?);
+            let alone = paths.lock_for_writing(&mut state.lock, &*self.disk, self.lock_patience)?;
+            lock = Some(alone);
             recovery = self.recover(&mut state, &paths)?;
         }
         state.known.refresh(&paths.ledger, &paths.mark);
@@ -194,14 +202,25 @@ impl FileStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn paths(&self) -> Result<Paths, StoreError> {
-        Paths::resolve(&self.path).map_err(StoreError::io("find the ledger"))
+    fn paths(&self, state: &mut State) -> Result<Arc<Paths>, StoreError> {
+        if let Some(paths) = &state.paths
+            && let Ok(metadata) = fs::symlink_metadata(&self.path)
+            // Not where a link leads, which may be elsewhere by now.
+            && state.ledger.is(&metadata)
+        {
+            return Ok(Arc::clone(paths));
+        }
+        let paths = Paths::resolve(&self.path).map_err(StoreError::io("find the ledger"))?;
+        let paths = Arc::new(paths);
+        state.paths = Some(Arc::clone(&paths));
+        Ok(paths)
     }
 
     /// Whether all that the journal promises is in the ledger, and nothing in it was cut off.
     fn is_settled(&self, state: &mut State, paths: &Paths) -> Result<bool, StoreError> {
-        let look = || {
-            let Some(journal) = Journal::look(&paths.journal, &*self.disk)? else {
+        let mut look = || {
+            let journal = Journal::look(&mut state.journal, &paths.journal, &*self.disk)?;
+            let Some(journal) = journal else {
                 return Ok(Some(Run::default()));
             };
             let news = journal.news(state.run)?;
@@ -243,7 +262,7 @@ impl FileStore {
     }
 
     fn bring_in_all(&self, state: &mut State, paths: &Paths) -> io::Result<Recovery> {
-        let journal = Journal::open(&paths.journal, &*self.disk)?;
+        let journal = Journal::open(&mut state.journal, &paths.journal, &*self.disk)?;
         let news = journal.news(state.run)?;
         let mut recovery = Recovery::Clean;
         if news.torn > 0 {
@@ -279,7 +298,7 @@ impl FileStore {
             .sync(&self.disk.open(&paths.ledger, How::Write)?)?;
         sync_directory_of(&paths.ledger, &*self.disk)?;
         if !state.run.is_empty() {
-            Journal::open(&paths.journal, &*self.disk)?.clear()?;
+            Journal::open(&mut state.journal, &paths.journal, &*self.disk)?.clear()?;
             state.run = Run::default();
         }
         if let Known::Chain(chain) = &mut state.known {
@@ -328,7 +347,7 @@ impl FileStore {
             record.apply(&*self.disk, &file, file.metadata()?.len())?;
             self.disk.sync(&file)?;
             sync_directory_of(&paths.ledger, &*self.disk)?;
-            *known = Known::Chain(chain.stored_at(&paths.ledger));
+            *known = Known::Chain(chain.stored_in(&file));
             return Ok(Recovery::Replayed(record.tip));
         }
         if matches!(known, Known::Broken { .. }) {
@@ -345,13 +364,14 @@ impl FileStore {
         record: &Record,
         undo: &Undo,
         after: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Arc<File>, StoreError> {
         if state.run.is_full_for(record.patch.len()) {
             self.end_run(state, paths)
                 .map_err(StoreError::io("sync the ledger"))?;
         }
         let action = "write the ledger's journal";
-        let journal = Journal::open(&paths.journal, &*self.disk).map_err(StoreError::io(action))?;
+        let journal = Journal::open(&mut state.journal, &paths.journal, &*self.disk)
+            .map_err(StoreError::io(action))?;
         let run = match journal.write(state.run, record) {
             Ok(run) => run,
             Err(source) => {
@@ -361,31 +381,45 @@ impl FileStore {
                 });
             }
         };
-        if let Err((source, undone)) = self.change(&paths.ledger, record, undo) {
-            return Err(match undone.and_then(|()| journal.revoke(state.run)) {
+        match self.change(&mut state.ledger, &paths.ledger, record, undo) {
+            Ok(ledger) => {
+                state.run = run;
+                Ok(ledger)
+            }
+            Err((source, undone)) => Err(match undone.and_then(|()| journal.revoke(state.run)) {
                 Ok(()) => StoreError::io("write the ledger")(source),
                 Err(_) => StoreError::Unsettled { after, source },
-            });
+            }),
         }
-        state.run = run;
-        Ok(())
+    }
+
+    fn undo(&self, kept: &mut Kept, paths: &Paths, before: Option<&Chain>) -> io::Result<Undo> {
+        let Some(chain) = before else {
+            return Undo::of(&*self.disk, None);
+        };
+        let file = kept.open(&*self.disk, &paths.ledger, How::Write)?;
+        Undo::of(&*self.disk, Some((&file, chain)))
     }
 
     /// Changes the ledger as `record` says, or else tells why not and whether it is as before.
     fn change(
         &self,
+        kept: &mut Kept,
         ledger: &Path,
         record: &Record,
         undo: &Undo,
-    ) -> Result<(), (io::Error, io::Result<()>)> {
+    ) -> Result<Arc<File>, (io::Error, io::Result<()>)> {
         let disk = &*self.disk;
         let how = match undo {
             Undo::Remove => How::CreateNew,
             Undo::Restore { .. } => How::Write,
         };
-        let file = disk.open(ledger, how).map_err(|source| (source, Ok(())))?;
-        let done = record.apply(disk, &file, undo.length().unwrap_or(0));
-        done.map_err(|source| (source, undo.run(disk, ledger, &file)))
+        let file = kept.open(disk, ledger, how);
+        let file = file.map_err(|source| (source, Ok(())))?;
+        match record.apply(disk, &file, undo.length().unwrap_or(0)) {
+            Ok(()) => Ok(file),
+            Err(source) => Err((source, undo.run(disk, ledger, &file))),
+        }
     }
 }
 
@@ -399,11 +433,11 @@ pub(super) fn none_at(rival: &Path) -> Result<(), StoreError> {
 }
 
 /// Waits for the lock of the ledger file at `path`, which need not exist. It ends with the returned file.
-pub(super) fn lock(path: &Path, patience: Duration) -> Result<File, StoreError> {
+pub(super) fn lock(path: &Path, patience: Duration) -> Result<Locked, StoreError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(StoreError::io("make the ledger's folder"))?;
     let paths = Paths::resolve(path).map_err(StoreError::io("find the ledger"))?;
-    paths.lock_for_writing(&Os, patience)
+    paths.lock_for_writing(&mut Kept::default(), &Os, patience)
 }
 
 /// Keeps a record that does not follow on the ledger where a person can find it.
@@ -430,11 +464,13 @@ impl BlockStore for FileStore {
         clock: &dyn Clock,
     ) -> Result<Vec<BlockRef>, StoreError> {
         let mut state = self.state();
-        if let Some(folder) = self.path.parent() {
+        if let Some(folder) = self.path.parent()
+            && state.ledger.is_none()
+        {
             fs::create_dir_all(folder).map_err(StoreError::io("make the ledger's folder"))?;
         }
-        let paths = self.paths()?;
-        let _lock = paths.lock_for_writing(&*self.disk, self.lock_patience)?;
+        let paths = self.paths(&mut state)?;
+        let _lock = paths.lock_for_writing(&mut state.lock, &*self.disk, self.lock_patience)?;
         if !self.is_settled(&mut state, &paths)? {
             self.recover(&mut state, &paths)?;
         }
@@ -462,7 +498,8 @@ impl BlockStore for FileStore {
             Known::Chain(chain) => Some(chain),
             _ => None,
         };
-        let undo = Undo::of(&*self.disk, &paths.ledger, before.as_ref())
+        let undo = self
+            .undo(&mut state.ledger, &paths, before.as_ref())
             .map_err(StoreError::io("read the ledger"))?;
         let mut patch = Patch::behind(before.as_ref());
         let mut refs = Vec::with_capacity(batch.len());
@@ -471,8 +508,8 @@ impl BlockStore for FileStore {
         }
         let (record, ledger, blocks) = patch.finish(undo.length());
         let after = before.as_ref().map_or(0, |chain| chain.ledger.tip().index);
-        self.commit(&mut state, &paths, &record, &undo, after)?;
-        let chain = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
+        let file = self.commit(&mut state, &paths, &record, &undo, after)?;
+        let chain = Chain::grown(before, ledger, &blocks).stored_in(&file);
         state.vouched = chain.stamp();
         state.known = Known::Chain(chain);
         self.note(&state.known);
@@ -490,8 +527,12 @@ impl BlockStore for FileStore {
     fn verify(&self) -> Result<VerifyReport, StoreError> {
         // Without the lock first, so that a long ledger does not keep writers waiting: they change only what is
         // behind the last block. What looks wrong may be an append under way, so it is looked at again.
-        let paths = self.paths()?;
-        let settled = self.is_settled(&mut self.state(), &paths)?;
+        let (paths, settled) = {
+            let mut state = self.state();
+            let paths = self.paths(&mut state)?;
+            let settled = self.is_settled(&mut state, &paths)?;
+            (paths, settled)
+        };
         if settled {
             let report = scan_file(&paths.ledger).0;
             if report.is_valid() {
@@ -517,8 +558,8 @@ impl BlockStore for FileStore {
         if state.run.is_empty() {
             return Ok(());
         }
-        let paths = self.paths()?;
-        let _lock = paths.lock_for_writing(&*self.disk, self.lock_patience)?;
+        let paths = self.paths(&mut state)?;
+        let _lock = paths.lock_for_writing(&mut state.lock, &*self.disk, self.lock_patience)?;
         self.settle_locked(&mut state, &paths)
     }
 

@@ -4,6 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kairos_protocol::block::Block;
@@ -11,8 +12,9 @@ use kairos_protocol::ledger::{Problem, Verifier, VerifyReport};
 use tempfile::TempPath;
 
 use super::disk::{Disk, How, Os};
+use super::kept::Kept;
 use super::known::is_absence;
-use super::lock::Paths;
+use super::lock::{Locked, Paths};
 use super::{FileStore, StoreError, walk_text};
 
 /// What a new ledger may be used for, before the user's mask.
@@ -20,8 +22,8 @@ const MODE: u32 = 0o644;
 
 /// See the module.
 pub(crate) struct HeldFile {
-    paths: Paths,
-    _lock: File,
+    paths: Arc<Paths>,
+    _lock: Locked,
 }
 
 impl HeldFile {
@@ -39,10 +41,11 @@ impl HeldFile {
             fs::create_dir_all(folder).map_err(StoreError::io("make the ledger's folder"))?;
         }
         let (store, _) = FileStore::open_on(disk, path, patience)?;
-        let paths = store.paths()?;
-        let lock = paths.lock_for_writing(&*store.disk, patience)?;
+        let mut state = store.state();
+        let paths = store.paths(&mut state)?;
+        let lock = paths.lock_for_writing(&mut Kept::default(), &*store.disk, patience)?;
         // The journal speaks of the file that is there, so it must have nothing to say about another one.
-        store.settle_locked(&mut store.state(), &paths)?;
+        store.settle_locked(&mut state, &paths)?;
         // Nor may a power cut bring back what it said.
         match store.disk.open(&paths.journal, How::Write) {
             Ok(journal) => store.disk.sync(&journal),

@@ -196,7 +196,8 @@ fn a_disk_that_refuses_while_a_run_ends_leaves_the_ledger_as_before() {
 /// What an append of one block to `place` would write.
 fn record(place: &Place) -> Record {
     let (_, chain) = scan_file(&place.ledger());
-    let undo = Undo::of(&Os, &place.ledger(), chain.as_ref()).unwrap();
+    let file = fs::File::open(place.ledger()).ok();
+    let undo = Undo::of(&Os, file.as_ref().zip(chain.as_ref())).unwrap();
     let mut patch = Patch::behind(chain.as_ref());
     patch.add(vec!["more 0".to_owned()], clock().now()).unwrap();
     patch.finish(undo.length()).0
@@ -205,7 +206,7 @@ fn record(place: &Place) -> Record {
 /// Writes the record behind those that the journal holds, and returns the journal.
 fn promise(place: &Place, record: &Record) -> Vec<u8> {
     let disk = Quick::default();
-    let journal = Journal::open(&place.journal(), &disk).unwrap();
+    let journal = Journal::open(&mut Kept::default(), &place.journal(), &disk).unwrap();
     let run = journal.news(Run::default()).unwrap().run;
     journal.write(run, record).unwrap();
     fs::read(place.journal()).unwrap()
@@ -493,4 +494,24 @@ fn the_journal_is_durable_before_the_ledger_changes_and_the_ledger_before_it_beg
         ["sync json", "sync folder", "write journal"],
         "a run that is full ends"
     );
+}
+
+#[test]
+fn an_append_opens_no_file_that_is_open_already() {
+    let place = Place::with(SAMPLE);
+    let mut store = place.open();
+    store.append(one("first"), &clock()).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    store.disk = Box::new(Failing {
+        calls: Arc::clone(&calls),
+        failure: Failure {
+            at: usize::MAX,
+            quarters: 0,
+            error: 5,
+            dies: false,
+        },
+    });
+    store.append(one("second"), &clock()).unwrap();
+    // Lock; two looks into the journal, one at the end of the ledger; write and sync the one, write the other.
+    assert_eq!(calls.load(Ordering::Relaxed), 7);
 }
