@@ -92,3 +92,35 @@ impl Committed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::store::conformance::clock;
+    use crate::chain::store::memory::MemoryStore;
+
+    #[test]
+    fn what_an_earlier_try_left_is_found_however_much_came_since() {
+        let (store, clock) = (MemoryStore::default(), clock());
+        let entries = |n: usize| vec![n.to_string()];
+        store
+            .append((0..HISTORY_MAX + 9).map(entries).collect(), &clock)
+            .unwrap();
+        let job = |n, tried_after| Job {
+            entries: entries(n),
+            tried_after,
+        };
+        let found = |n, after| {
+            find(&store, &job(n, after))
+                .unwrap()
+                .map(|block| block.index)
+        };
+        assert_eq!(found(1, Some(0)), Some(2));
+        assert_eq!(
+            found(HISTORY_MAX + 3, Some(0)),
+            Some(HISTORY_MAX as u64 + 4)
+        );
+        assert_eq!(found(1, Some(2)), None);
+        assert_eq!(found(1, None), None);
+    }
+}
