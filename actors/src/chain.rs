@@ -12,7 +12,7 @@ pub mod store;
 pub mod tlog;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{
@@ -40,6 +40,8 @@ pub struct ChainActor {
     health: ChainHealth,
     /// The position of the last block acknowledged.
     last: u64,
+    /// The position of the last block before the first commit.
+    begun: Arc<OnceLock<u64>>,
     /// Whether the store has something to do once there is time.
     unsettled: bool,
     /// Whom to tell once so many appends have ended, the fewest first.
@@ -219,6 +221,7 @@ impl ChainActor {
             queue: Queue::default(),
             health: ChainHealth::default(),
             last: 0,
+            begun: Arc::default(),
             unsettled: false,
             resting: VecDeque::new(),
             stopping: Vec::new(),
@@ -243,7 +246,8 @@ impl ChainActor {
             return;
         }
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock));
+        let begun = Arc::clone(&self.begun);
+        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock, &begun));
         let end = |done: Result<Committed, _>, this: &mut Self, ctx: &mut Context<Self>| {
             let committed = done.unwrap_or(Committed::Crashed);
             this.end(&committed);
@@ -284,7 +288,7 @@ impl ChainActor {
 
     /// Tells each asker of the last batch what came of it.
     fn end(&mut self, committed: &Committed) {
-        let after = self.last;
+        let after = self.last.max(self.begun.get().copied().unwrap_or_default());
         let tell = self.queue.end_batch(|at| committed.outcome(at, after));
         for (at, tellers) in tell.into_iter().enumerate() {
             let answer = committed.answer(at);

@@ -412,6 +412,21 @@ fn a_backup_waits_for_a_change_under_way() {
 }
 
 #[test]
+fn a_migration_that_was_cut_off_before_the_settings_changed_is_finished_by_another_one() {
+    let home = Home::initialized();
+    home.run(["chain", "record", "kept"]).done();
+    let settings = home.data_dir().join("skills/config.yml");
+    let before = fs::read(&settings).unwrap();
+    home.run(["chain", "migrate", "--to", "sqlite"]).done();
+    fs::write(&settings, before).unwrap();
+    home.run(["chain", "record", "refused"]).failed(1);
+    home.run(["chain", "migrate", "--to", "sqlite"]).done();
+    home.run(["chain", "record", "more"]).done();
+    let findings = examined(&home).to_string();
+    assert!(findings.contains("readable: 3 blocks"), "{findings}");
+}
+
+#[test]
 fn a_ledger_in_a_database_is_examined_and_never_copied_as_a_file() {
     let home = Home::initialized();
     home.run(["chain", "record", "kept"]).done();

@@ -1,5 +1,7 @@
 //! One commit: what it writes, and what it tells each of those who wait for it.
 
+use std::sync::OnceLock;
+
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::time::Clock;
 
@@ -17,8 +19,19 @@ pub(super) enum Committed {
     Crashed,
 }
 
-/// Writes `jobs` in order. Blocks.
-pub(super) fn run(store: &dyn BlockStore, jobs: Vec<Job>, clock: &dyn Clock) -> Committed {
+/// Writes `jobs` in order. Notes in `begun`, once, where the ledger ended before. Blocks.
+pub(super) fn run(
+    store: &dyn BlockStore,
+    jobs: Vec<Job>,
+    clock: &dyn Clock,
+    begun: &OnceLock<u64>,
+) -> Committed {
+    // Where it cannot be told, the append tells why.
+    if begun.get().is_none()
+        && let Ok(tip) = store.tip()
+    {
+        begun.get_or_init(|| tip.map_or(0, |tip| tip.index));
+    }
     let found = jobs.iter().map(|job| find(store, job));
     let found: Vec<_> = match found.collect::<Result<_, _>>() {
         Ok(found) => found,
@@ -44,27 +57,28 @@ fn find(store: &dyn BlockStore, job: &Job) -> Result<Option<BlockRef>, StoreErro
     let Some(after) = job.tried_after else {
         return Ok(None);
     };
-    let mut next = after + 1;
+    let mut next = after.saturating_add(1);
     loop {
-        let page = store.blocks(next, HISTORY_MAX)?;
-        if let Some(block) = page.iter().find(|block| block.data() == job.entries) {
-            return Ok(Some(block.to_ref()));
+        let blocks = store.blocks(next, HISTORY_MAX)?;
+        if let Some(found) = blocks.iter().find(|block| block.data() == job.entries) {
+            return Ok(Some(found.to_ref()));
         }
-        next += page.len() as u64;
-        if page.len() < HISTORY_MAX {
+        let Some(last) = blocks.last() else {
             return Ok(None);
-        }
+        };
+        next = last.index().saturating_add(1);
     }
 }
 
 impl Committed {
-    /// How the job at position `at` ended, where the ledger had its last known block at `after`.
+    /// How the job at position `at` ended, where the ledger had a block at `after` before.
     pub(super) fn outcome(&self, at: usize, after: u64) -> Outcome {
         match self {
             Self::Done(refs) => refs
                 .get(at)
                 .map_or(Outcome::Unknown { after }, |block| Outcome::Done(*block)),
-            Self::Failed(StoreError::Unsettled(_)) | Self::Crashed => Outcome::Unknown { after },
+            Self::Failed(StoreError::Unsettled { after, .. }) => Outcome::Unknown { after: *after },
+            Self::Crashed => Outcome::Unknown { after },
             Self::Failed(_) => Outcome::Failed,
         }
     }

@@ -95,7 +95,7 @@ impl ChainError {
         match self {
             Self::Ask(AskError::Timeout | AskError::Stopped)
             | Self::Crashed
-            | Self::Store(StoreError::Unsettled(_)) => true,
+            | Self::Store(StoreError::Unsettled { .. }) => true,
             Self::Entries(_) | Self::KeyReused | Self::Store(_) | Self::Ask(AskError::Busy) => {
                 false
             }

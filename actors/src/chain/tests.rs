@@ -241,6 +241,16 @@ async fn a_retry_with_the_same_key_is_no_second_block() {
 struct Forgetful {
     inner: MemoryStore,
     tried: std::sync::atomic::AtomicBool,
+    /// What becomes of the first append.
+    first: First,
+}
+
+#[derive(Default, Clone, Copy)]
+enum First {
+    #[default]
+    Written,
+    Lost,
+    Panics,
 }
 
 impl BlockStore for Forgetful {
@@ -249,13 +259,19 @@ impl BlockStore for Forgetful {
         batch: Vec<Vec<String>>,
         clock: &dyn Clock,
     ) -> Result<Vec<BlockRef>, StoreError> {
-        let done = self.inner.append(batch, clock);
         if self.tried.swap(true, std::sync::atomic::Ordering::SeqCst) {
-            return done;
+            return self.inner.append(batch, clock);
         }
-        Err(StoreError::Unsettled(
-            std::io::ErrorKind::StorageFull.into(),
-        ))
+        let after = self.inner.tip()?.map_or(0, |tip| tip.index);
+        match self.first {
+            First::Written => self.inner.append(batch, clock).map(drop)?,
+            First::Lost => {}
+            First::Panics => panic!("as told"),
+        }
+        Err(StoreError::Unsettled {
+            after,
+            source: std::io::ErrorKind::StorageFull.into(),
+        })
     }
     fn tip(&self) -> Result<Option<BlockRef>, StoreError> {
         self.inner.tip()
@@ -278,13 +294,41 @@ async fn a_retry_after_an_unknown_outcome_finds_the_block_of_the_first_try() {
     let unknown = chain.append_once(key(), entry("x")).await.unwrap_err();
     assert!(matches!(
         unknown,
-        ChainError::Store(StoreError::Unsettled(_))
+        ChainError::Store(StoreError::Unsettled { .. })
     ));
     let (other, again) = futures::join!(
         chain.append(entry("other")),
         chain.append_once(key(), entry("x"))
     );
     assert_eq!((other.unwrap().index, again.unwrap().index), (2, 1));
+}
+
+#[actix::test]
+async fn a_retry_never_takes_an_older_block_for_its_own() {
+    for first in [First::Lost, First::Panics] {
+        let store = Forgetful {
+            first,
+            ..Forgetful::default()
+        };
+        store.inner.append(vec![entry("x")], &clock()).unwrap();
+        let chain = start(store, 8);
+        let key = || "k".parse().unwrap();
+        chain.append_once(key(), entry("x")).await.unwrap_err();
+        let again = chain.append_once(key(), entry("x")).await.unwrap();
+        assert_eq!(again.index, 2);
+    }
+}
+
+#[actix::test]
+async fn a_retry_finds_its_block_however_many_came_since() {
+    let store = Arc::new(Forgetful::default());
+    let chain = ChainActor::start(store.clone(), Arc::new(clock()), 8, PATIENCE);
+    let key = || "k".parse().unwrap();
+    chain.append_once(key(), entry("x")).await.unwrap_err();
+    let more = vec![entry("more"); store::HISTORY_MAX + 1];
+    store.inner.append(more, &clock()).unwrap();
+    let again = chain.append_once(key(), entry("x")).await.unwrap();
+    assert_eq!(again.index, 1);
 }
 
 /// Shorter than the gate of [`Gated`] is closed, and long enough to ask four times while it opens.

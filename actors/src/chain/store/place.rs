@@ -95,16 +95,23 @@ impl Places {
             Backend::File => Backend::Sqlite,
             Backend::Sqlite => Backend::File,
         };
-        if !exists(self.path(self.backend))? && exists(self.path(found))? {
+        let (existed, rival) = (exists(self.path(self.backend))?, self.path(found));
+        if !existed && exists(rival)? {
             return Err(OpenError::Elsewhere {
                 chosen: self.backend,
                 found,
-                path: self.path(found).to_owned(),
+                path: rival.to_owned(),
             });
         }
         Ok(match self.backend {
-            Backend::File => Arc::new(FileStore::open(&self.file, self.patience)?.0),
-            Backend::Sqlite => Arc::new(SqliteStore::open(&self.sqlite, self.sqlite_options())),
+            Backend::File => {
+                let (store, _) = FileStore::open(&self.file, self.patience)?;
+                Arc::new(store.beside(rival, existed))
+            }
+            Backend::Sqlite => {
+                let store = SqliteStore::open(&self.sqlite, self.sqlite_options());
+                Arc::new(store.beside(rival, existed))
+            }
         })
     }
 
@@ -125,8 +132,64 @@ fn exists(path: &Path) -> Result<bool, OpenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::chain::store::conformance::{clock, one};
+
+    /// The places of an agent that keeps its ledger in the form `backend`.
+    fn places(folder: &Path, backend: Backend) -> Places {
+        Places {
+            backend,
+            file: folder.join("chain.json"),
+            sqlite: folder.join("chain.db"),
+            wal: true,
+            patience: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn no_ledger_is_begun_where_one_in_the_other_form_came_first() {
+        for (chosen, other) in [
+            (Backend::Sqlite, Backend::File),
+            (Backend::File, Backend::Sqlite),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let late = places(folder.path(), chosen).open().unwrap();
+            let first = places(folder.path(), other).open().unwrap();
+            first.append(one("a"), &clock()).unwrap();
+            let refused = late.append(one("b"), &clock());
+            assert!(matches!(refused, Err(StoreError::Elsewhere(_))));
+            assert!(!places(folder.path(), chosen).path(chosen).exists());
+        }
+    }
+
+    #[test]
+    fn no_ledger_is_begun_where_one_was_taken_away_before_the_first_look() {
+        for backend in [Backend::Sqlite, Backend::File] {
+            let folder = tempfile::tempdir().unwrap();
+            let places = places(folder.path(), backend);
+            let store = places.open().unwrap();
+            store.append(one("a"), &clock()).unwrap();
+            store.settle().unwrap();
+            drop(store);
+            let late: Arc<dyn BlockStore> = match backend {
+                Backend::File => {
+                    fs::remove_file(&places.file).unwrap();
+                    let (store, _) = FileStore::open(&places.file, places.patience).unwrap();
+                    Arc::new(store.beside(&places.sqlite, true))
+                }
+                Backend::Sqlite => {
+                    let late = places.open().unwrap();
+                    fs::remove_file(&places.sqlite).unwrap();
+                    late
+                }
+            };
+            let gone = late.append(one("b"), &clock());
+            assert!(matches!(gone, Err(StoreError::Gone)));
+            assert!(!places.path(backend).exists());
+        }
+    }
 
     #[test]
     fn no_ledger_is_begun_while_there_is_one_in_the_other_form() {
@@ -135,13 +198,7 @@ mod tests {
             (Backend::File, Backend::Sqlite),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            let mut places = Places {
-                backend: found,
-                file: folder.path().join("chain.json"),
-                sqlite: folder.path().join("chain.db"),
-                wal: true,
-                patience: Duration::from_secs(60),
-            };
+            let mut places = places(folder.path(), found);
             places.open().unwrap().append(one("a"), &clock()).unwrap();
             places.backend = chosen;
             let Err(error) = places.open() else {

@@ -12,6 +12,7 @@ use kairos_protocol::time::Timestamp;
 
 use super::disk::{Disk as _, How, Os};
 use super::journal::{Journal, Run, is_applied, joined};
+use super::kept::Kept;
 use super::known::{Known, scan, scan_file};
 use super::lock::Paths;
 use super::{FileStore, StoreError};
@@ -92,7 +93,7 @@ fn look(paths: &Paths) -> io::Result<Inspection> {
 
 /// What the journal holds that the ledger lacks.
 fn leftover(paths: &Paths) -> io::Result<Leftover> {
-    let Some(journal) = Journal::look(&paths.journal, &Os)? else {
+    let Some(journal) = Journal::look(&mut Kept::default(), &paths.journal, &Os)? else {
         return Ok(Leftover::Nothing);
     };
     let news = journal.news(Run::default())?;

@@ -1,6 +1,6 @@
 //! What a store knows about its file, and how it notices that somebody else changed it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::SystemTime;
@@ -10,6 +10,7 @@ use kairos_protocol::ledger::text::{self, Elements, Span, parse, unreadable, wal
 use kairos_protocol::ledger::{Ledger, LoadState, Verifier, VerifyReport};
 
 use super::journal::{Record, read_at};
+use super::kept::Identity;
 use super::mark;
 
 /// How much of the file is read at once where it is not read whole.
@@ -59,21 +60,29 @@ impl Places {
     }
 }
 
-/// A file whose length and time of change stay the same is taken to be unchanged.
+/// A file of which all this stays the same is taken to be unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
+    identity: Identity,
     len: u64,
     modified: Option<SystemTime>,
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            identity: metadata.into(),
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
 }
 
 impl Stamp {
     /// Nothing if there is no file.
     fn of(path: &Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
-            Ok(metadata) => Ok(Some(Self {
-                len: metadata.len(),
-                modified: metadata.modified().ok(),
-            })),
+            Ok(metadata) => Ok(Some((&metadata).into())),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -202,10 +211,15 @@ impl Chain {
         self.places.last.end
     }
 
-    /// This chain, being all of the file at `path` as it is now.
-    pub(super) fn stored_at(mut self, path: &Path) -> Known {
-        self.stamp = Stamp::of(path).ok().flatten();
-        Known::Chain(self)
+    /// This chain, being all of `file` as it is now.
+    pub(super) fn stored_in(mut self, file: &File) -> Self {
+        self.stamp = file.metadata().ok().map(|metadata| (&metadata).into());
+        self
+    }
+
+    /// The file that this chain is all of.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// Whether the file is this chain, possibly with more blocks behind it, which are taken in.

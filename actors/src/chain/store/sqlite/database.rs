@@ -94,11 +94,12 @@ pub(super) fn connect(path: &Path, options: SqliteOptions) -> rusqlite::Result<C
     Ok(connection)
 }
 
-/// Makes a database with what `fill` puts into it at `path`, whole or not at all. Nothing happens to one that exists.
+/// Makes a database with what `fill` puts into it at `path`, whole or not at all. Nothing happens to one that exists:
+/// then it is `false`.
 pub(super) fn create(
     path: &Path,
     fill: impl FnOnce(&Connection) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let temporary = tempfile::Builder::new()
@@ -113,9 +114,9 @@ pub(super) fn create(
         .map_err(|(_, error)| io::Error::other(error))?;
     temporary.as_file().sync_all()?;
     match renameat_with(CWD, temporary.path(), CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => File::open(folder)?.sync_all(),
+        Ok(()) => File::open(folder)?.sync_all().map(|()| true),
         // Somebody was faster.
-        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
