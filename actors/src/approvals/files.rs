@@ -19,6 +19,7 @@ use kairos_protocol::time::Timestamp;
 
 use super::ApprovalError;
 use super::store::{Waiting, read};
+use crate::passing::FRESH;
 use crate::staging::Held;
 
 /// Mode of the directories that are made here; they are for people to read.
@@ -375,7 +376,7 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mode = fs::metadata(path).map_or(0o644, |found| found.mode() & 0o777);
     let mut fresh = tempfile::Builder::new()
-        .prefix(".approved-")
+        .prefix(FRESH)
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)?;
     fresh.write_all(bytes)?;

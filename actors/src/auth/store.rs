@@ -15,6 +15,7 @@ use kairos_protocol::time::Timestamp;
 
 use super::AuthError;
 use crate::file_lock;
+use crate::passing::FRESH;
 
 /// The file.
 const FILE: &str = "tokens.json";
@@ -131,7 +132,7 @@ impl TokenStore {
         }
         // Temporary files are made with mode 0600.
         let mut fresh = tempfile::Builder::new()
-            .prefix(".tokens-")
+            .prefix(FRESH)
             .tempfile_in(&self.folder)?;
         fresh.write_all(&bytes)?;
         fresh.as_file().sync_all()?;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{Peer, Trust};
 use crate::file_lock;
+use crate::passing::FRESH;
 
 /// Version of the line format.
 const VERSION: u32 = 1;
@@ -180,9 +181,7 @@ impl PeerStore {
             return Ok(false);
         }
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut fresh = tempfile::Builder::new()
-            .prefix(".peers")
-            .tempfile_in(folder)?;
+        let mut fresh = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
         for peer in live {
             serde_json::to_writer(&mut fresh, &Line::from(Change::Put(Box::new(peer.clone()))))?;
             fresh.write_all(b"\n")?;

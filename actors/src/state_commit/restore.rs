@@ -22,6 +22,7 @@ use super::ledger::{Ledger, Records};
 use super::objects::OBJECT_MAX;
 use super::scan;
 use super::store::{Cause, Committed, Held, StateStore, write};
+use crate::passing::RESTORED;
 use crate::staging::sync_directory;
 
 /// The intent, beside the snapshots.
@@ -30,8 +31,6 @@ const INTENT: &str = ".restore.json";
 const UNBEGUN: &str = ".restore.new";
 /// Longest intent read, in bytes: two hashes and a path for each of the most files.
 const INTENT_MAX: u64 = 256 * 1024 * 1024;
-/// Start of the name of a file on its way.
-const STAGED: &str = ".restore-";
 
 /// A file that differs between the state and a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,7 +288,7 @@ impl Held<'_> {
         let folder = self.folder(&step.path, true)?;
         clear_staged(&folder)?;
         let mut file = tempfile::Builder::new()
-            .prefix(STAGED)
+            .prefix(RESTORED)
             .tempfile_in(&folder)?;
         file.write_all(&bytes)?;
         let mode = if to.executable { 0o755 } else { 0o644 };
@@ -485,7 +484,7 @@ fn state(target: &Path) -> Result<Option<(ContentHash, bool)>, StateError> {
 fn clear_staged(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(STAGED) {
+        if entry.file_name().to_string_lossy().starts_with(RESTORED) {
             fs::remove_file(entry.path())?;
         }
     }

@@ -23,7 +23,7 @@ use super::objects::Objects;
 use super::pending::changes;
 use super::scan::{self, scan};
 use crate::file_lock;
-use crate::knowledge::INTENT;
+use crate::passing::{INTENT, LOCK};
 use crate::staging;
 use crate::staging::sync_directory;
 
@@ -118,7 +118,7 @@ impl StateStore {
     pub(super) fn hold(&self, ledger: &dyn Ledger) -> Result<Held<'_>, StateError> {
         let settings = self.settings()?;
         let dir = self.data.join(&settings.snapshot_dir);
-        let lock = file_lock::hold(&dir.join(".lock"))?;
+        let lock = file_lock::hold(&dir.join(LOCK))?;
         let held = Held {
             store: self,
             settings,

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Observe, Observed, Seen, WitnessError};
 use crate::file_lock;
+use crate::passing::{FRESH, LOCK};
 
-const LOCK: &str = ".lock";
 /// Version of the records.
 const VERSION: u32 = 1;
 
@@ -250,7 +250,7 @@ impl WitnessStore {
     /// Writes a file whole or not at all, durably.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(FRESH)
             .tempfile_in(&self.dir)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;

@@ -10,6 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use kairos_actors::file_lock;
+use kairos_actors::passing::WHOLE;
 use kairos_protocol::block::entry::{Entry, SystemUpgrade, UpgradeActions};
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
@@ -174,8 +175,8 @@ fn carry_out(dir: &DataDir, item: &Item, stamp: &str) -> Result<Option<Done>, Up
 fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
-        .prefix(".kairos-")
-        .suffix(".tmp")
+        .prefix(WHOLE.0)
+        .suffix(WHOLE.1)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
     file.write_all(text.as_bytes())?;

@@ -31,12 +31,12 @@ use serde::{Deserialize, Serialize};
 use super::TlogError;
 use crate::chain::store::{BlockStore, HISTORY_MAX};
 use crate::file_lock;
+use crate::passing::{FRESH, LOCK};
 
-const LOCK: &str = ".lock";
 const TILES: &str = "tile";
 const BUILT: &str = "built";
 /// Where tiles are built anew.
-const FRESH: &str = ".new";
+const REBUILT: &str = ".new-tiles";
 /// Version of the file `built`.
 const VERSION: u32 = 1;
 
@@ -113,7 +113,7 @@ impl TlogStore {
     ) -> Result<(), TlogError> {
         let write = || {
             let mut file = tempfile::Builder::new()
-                .prefix(".new-")
+                .prefix(FRESH)
                 .tempfile_in(&self.dir)?;
             file.write_all(checkpoint.to_string().as_bytes())?;
             file.as_file().sync_all()?;
@@ -229,7 +229,7 @@ impl TlogStore {
             blocks = length,
             "building the tiles of the log from the ledger"
         );
-        let fresh = self.dir.join(FRESH);
+        let fresh = self.dir.join(REBUILT);
         remove_dir(&fresh)?;
         let mut builder = TileBuilder::default();
         if let Some(signed) = signed.filter(|signed| signed.size > length) {
@@ -360,9 +360,7 @@ impl TileSource for Files {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.persist(path).map_err(|failed| failed.error)?;
     Ok(())
