@@ -156,7 +156,7 @@ fn sort(survey: &Survey, wanted: Wanted) -> Sorted<'_> {
             reason: reason.to_owned(),
         };
         // The ledger is taken up to a block, and what its journal promised is in it by then.
-        if is_ledger || entry.is_lock() || entry.is_temporary() || secret && !wanted.keys {
+        if is_ledger || entry.is_lock() || !entry.lasts() || secret && !wanted.keys {
             passed_over.push(path);
         } else if entry.path.to_str().is_none() {
             sorted.left_out.push(left_out("its name is not UTF-8"));

@@ -6,13 +6,13 @@ use std::io::{self, ErrorKind, Read, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use kairos_actors::passing::BACKING_UP;
 use kairos_protocol::backup::Kind;
 use kairos_protocol::hash::Hasher;
 use tempfile::TempDir;
 
 use super::Failure;
 use crate::data_dir::DataDir;
-use crate::data_dir::survey::BACKING_UP;
 
 /// How often a file is read again that changed while it was read.
 const ATTEMPTS: usize = 5;

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use kairos_actors::passing::INBOX;
+
 use super::Failure;
 use crate::data_dir::survey::{Entry, Survey};
 use crate::data_dir::{DataDir, holders};
 
-/// The inbox is its own lock.
-const INBOX: &str = "storage/inbox.jsonl";
 /// How long others may take for what they are at.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before all locks are tried again.

@@ -149,7 +149,7 @@ fn only_what_is_safe_is_fixed() {
     lock.lock().unwrap();
     let now = fs::metadata(&new).unwrap().modified().unwrap();
     let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let deeds = fix::apply(&survey(&dir), Timestamp::from_secs(now.try_into().unwrap()));
+    let deeds = fix::apply(&dir, Timestamp::from_secs(now.try_into().unwrap()));
     let done: Vec<_> = deeds
         .iter()
         .map(|deed| (deed.path.as_str(), deed.done))
@@ -171,6 +171,35 @@ fn only_what_is_safe_is_fixed() {
         [false, true, true, true]
     );
     assert_eq!(told(&examined(&dir, NOW), "permissions").0, Level::Ok);
+}
+
+#[test]
+fn what_an_interrupted_change_needs_is_neither_told_of_nor_removed() {
+    let (_temp, dir) = made();
+    let at = |below: &str| dir.path().join(below);
+    let (needed, other) = (at("knowledge/.staged-a"), at("context/.staged-b"));
+    let past = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for folder in [&needed, &other] {
+        fs::create_dir_all(folder.join("tea")).unwrap();
+        fs::write(folder.join("tea/.new-x"), "").unwrap();
+        fs::File::open(folder).unwrap().set_modified(past).unwrap();
+    }
+    fs::write(at("knowledge/.intent.json"), "{}").unwrap();
+    let (_, text) = told(&examined(&dir, NOW), "leftovers");
+    assert_eq!(text, "temporary files: context/.staged-b");
+    let removed = |dir: &DataDir| -> Vec<_> {
+        let deeds = fix::apply(dir, Timestamp::from_secs(NOW));
+        deeds.into_iter().map(|deed| deed.path).collect()
+    };
+    // Somebody at work there may be about to write an intent.
+    let lock = fs::File::create(at("context/.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(removed(&dir), [""; 0]);
+    lock.unlock().unwrap();
+    assert_eq!(removed(&dir), ["context/.staged-b"]);
+    assert!(needed.join("tea").exists());
+    fs::remove_file(at("knowledge/.intent.json")).unwrap();
+    assert_eq!(removed(&dir), ["knowledge/.staged-a"]);
 }
 
 #[test]
