@@ -1,9 +1,9 @@
 //! Backups: a copy of a data directory in use, and the way back.
 //!
 //! A copy is a state that the directory was in, as far as the parts go that name each other. Writers hold the lock of
-//! what they change until the ledger has the record of it. So all those locks are taken, together or not at all;
-//! what they protect is copied; the ledger's last block is looked up; and they are let go. The ledger grows only at
-//! its end, so its part up to that block is read afterwards at leisure, as are files that nobody locks.
+//! what they change until the ledger has the record of it. So everything is copied first, while others go on; then all
+//! those locks are taken, together or not at all; what changed since is copied again; the ledger's last block is looked
+//! up; and they are let go. The ledger grows only at its end, so its part up to that block is read afterwards at leisure.
 //!
 //! What is restored stands whole and checked beside the old directory before the two change places in one step.
 
@@ -12,6 +12,9 @@ mod copy;
 mod locks;
 pub mod restore;
 mod swap;
+
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -31,6 +34,9 @@ use crate::data_dir::{DataDirError, Tenancy};
 use crate::identity;
 
 pub use collect::prepare;
+
+/// Room that is left free, as a part of what is written: file systems need some for themselves.
+const SPARE: u64 = 20;
 
 /// What goes into a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +117,7 @@ pub enum Failure {
         reason: String,
     },
     /// Not enough room.
-    #[error("the backup unpacks to {needed} bytes, and {} has {free} free; nothing was changed", .path.display())]
+    #[error("{needed} bytes are needed in {}, which has {free} free; nothing was changed", .path.display())]
     NoRoom {
         /// Where.
         path: PathBuf,
@@ -144,6 +150,19 @@ impl Failure {
             source,
         }
     }
+}
+
+/// Fails unless so many `bytes` of files fit on the disk of the directory at `path`.
+fn room(path: &Path, bytes: u64) -> Result<(), Failure> {
+    let needed = bytes.saturating_add(bytes / SPARE);
+    let space =
+        rustix::fs::statvfs(path).map_err(|error| Failure::io("look at", path)(error.into()))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if needed > free {
+        let path = path.to_owned();
+        return Err(Failure::NoRoom { path, needed, free });
+    }
+    Ok(())
 }
 
 fn listed(things: &[LeftOut]) -> String {

@@ -1,6 +1,6 @@
 //! Makes the copy of a data directory in use.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -12,7 +12,7 @@ use kairos_protocol::hash::Hasher;
 use kairos_protocol::time::Timestamp;
 
 use super::copy::Copies;
-use super::locks::{self, Locks};
+use super::locks::Locks;
 use super::{Failure, Prepared, Wanted, agent_of};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{self, Survey, survey};
@@ -45,19 +45,19 @@ pub fn prepare(
     // Before anyone has to wait: later only what was added meanwhile is read.
     let (store, _) = FileStore::open(&dir.ledger(), LOCK_PATIENCE)?;
     store.prefix()?;
-    let mut copies = Copies::new(dir)?;
-    // What nobody locks comes first: checkpoints and the like speak of a ledger that is then copied at least as far.
+    // Most of what is there stays as it is: while others wait, only what changed is copied again.
     let at_leisure = survey(dir);
-    let guarded = locks::paths(&at_leisure);
-    let mut files = BTreeMap::new();
-    for file in sort(&at_leisure, wanted).files {
-        if !locks::protect(&guarded, &file.shown) {
-            add(&mut copies, &mut files, file)?;
+    let files = sort(&at_leisure, wanted).files;
+    let bytes = files.iter().map(|file| file.metadata.len());
+    let mut copies = Copies::new(dir, bytes.fold(0, u64::saturating_add))?;
+    for file in files {
+        match copies.add(file) {
+            // Its turn comes when nobody writes to it.
+            Ok(()) | Err(Failure::Restless(_)) => {}
+            Err(error) => return Err(error),
         }
     }
-    let locks = Locks::take(dir, &survey(dir))?;
-    // Only now nobody makes or removes what the locks protect.
-    let survey = survey(dir);
+    let (locks, survey) = Locks::take(dir)?;
     if !survey.unreadable.is_empty() {
         return Err(Failure::Unreadable(survey.unreadable.join(", ")));
     }
@@ -68,21 +68,16 @@ pub fn prepare(
     if !wanted.skip_unsupported && !sorted.left_out.is_empty() {
         return Err(Failure::Unsupported(sorted.left_out));
     }
-    let there: HashSet<&str> = sorted
-        .files
-        .iter()
-        .map(|file| file.shown.as_str())
-        .collect();
-    files.retain(|path, _| there.contains(path.as_str()));
+    let mut entries = sorted.entries;
     for file in &sorted.files {
-        if !files.contains_key(&file.shown) {
-            add(&mut copies, &mut files, file)?;
+        copies.add(file)?;
+        if let Some(kind) = copies.kind(&file.shown) {
+            entries.insert(file.shown.clone(), (mode(file), kind));
         }
     }
+    // Last, since checkpoints and the like speak of a ledger that goes at least as far.
     let ledger = store.prefix()?;
     drop(locks);
-    let mut entries = sorted.entries;
-    entries.extend(files);
     let left_out = sorted.left_out;
 
     let mut manifest = Manifest::new(concat!("kairos-chain ", env!("CARGO_PKG_VERSION")), now);
@@ -110,18 +105,6 @@ pub fn prepare(
         copies,
         _tenancy: tenancy,
     })
-}
-
-/// Copies one file, unless it is gone.
-fn add(
-    copies: &mut Copies,
-    files: &mut BTreeMap<String, (u32, Kind)>,
-    file: &survey::Entry,
-) -> Result<(), Failure> {
-    if let Some(kind) = copies.add(&file.shown, &file.path)? {
-        files.insert(file.shown.clone(), (mode(file), kind));
-    }
-    Ok(())
 }
 
 /// What of a directory goes where.

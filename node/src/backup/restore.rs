@@ -12,7 +12,7 @@ use kairos_protocol::backup::{
 use kairos_protocol::time::Timestamp;
 use serde_json::json;
 
-use super::{Failure, agent_of, check_agent, check_ledger, swap};
+use super::{Failure, agent_of, check_agent, check_ledger, room, swap};
 use crate::data_dir::tenancy::Occupied;
 use crate::data_dir::{DataDir, Surroundings, Tenancy};
 use crate::identity;
@@ -23,8 +23,6 @@ pub const UNPACKING: &str = ".restoring-";
 pub const REPLACED: &str = ".before-restore-";
 /// The file in a restored directory that says where it came from.
 pub const MARKER: &str = ".restored.json";
-/// Room that is left free, as a part of what is unpacked: file systems need some for themselves.
-const SPARE: u64 = 20;
 
 /// What a restore would do, or did, to a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,16 +234,10 @@ impl<T: FnMut(u64)> Unpacking<T> {
 
     fn begin_with(&self, manifest: &Manifest) -> Result<(), Failure> {
         check_agent(manifest)?;
-        let total = manifest.total();
-        let needed = total.saturating_add(total / SPARE);
-        let space = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| Failure::io("look at", &self.folder)(error.into()))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
-        if needed > free {
-            let path = self.folder.parent().unwrap_or(&self.folder).to_owned();
-            return Err(Failure::NoRoom { path, needed, free });
-        }
-        Ok(())
+        room(
+            self.folder.parent().unwrap_or(&self.folder),
+            manifest.total(),
+        )
     }
 
     fn unpack(&mut self, entry: &Entry, bytes: &mut dyn Read) -> io::Result<()> {

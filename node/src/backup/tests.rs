@@ -1,0 +1,121 @@
+use std::fs;
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use kairos_protocol::backup::Kind;
+use kairos_protocol::hash::ContentHash;
+use kairos_protocol::time::Timestamp;
+
+use super::copy::Copies;
+use super::*;
+use crate::config::Settings;
+use crate::data_dir::Surroundings;
+use crate::data_dir::survey::survey;
+use crate::{agent, data_dir::DataDir};
+
+const WANTED: Wanted = Wanted {
+    keys: true,
+    skip_unsupported: false,
+};
+
+fn made() -> (tempfile::TempDir, DataDir) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = DataDir::resolve(Some(&temp.path().join("d")), &Surroundings::default());
+    dir.init(Timestamp::EPOCH).unwrap();
+    (temp, dir)
+}
+
+fn prepared(dir: &DataDir) -> Result<Prepared, Failure> {
+    let places = agent::ledger(dir, &Settings::default());
+    prepare(dir, &places, WANTED, Timestamp::EPOCH)
+}
+
+/// The hash that the backup has of a file.
+fn hash(prepared: &Prepared, path: &str) -> Option<ContentHash> {
+    let entry = prepared.manifest.files().find(|entry| entry.path == path)?;
+    match entry.kind {
+        Kind::File { sha256, .. } => Some(sha256),
+        Kind::Directory => None,
+    }
+}
+
+#[test]
+fn what_changes_before_the_locks_are_held_is_copied_again() {
+    let (_temp, dir) = made();
+    let (path, late) = ("skills/kairos_quickguide.md", "skills/late.md");
+    let past = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let file = fs::File::open(dir.path().join(path)).unwrap();
+    file.set_modified(past).unwrap();
+    let lock = fs::File::create(dir.knowledge().join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let copy = thread::scope(|scope| {
+        let waits = scope.spawn(|| prepared(&dir));
+        while survey(&dir).temporary().next().is_none() {
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        // Long enough to copy what is there; the backup then waits for us.
+        thread::park_timeout(Duration::from_millis(300));
+        // Somebody begins to lock what nobody locked when it was copied.
+        fs::write(dir.skills().join(".lock"), "").unwrap();
+        fs::write(dir.path().join(path), "changed").unwrap();
+        fs::write(dir.path().join(late), "new").unwrap();
+        fs::remove_file(dir.path().join("config/safety.yml")).unwrap();
+        drop(lock);
+        waits.join().unwrap().unwrap()
+    });
+    assert_eq!(hash(&copy, path), Some(ContentHash::of("changed")));
+    assert_eq!(hash(&copy, late), Some(ContentHash::of("new")));
+    assert_eq!(hash(&copy, "config/safety.yml"), None);
+}
+
+#[test]
+fn what_an_interrupted_change_staged_goes_with_its_intent() {
+    let (_temp, dir) = made();
+    for folder in ["knowledge/.staged-a", "context/.staged-b"] {
+        fs::create_dir_all(dir.path().join(folder)).unwrap();
+        fs::write(dir.path().join(folder).join("x.md"), "x").unwrap();
+    }
+    fs::write(dir.knowledge().join(".intent.json"), "{}").unwrap();
+    let copy = prepared(&dir).unwrap();
+    let is_there = |path| hash(&copy, path).is_some();
+    assert!(is_there("knowledge/.intent.json") && is_there("knowledge/.staged-a/x.md"));
+    assert!(!is_there("context/.staged-b/x.md"));
+}
+
+#[test]
+fn a_file_at_rest_is_copied_once_and_any_other_again() {
+    let (_temp, dir) = made();
+    let path = dir.path().join("config/safety.yml");
+    let past = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let rest = || fs::File::open(&path).unwrap().set_modified(past).unwrap();
+    rest();
+    let mut copies = Copies::new(&dir, 0).unwrap();
+    let copied = |copies: &mut Copies| {
+        let survey = survey(&dir);
+        let entry = survey.entries.iter();
+        let entry = entry.clone().find(|entry| entry.path == path).unwrap();
+        copies.add(entry).unwrap();
+        copies.path("config/safety.yml").unwrap()
+    };
+    let first = copied(&mut copies);
+    assert_eq!(copied(&mut copies), first);
+    // As long, and with the old time, but not the file that was copied.
+    let text = fs::read(&path).unwrap();
+    fs::write(&path, vec![b'x'; text.len()]).unwrap();
+    rest();
+    let second = copied(&mut copies);
+    assert_ne!(second, first);
+    assert_eq!(fs::read(&second).unwrap(), fs::read(&path).unwrap());
+    // Written to a moment ago: another write may leave no trace in the time.
+    fs::write(&path, "y").unwrap();
+    let third = copied(&mut copies);
+    assert_ne!(copied(&mut copies), third);
+}
+
+#[test]
+fn a_disk_without_room_is_told_before_anything_is_copied() {
+    let (_temp, dir) = made();
+    let refused = Copies::new(&dir, u64::MAX / 2).unwrap_err();
+    assert!(matches!(refused, Failure::NoRoom { .. }), "{refused}");
+    assert_eq!(survey(&dir).temporary().count(), 0);
+}
