@@ -80,6 +80,18 @@ pub enum ChainError {
     Crashed,
 }
 
+impl ChainError {
+    /// Whether an append that ended so may have happened, or may still happen. With the same key it can be asked for
+    /// again.
+    pub fn may_be_recorded(&self) -> bool {
+        match self {
+            Self::Entries(_) | Self::KeyReused | Self::Ask(AskError::Busy) => false,
+            Self::Ask(AskError::Timeout | AskError::Stopped) | Self::Crashed => true,
+            Self::Store(error) => matches!(error, StoreError::Unsettled(_)),
+        }
+    }
+}
+
 #[derive(Message)]
 #[rtype(result = "Result<BlockRef, ChainError>")]
 struct Append {
