@@ -242,6 +242,21 @@ pub fn verify(archive: impl Read, told: impl FnMut(u64)) -> Result<Manifest, Fai
     Ok(backup::read(archive, &BackupLimits::default(), &mut look)?)
 }
 
+/// The folders of private keys.
+const KEYS: [&str; 2] = ["keys/", "storage/tls/"];
+
+/// Whether the file at `path`, below the data directory, may be a private key: all in the folders of keys that is not
+/// known to be for everyone.
+pub fn is_private_key(path: &str) -> bool {
+    let public = [".pub", ".json", ".crt", "/instance_id"];
+    is_with_keys(path) && !public.iter().any(|end| path.ends_with(end))
+}
+
+/// Whether the file at `path` lies with private keys.
+fn is_with_keys(path: &str) -> bool {
+    KEYS.iter().any(|folder| path.starts_with(folder))
+}
+
 /// Whether the files without which no agent works are named.
 fn check_agent(manifest: &Manifest) -> Result<(), Failure> {
     let names = |path: &str| manifest.files().any(|entry| entry.path == path);

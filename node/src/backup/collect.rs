@@ -13,7 +13,7 @@ use kairos_protocol::time::Timestamp;
 
 use super::copy::Copies;
 use super::locks::Locks;
-use super::{Failure, Prepared, Wanted, agent_of};
+use super::{Failure, Prepared, Wanted, agent_of, is_with_keys};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{self, Survey, survey};
 
@@ -21,10 +21,6 @@ use crate::data_dir::survey::{self, Survey, survey};
 const LEDGER_MODE: u32 = 0o600;
 /// What stands beside the ledger while it is written to. Records that were set aside have longer names, and stay.
 const JOURNAL: &str = "storage/blockchain.json.journal";
-/// The folder of private keys.
-const KEYS: &str = "keys";
-/// Private keys outside of it.
-const TLS: &str = "storage/tls";
 
 /// Copies what must be copied while others wait, and looks up the rest; `places` says where the ledger is. Blocks on
 /// the disk.
@@ -132,7 +128,7 @@ fn sort(survey: &Survey, wanted: Wanted) -> Sorted<'_> {
             continue;
         }
         // Their folders stay, with their modes.
-        let secret = [KEYS, TLS].iter().any(|folder| is_below(folder));
+        let secret = is_with_keys(path);
         let is_ledger = path == LEDGER || path == JOURNAL;
         let left_out = |reason: &str| LeftOut {
             path: path.to_owned(),

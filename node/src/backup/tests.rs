@@ -119,3 +119,18 @@ fn a_disk_without_room_is_told_before_anything_is_copied() {
     assert!(matches!(refused, Failure::NoRoom { .. }), "{refused}");
     assert_eq!(survey(&dir).temporary().count(), 0);
 }
+
+#[test]
+fn private_keys_are_told_apart_wherever_they_lie() {
+    for (path, private) in [
+        ("keys/mmp_keypair.pem", true),
+        ("keys/mmp_keypair.pem.pub", false),
+        ("keys/instance_id", false),
+        ("keys/rotations.json", false),
+        ("storage/tls/server.key", true),
+        ("storage/tls/server.crt", false),
+        ("storage/tokens.json", false),
+    ] {
+        assert_eq!(is_private_key(path), private, "{path}");
+    }
+}
