@@ -1,7 +1,9 @@
 //! `upgrade`: bring the texts of a data directory to those of this version, and keep what its owner changed.
 
-use std::sync::Arc;
-
+use kairos_actors::chain::queue::IdempotencyKey;
+use kairos_actors::chain::{ChainError, ChainHandle};
+use kairos_protocol::block::BlockRef;
+use kairos_protocol::block::entry::Entry;
 use kairos_protocol::time::Timestamp;
 use serde_json::json;
 
@@ -9,6 +11,9 @@ use super::Session;
 use super::exit::Exit;
 use super::out::{Out, Tone};
 use crate::upgrade::{self, Item, Plan, Status, Step, What};
+
+/// How often the record is asked for.
+const TRIES: usize = 3;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -62,25 +67,11 @@ pub fn run(args: UpgradeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         let (takes, dir) = (args.take, agent.data_dir.clone());
         let apply = move || upgrade::apply(&dir, &takes, now);
         let (plan, applied) = tokio::task::spawn_blocking(apply).await??;
-        let entry = upgrade::record(&plan, now);
-        let block = match Arc::clone(&agent)
-            .handles
-            .chain
-            .append(vec![entry.to_text()])
-            .await
-        {
-            Ok(block) => block,
-            Err(error) => {
-                let failed = upgrade::UpgradeError::Io {
-                    action: "record the upgrade in",
-                    path: agent.data_dir.ledger(),
-                    source: std::io::Error::other(error.to_string()),
-                };
-                let told = tokio::task::spawn_blocking(move || applied.put_back(failed)).await?;
-                return Err(told.into());
-            }
-        };
-        let done = tokio::task::spawn_blocking(move || applied.finish()).await??;
+        let entries = upgrade::record(&plan, now);
+        let entries = entries.iter().map(Entry::to_text).collect();
+        let recorded = record(&agent.handles.chain, entries).await;
+        let end = move || applied.end(recorded);
+        let (block, done) = tokio::task::spawn_blocking(end).await??;
         if out.wants_json() {
             out.json(&json!({"plan": plan, "done": done, "block": block}))?;
             return Ok(Exit::Done);
@@ -102,6 +93,25 @@ pub fn run(args: UpgradeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         ))?;
         Ok(Exit::Done)
     })
+}
+
+/// Appends one block. Asks again where the outcome is unknown; with its key it is written once.
+async fn record(chain: &ChainHandle, entries: Vec<String>) -> Result<BlockRef, ChainError> {
+    // Nobody else of this process appends anything.
+    let key: IdempotencyKey = match "system_upgrade".parse() {
+        Ok(key) => key,
+        Err(_) => return chain.append(entries).await,
+    };
+    let mut recorded = chain.append_once(key.clone(), entries.clone()).await;
+    for _ in 1..TRIES {
+        match &recorded {
+            Err(error) if error.may_be_recorded() => {
+                recorded = chain.append_once(key.clone(), entries.clone()).await;
+            }
+            _ => break,
+        }
+    }
+    recorded
 }
 
 fn tell_none(plan: &Plan, out: &mut Out) -> std::io::Result<()> {
