@@ -9,6 +9,7 @@
 
 mod collect;
 mod copy;
+mod ledger;
 mod locks;
 pub mod restore;
 mod swap;
@@ -20,8 +21,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use kairos_actors::chain::store::StoreError;
 use kairos_actors::chain::store::file::{self, Prefix};
+use kairos_actors::chain::store::place::OpenError;
+use kairos_actors::chain::store::{StoreError, sqlite};
 use kairos_protocol::backup::{
     self, BackupError, BackupLimits, Entry, LEDGER, LedgerPart, LeftOut, Manifest, Visitor,
 };
@@ -65,12 +67,16 @@ pub enum Failure {
     /// Too many files.
     #[error("the data directory has more files than a backup takes, or deeper directories")]
     TooMany,
-    /// The ledger is in a database, which cannot be copied as a file while it is in use.
+    /// The ledger is in a database elsewhere.
     #[error(
-        "the ledger is in {}, and a database in use cannot be copied as a file; \
-         run kairos-chain chain export, or chain migrate --to file first", .0.display()
+        "the ledger is in {}, outside of the data directory, and a backup holds what is in it; \
+         run kairos-chain chain migrate --to file first, or move the database and change storage.sqlite_path",
+        .0.display()
     )]
-    Database(PathBuf),
+    Outside(PathBuf),
+    /// The ledger is not where the settings say.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The ledger does not load, or cannot be read.
     #[error(
         "{0}; see kairos-chain doctor, and copy the directory as it is while no program uses it"
@@ -115,6 +121,18 @@ pub enum Failure {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// The backup is in place, and something after that failed.
+    #[error("the backup is in place at {}{}, but cannot {action}: {source}", .place.display(), kept(.old.as_deref()))]
+    Unfinished {
+        /// Where it is.
+        place: PathBuf,
+        /// Where the directory is that was there.
+        old: Option<PathBuf>,
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
     },
     /// Not enough room.
     #[error("{needed} bytes are needed in {}, which has {free} free; nothing was changed", .path.display())]
@@ -165,6 +183,11 @@ fn room(path: &Path, bytes: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+fn kept(old: Option<&Path>) -> String {
+    let told = old.map(|old| format!(", and what was there is in {}", old.display()));
+    told.unwrap_or_default()
+}
+
 fn listed(things: &[LeftOut]) -> String {
     const SHOWN: usize = 5;
     let named = things.iter().take(SHOWN);
@@ -201,10 +224,20 @@ impl Prepared {
             }
         };
         match backup::write(out, &self.manifest, open, told) {
-            Err(BackupError::Changed(path)) if path == LEDGER => Err(Failure::LedgerRewritten),
+            Err(BackupError::Changed(path)) if path == LEDGER && self.ledger.is_some() => {
+                Err(Failure::LedgerRewritten)
+            }
             written => Ok(written?),
         }
     }
+}
+
+/// A database can only be read where it can be looked into.
+fn verify_database(bytes: &mut dyn Read) -> io::Result<VerifyReport> {
+    let mut copy = tempfile::NamedTempFile::new()?;
+    io::copy(bytes, &mut copy)?;
+    let found = sqlite::inspect(copy.path(), None).map_err(io::Error::other)?;
+    Ok(found.report)
 }
 
 /// Reads a whole backup, block by block where it is the ledger, and keeps nothing. Returns its manifest if all of it
@@ -218,16 +251,24 @@ pub fn verify(archive: impl Read, told: impl FnMut(u64)) -> Result<Manifest, Fai
         read: u64,
         told: T,
         ledger: Option<LedgerPart>,
+        path: String,
+        database: bool,
     }
     impl<T: FnMut(u64)> Visitor for Look<T> {
         fn manifest(&mut self, manifest: &Manifest) -> io::Result<()> {
             self.ledger = manifest.ledger;
+            self.path = manifest.ledger_path().to_owned();
+            self.database = manifest.is_database();
             check_agent(manifest).map_err(io::Error::other)
         }
 
         fn entry(&mut self, entry: &Entry, bytes: &mut dyn Read) -> io::Result<()> {
-            if let Some(part) = self.ledger.filter(|_| entry.path == LEDGER) {
-                check_ledger(part, &file::verify(BufReader::new(bytes)))?;
+            if let Some(part) = self.ledger.filter(|_| entry.path == self.path) {
+                let report = match self.database {
+                    true => verify_database(bytes)?,
+                    false => file::verify(BufReader::new(bytes)),
+                };
+                check_ledger(part, &report)?;
             }
             self.read += entry.size();
             (self.told)(self.read);
@@ -238,6 +279,8 @@ pub fn verify(archive: impl Read, told: impl FnMut(u64)) -> Result<Manifest, Fai
         read: 0,
         told,
         ledger: None,
+        path: String::new(),
+        database: false,
     };
     Ok(backup::read(archive, &BackupLimits::default(), &mut look)?)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kairos_actors::file_lock;
 use kairos_actors::passing::{BACKING_UP, LOCK};
@@ -116,6 +116,33 @@ impl Copies {
             }
         }
         Err(Failure::Restless(file.shown.clone()))
+    }
+
+    /// Has `write` make the copy of `path` in the file it is given, and says what it is.
+    pub(super) fn make(
+        &mut self,
+        path: &str,
+        write: impl FnOnce(&Path) -> Result<(), Failure>,
+    ) -> Result<Kind, Failure> {
+        let number = self.begun;
+        self.begun += 1;
+        let target = self.folder.path().join(number.to_string());
+        write(&target)?;
+        let mut hashed = Hashed::default();
+        let read = File::open(&target).and_then(|mut made| {
+            io::copy(&mut made, &mut hashed.through(&mut io::sink()))?;
+            made.metadata()
+        });
+        let made = read.map_err(Failure::io("read", &target))?;
+        let (kind, stamp) = (hashed.kind(), Stamp::from(&made));
+        let copied = Copied {
+            number,
+            kind,
+            stamp,
+            rested: true,
+        };
+        self.files.insert(path.to_owned(), copied);
+        Ok(kind)
     }
 
     /// Copies what `entry` is now; nothing if it became something else meanwhile.

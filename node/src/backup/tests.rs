@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use kairos_protocol::backup::Kind;
 use kairos_protocol::hash::ContentHash;
-use kairos_protocol::time::Timestamp;
+use kairos_protocol::time::{ManualClock, Timestamp};
 
 use super::copy::Copies;
 use super::*;
@@ -133,4 +133,66 @@ fn private_keys_are_told_apart_wherever_they_lie() {
     ] {
         assert_eq!(is_private_key(path), private, "{path}");
     }
+}
+
+#[test]
+fn a_ledger_in_a_database_is_copied_as_of_its_moment_and_comes_back() {
+    let (temp, dir) = made();
+    let mut settings = Settings::default();
+    settings.storage.backend = crate::config::Backend::Sqlite;
+    let places = agent::ledger(&dir, &settings);
+    let store = places.open().unwrap();
+    let append = |text: &str| {
+        let clock = ManualClock::new(Timestamp::EPOCH);
+        store.append(vec![vec![text.to_owned()]], &clock).unwrap()[0]
+    };
+    let tip = append("one");
+    let copy = prepare(&dir, &places, WANTED, Timestamp::EPOCH).unwrap();
+    append("two");
+    let part = copy.manifest.ledger.unwrap();
+    assert_eq!((part.length, part.tip), (2, tip));
+    assert_eq!(copy.manifest.ledger_path(), "storage/kairos.db");
+    let beside = |entry: &Entry| entry.path.ends_with("-wal") || entry.path.ends_with("-shm");
+    assert!(!copy.manifest.files().any(beside));
+    let archive = copy.write(Vec::new(), |_| ()).unwrap();
+    assert_eq!(verify(archive.as_slice(), |_| ()).unwrap(), copy.manifest);
+    drop(copy);
+
+    // What would be lost is seen in a database, too, whatever the settings say.
+    let manifest = verify(archive.as_slice(), |_| ()).unwrap();
+    for places in [&places, &agent::ledger(&dir, &Settings::default())] {
+        let plan = restore::examine(&dir, places, &manifest).unwrap();
+        assert_eq!((plan.blocks_lost, plan.other_history), (1, false));
+    }
+    let other = DataDir::resolve(Some(&temp.path().join("other")), &Surroundings::default());
+    let other_places = agent::ledger(&other, &settings);
+    let now = Timestamp::EPOCH;
+    restore::restore(
+        &other,
+        &other_places,
+        archive.as_slice(),
+        false,
+        now,
+        |_| (),
+    )
+    .unwrap();
+    let there = other_places.inspect(None).unwrap();
+    assert_eq!(there.report.tip, Some(tip));
+    let clock = ManualClock::new(Timestamp::EPOCH);
+    let fork = vec![vec!["another".to_owned()], vec!["history".to_owned()]];
+    std::fs::remove_file(&other_places.sqlite).unwrap();
+    other_places.open().unwrap().append(fork, &clock).unwrap();
+    let plan = restore::examine(&other, &other_places, &manifest).unwrap();
+    assert_eq!((plan.blocks_lost, plan.other_history), (3, true));
+}
+
+#[test]
+fn a_database_outside_of_the_directory_is_not_left_out_unseen() {
+    let (temp, dir) = made();
+    let mut settings = Settings::default();
+    settings.storage.backend = crate::config::Backend::Sqlite;
+    settings.storage.sqlite_path = temp.path().join("kairos.db").display().to_string();
+    let places = agent::ledger(&dir, &settings);
+    let refused = prepare(&dir, &places, WANTED, Timestamp::EPOCH).unwrap_err();
+    assert!(matches!(refused, Failure::Outside(_)), "{refused}");
 }

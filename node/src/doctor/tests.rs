@@ -203,6 +203,41 @@ fn what_an_interrupted_change_needs_is_neither_told_of_nor_removed() {
 }
 
 #[test]
+fn a_ledger_in_a_database_is_looked_at_and_nothing_is_made_beside_it() {
+    let (_temp, dir) = made();
+    let mut settings = Settings::default();
+    settings.http.port = 0;
+    settings.storage.backend = crate::config::Backend::Sqlite;
+    let places = crate::agent::ledger(&dir, &settings);
+    let clock = kairos_protocol::time::ManualClock::new(Timestamp::from_secs(NOW));
+    let store = places.open().unwrap();
+    store.append(vec![vec!["one".to_owned()]], &clock).unwrap();
+    drop(store);
+    let look = |settings: &Settings| {
+        let mut found = Findings::default();
+        content::ledger(&crate::agent::ledger(&dir, settings), &mut found);
+        found.0
+    };
+    let before = names(dir.path());
+    let (level, text) = told(&look(&settings), "ledger");
+    assert!(
+        level == Level::Ok && text.starts_with("readable: 2 blocks"),
+        "{text}"
+    );
+    // In the other form than the settings say.
+    let (level, text) = told(&look(&Settings::default()), "ledger");
+    assert!(
+        level == Level::Fail && text.contains("chain migrate --to file"),
+        "{text}"
+    );
+    fs::write(&places.sqlite, "no database").unwrap();
+    let found = look(&settings);
+    assert_eq!(told(&found, "ledger").0, Level::Fail);
+    assert!(found[0].fix.as_ref().unwrap().contains("-wal"));
+    assert_eq!(names(dir.path()), before);
+}
+
+#[test]
 fn a_ledger_from_the_future_means_that_the_clock_went_back() {
     let mut found = Findings::default();
     let at = |secs: i64| Timestamp::from_secs(1_800_000_000 + secs);

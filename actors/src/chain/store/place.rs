@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::file::FileStore;
-use super::sqlite::{SqliteOptions, SqliteStore};
+use super::file::{self, FileStore, Inspection};
+use super::sqlite::{self, SqliteOptions, SqliteStore};
 use super::{BlockStore, StoreError};
 
 /// The forms in which a ledger is kept.
@@ -91,6 +91,36 @@ impl Places {
     ///
     /// All of [`OpenError`].
     pub fn open(&self) -> Result<Arc<dyn BlockStore>, OpenError> {
+        self.check()?;
+        Ok(match self.backend {
+            Backend::File => Arc::new(FileStore::open(&self.file, self.patience)?.0),
+            Backend::Sqlite => Arc::new(SqliteStore::open(&self.sqlite, self.sqlite_options())),
+        })
+    }
+
+    /// Looks at the ledger that counts, and at its block at position `at`. Creates nothing and repairs nothing.
+    ///
+    /// # Errors
+    ///
+    /// All of [`OpenError`]. A bad ledger is a report, not an error.
+    pub fn inspect(&self, at: Option<u64>) -> Result<Inspection, OpenError> {
+        self.check()?;
+        let look = |source| OpenError::Io {
+            path: self.file.clone(),
+            source,
+        };
+        Ok(match self.backend {
+            Backend::File => file::inspect(&self.file, at).map_err(look)?,
+            Backend::Sqlite => sqlite::inspect(&self.sqlite, at)?,
+        })
+    }
+
+    /// Whether the ledger is where the settings say.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Elsewhere`] and [`OpenError::Io`].
+    pub fn check(&self) -> Result<(), OpenError> {
         let found = match self.backend {
             Backend::File => Backend::Sqlite,
             Backend::Sqlite => Backend::File,
@@ -102,13 +132,11 @@ impl Places {
                 path: self.path(found).to_owned(),
             });
         }
-        Ok(match self.backend {
-            Backend::File => Arc::new(FileStore::open(&self.file, self.patience)?.0),
-            Backend::Sqlite => Arc::new(SqliteStore::open(&self.sqlite, self.sqlite_options())),
-        })
+        Ok(())
     }
 
-    pub(crate) fn sqlite_options(&self) -> SqliteOptions {
+    /// How a database is used.
+    pub fn sqlite_options(&self) -> SqliteOptions {
         SqliteOptions {
             wal: self.wal,
             patience: self.patience,
