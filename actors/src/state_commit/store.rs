@@ -18,7 +18,7 @@ use kairos_protocol::time::Clock;
 use serde::Serialize;
 
 use super::error::StateError;
-use super::ledger::{Ledger, Records};
+use super::ledger::{LOOK_BACK_MAX, Ledger, Records};
 use super::objects::Objects;
 use super::pending::changes;
 use super::scan::{self, scan};
@@ -143,7 +143,7 @@ impl Held<'_> {
         if left.is_empty() {
             return Ok(());
         }
-        let records = Records::read(ledger)?;
+        let records = Records::read(ledger, LOOK_BACK_MAX)?;
         for staged in left {
             let path = self.dir.join(staged.name());
             // Where the ledger went on too far to tell, a snapshot without a block does no harm.
@@ -156,6 +156,15 @@ impl Held<'_> {
         }
         sync_directory(&self.dir)?;
         Ok(())
+    }
+
+    /// What the ledger tells. Without a snapshot no commit in it is of use, so it is not searched for one.
+    pub(super) fn records(&self, ledger: &dyn Ledger) -> Result<Records, StateError> {
+        let most = match self.names()?.is_empty() {
+            true => 0,
+            false => LOOK_BACK_MAX,
+        };
+        Ok(Records::read(ledger, most)?)
     }
 
     /// Compares the state with the last snapshot.
