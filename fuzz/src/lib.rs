@@ -5,12 +5,14 @@
 
 pub mod archive;
 pub mod backup;
+pub mod dsl;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
 pub mod proposal;
 pub mod resource;
 pub mod skillset_json;
+pub mod state;
 pub mod tlog;
 pub mod tokens;
 
@@ -26,12 +28,14 @@ pub type Target = fn(&[u8]) -> String;
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive::run),
     ("backup", backup::run),
+    ("dsl", dsl::run),
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
     ("proposal", proposal::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
+    ("state", state::run),
     ("tlog", tlog::run),
     ("tokens", tokens::run),
 ];
