@@ -1,8 +1,6 @@
 //! `upgrade`: bring the texts of a data directory to those of this version, and keep what its owner changed.
 
 use kairos_actors::chain::queue::IdempotencyKey;
-use kairos_actors::chain::{ChainError, ChainHandle};
-use kairos_protocol::block::BlockRef;
 use kairos_protocol::block::entry::Entry;
 use kairos_protocol::time::Timestamp;
 use serde_json::json;
@@ -11,9 +9,6 @@ use super::Session;
 use super::exit::Exit;
 use super::out::{Out, Tone};
 use crate::upgrade::{self, Item, Plan, Status, Step, What};
-
-/// How often the record is asked for.
-const TRIES: usize = 3;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -69,7 +64,8 @@ pub fn run(args: UpgradeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         let (plan, applied) = tokio::task::spawn_blocking(apply).await??;
         let entries = upgrade::record(&plan, now);
         let entries = entries.iter().map(Entry::to_text).collect();
-        let recorded = record(&agent.handles.chain, entries).await;
+        let chain = &agent.handles.chain;
+        let recorded = chain.record(IdempotencyKey::fresh(), entries).await;
         let end = move || applied.end(recorded);
         let (block, done) = tokio::task::spawn_blocking(end).await??;
         if out.wants_json() {
@@ -93,25 +89,6 @@ pub fn run(args: UpgradeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         ))?;
         Ok(Exit::Done)
     })
-}
-
-/// Appends one block. Asks again where the outcome is unknown; with its key it is written once.
-async fn record(chain: &ChainHandle, entries: Vec<String>) -> Result<BlockRef, ChainError> {
-    // Nobody else of this process appends anything.
-    let key: IdempotencyKey = match "system_upgrade".parse() {
-        Ok(key) => key,
-        Err(_) => return chain.append(entries).await,
-    };
-    let mut recorded = chain.append_once(key.clone(), entries.clone()).await;
-    for _ in 1..TRIES {
-        match &recorded {
-            Err(error) if error.may_be_recorded() => {
-                recorded = chain.append_once(key.clone(), entries.clone()).await;
-            }
-            _ => break,
-        }
-    }
-    recorded
 }
 
 fn tell_none(plan: &Plan, out: &mut Out) -> std::io::Result<()> {
