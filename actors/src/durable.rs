@@ -6,8 +6,7 @@ use std::path::Path;
 
 use tempfile::NamedTempFile;
 
-/// What the names of files begin with that are not in their place yet. A crash leaves them; nobody reads them.
-const STAGED: &str = ".new-";
+use crate::passing::FRESH;
 
 /// Puts `bytes` in place of the file at `path`, which need not be there, and returns once that is durable. Readers see
 /// the old file or the new one; the new one has mode 0600. The folder must be there.
@@ -33,9 +32,7 @@ pub fn replace_with(
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     // Temporary files are made with mode 0600.
-    let mut fresh = tempfile::Builder::new()
-        .prefix(STAGED)
-        .tempfile_in(folder)?;
+    let mut fresh = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     let mut buffered = BufWriter::new(&mut fresh);
     write(&mut buffered)?;
     buffered.flush()?;

@@ -38,7 +38,6 @@ pub use changes::CatchUp;
 pub use error::KnowledgeError;
 pub use recorded::{Record, Standing, State};
 pub use search::{Answer, Found};
-pub(crate) use store::unit::INTENT;
 pub use store::{
     Approved, Archive, Archived, Audience, Authorship, Changed, ContextSession, Create, Delete,
     Imported, KnowledgeEntry, KnowledgePolicy, Origin, Resource, ResourceInfo, SaveContext,

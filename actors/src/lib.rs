@@ -12,6 +12,7 @@ pub mod durable;
 pub mod file_lock;
 pub mod knowledge;
 pub mod meeting;
+pub mod passing;
 pub mod peer_manager;
 pub mod quarantine;
 pub mod skill_set;
@@ -264,7 +265,7 @@ pub async fn start(
         tlog: tlog.clone(),
         witness: witness.clone(),
     };
-    let meeting = MeetingActor::start(&storage.join("inbox.jsonl"), parts, permits, patience)?;
+    let meeting = MeetingActor::start(&data.join(passing::INBOX), parts, permits, patience)?;
 
     Ok(Handles {
         chain,

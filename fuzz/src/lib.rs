@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod dsl;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
@@ -12,6 +13,7 @@ pub mod ledger_text;
 pub mod proposal;
 pub mod resource;
 pub mod skillset_json;
+pub mod state;
 pub mod tlog;
 pub mod tokens;
 
@@ -27,6 +29,7 @@ pub type Target = fn(&[u8]) -> String;
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive::run),
     ("backup", backup::run),
+    ("dsl", dsl::run),
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
@@ -34,6 +37,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("proposal", proposal::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
+    ("state", state::run),
     ("tlog", tlog::run),
     ("tokens", tokens::run),
 ];

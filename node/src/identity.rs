@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use kairos_actors::durable;
+use kairos_actors::passing::{FRESH, LOCK};
 use kairos_protocol::crypto::{KeyError, Keypair};
 use kairos_protocol::id::{AgentId, IdError};
 use kairos_protocol::time::Timestamp;
@@ -28,8 +29,6 @@ const ID_FILE: &str = "instance_id";
 const ROTATIONS_FILE: &str = "rotations.json";
 /// The key that is about to take the place of the current one.
 const NEXT_FILE: &str = "mmp_keypair.pem.next";
-/// Held while the key is changed.
-const LOCK_FILE: &str = ".lock";
 
 /// The key of this agent, its id, and how it came to the key.
 #[derive(Debug)]
@@ -149,7 +148,7 @@ fn lock(keys: &Path) -> io::Result<fs::File> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(keys.join(LOCK_FILE))?;
+        .open(keys.join(LOCK))?;
     file.file().lock()?;
     Ok(file)
 }
@@ -252,9 +251,7 @@ fn create(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     // Temporary files are made with mode 0600.
-    let mut file = tempfile::Builder::new()
-        .prefix(".new")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(folder.join(name)) {

@@ -14,6 +14,7 @@ use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ApprovalError;
+use crate::passing::FRESH;
 use crate::staging::Held;
 
 const PROPOSAL: &str = "proposal.json";
@@ -271,7 +272,7 @@ impl ApprovalStore {
     pub(super) fn decide(&self, id: &ProposalId, decision: &Decision) -> io::Result<()> {
         let folder = self.root.join(id.as_str());
         let mut fresh = tempfile::Builder::new()
-            .prefix(".decision-")
+            .prefix(FRESH)
             .tempfile_in(&folder)?;
         fresh.write_all(&serde_json::to_vec_pretty(decision)?)?;
         fresh.as_file().sync_all()?;

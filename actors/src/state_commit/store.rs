@@ -18,12 +18,12 @@ use kairos_protocol::time::Clock;
 use serde::Serialize;
 
 use super::error::StateError;
-use super::ledger::{Ledger, Records};
+use super::ledger::{LOOK_BACK_MAX, Ledger, Records};
 use super::objects::Objects;
 use super::pending::changes;
 use super::scan::{self, scan};
 use crate::file_lock;
-use crate::knowledge::INTENT;
+use crate::passing::{INTENT, LOCK};
 use crate::staging;
 use crate::staging::sync_directory;
 
@@ -118,7 +118,7 @@ impl StateStore {
     pub(super) fn hold(&self, ledger: &dyn Ledger) -> Result<Held<'_>, StateError> {
         let settings = self.settings()?;
         let dir = self.data.join(&settings.snapshot_dir);
-        let lock = file_lock::hold(&dir.join(".lock"))?;
+        let lock = file_lock::hold(&dir.join(LOCK))?;
         let held = Held {
             store: self,
             settings,
@@ -155,6 +155,15 @@ impl Held<'_> {
         }
         sync_directory(&self.dir)?;
         Ok(())
+    }
+
+    /// What the ledger tells. Without a snapshot no commit in it is of use, so it is not searched for one.
+    pub(super) fn records(&self, ledger: &dyn Ledger) -> Result<Records, StateError> {
+        let most = match self.names()?.is_empty() {
+            true => 0,
+            false => LOOK_BACK_MAX,
+        };
+        Ok(Records::read(ledger, most)?)
     }
 
     /// Compares the state with the last snapshot.

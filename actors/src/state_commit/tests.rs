@@ -9,6 +9,7 @@ use kairos_protocol::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::ledger::{LOOK_BACK_MAX, Records};
 use super::*;
 use crate::chain::ChainError;
 use crate::chain::store::memory::MemoryStore;
@@ -27,6 +28,8 @@ struct Fake {
     store: MemoryStore,
     clock: Arc<ManualClock>,
     fails: Cell<Fails>,
+    /// How many pages were read besides the newest.
+    reads: Cell<usize>,
     /// Seen by each append before it happens.
     appended: RefCell<Vec<Vec<String>>>,
 }
@@ -41,6 +44,7 @@ impl Ledger for Fake {
     }
 
     fn blocks(&self, first: u64) -> Result<Vec<Block>, ChainError> {
+        self.reads.set(self.reads.get() + 1);
         Ok(self.store.blocks(first, 1_000)?)
     }
 
@@ -85,6 +89,7 @@ fn place() -> Place {
             store: MemoryStore::default(),
             clock,
             fails: Cell::new(Fails::Never),
+            reads: Cell::new(0),
             appended: RefCell::default(),
         },
     };
@@ -599,6 +604,58 @@ fn old_snapshots_and_the_texts_only_they_need_are_pruned() {
 }
 
 #[test]
+fn snapshots_are_pruned_several_at_once() {
+    let place = place();
+    let config = CONFIG.replace("max_snapshots: 3", "max_snapshots: 20");
+    place.write("skills/config.yml", &config);
+    let counts: Vec<_> = (0..24)
+        .map(|round| {
+            place.write("knowledge/alpha/alpha.md", &format!("round {round}\n"));
+            place.commit(&round.to_string()).unwrap();
+            place.snapshots().len()
+        })
+        .collect();
+    assert_eq!(counts[19..], [20, 21, 22, 20, 21]);
+}
+
+#[test]
+fn a_ledger_without_snapshots_is_not_read_to_its_beginning() {
+    let place = place();
+    let fill = |count: u64| {
+        let blocks = (0..count).map(|n| vec![n.to_string()]).collect();
+        let clock = &*place.ledger.clock;
+        place.ledger.store.append(blocks, clock).unwrap();
+    };
+    fill(2_100);
+    place.ledger.reads.set(0);
+    place.status();
+    assert_eq!(place.ledger.reads.get(), 0);
+    place.commit("first").unwrap();
+    fill(1_100);
+    place.ledger.reads.set(0);
+    let last = place.status().last_commit.unwrap();
+    assert!(last.block.is_some(), "it is looked for where there is one");
+    assert_eq!(place.ledger.reads.get(), 1);
+}
+
+#[test]
+fn entries_are_known_by_either_name_of_their_type() {
+    let place = place();
+    place.commit("first").unwrap();
+    for entry in [
+        r#"{"_type":"knowledge_update","knowledge_id":"a","action":"create"}"#,
+        r#"{"_type":"skill_provenance","type":"knowledge_update","knowledge_id":"b"}"#,
+        r#"{"_type":"skill_provenance","skill_id":"c","next_ast_hash":"x"}"#,
+        r#"{"skill_id":"d","next_ast_hash":"x"}"#,
+    ] {
+        place.ledger.append(vec![entry.to_owned()]).unwrap();
+    }
+    let records = Records::read(&place.ledger, LOOK_BACK_MAX).unwrap();
+    let names: Vec<_> = records.since.iter().map(|c| c.skill_id.as_str()).collect();
+    assert_eq!(names, ["a", "d"]);
+}
+
+#[test]
 fn a_clock_that_goes_back_does_not_take_away_the_newest_snapshot() {
     let place = place();
     for round in 0..4 {
@@ -716,6 +773,7 @@ fn a_ledger_that_does_not_load_stops_it_and_changes_nothing() {
         store: MemoryStore::holding(vec![]),
         clock: place.ledger.clock.clone(),
         fails: Cell::new(Fails::Never),
+        reads: Cell::new(0),
         appended: RefCell::default(),
     };
     let (reason, force) = ("x".to_owned(), true);

@@ -20,9 +20,9 @@ use kairos_protocol::wire::rotation::Rotation;
 use serde::{Deserialize, Serialize};
 
 use super::{Observe, Observed, Seen, WitnessError};
+use crate::passing::LOCK;
 use crate::{durable, file_lock};
 
-const LOCK: &str = ".lock";
 /// What the name of evidence has behind the hash of its log.
 const EVIDENCE: &str = ".fork-";
 /// Version of the records.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::file::FileStore;
-use super::sqlite::{SqliteOptions, SqliteStore};
+use super::file::{self, FileStore, Inspection};
+use super::sqlite::{self, SqliteOptions, SqliteStore};
 use super::{BlockStore, StoreError};
 
 /// The forms in which a ledger is kept.
@@ -91,18 +91,8 @@ impl Places {
     ///
     /// All of [`OpenError`].
     pub fn open(&self) -> Result<Arc<dyn BlockStore>, OpenError> {
-        let found = match self.backend {
-            Backend::File => Backend::Sqlite,
-            Backend::Sqlite => Backend::File,
-        };
-        let (existed, rival) = (exists(self.path(self.backend))?, self.path(found));
-        if !existed && exists(rival)? {
-            return Err(OpenError::Elsewhere {
-                chosen: self.backend,
-                found,
-                path: rival.to_owned(),
-            });
-        }
+        let existed = self.stands()?;
+        let rival = self.path(self.other());
         Ok(match self.backend {
             Backend::File => {
                 let (store, _) = FileStore::open(&self.file, self.patience)?;
@@ -115,7 +105,56 @@ impl Places {
         })
     }
 
-    pub(crate) fn sqlite_options(&self) -> SqliteOptions {
+    /// Looks at the ledger that counts, and at its block at position `at`. Creates nothing and repairs nothing.
+    ///
+    /// # Errors
+    ///
+    /// All of [`OpenError`]. A bad ledger is a report, not an error.
+    pub fn inspect(&self, at: Option<u64>) -> Result<Inspection, OpenError> {
+        self.check()?;
+        let look = |source| OpenError::Io {
+            path: self.file.clone(),
+            source,
+        };
+        Ok(match self.backend {
+            Backend::File => file::inspect(&self.file, at).map_err(look)?,
+            Backend::Sqlite => sqlite::inspect(&self.sqlite, at)?,
+        })
+    }
+
+    /// Fails unless the ledger is where the settings say, or nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Elsewhere`] and [`OpenError::Io`].
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.stands().map(|_| ())
+    }
+
+    /// Whether there is a ledger where the settings say.
+    fn stands(&self) -> Result<bool, OpenError> {
+        let found = self.other();
+        let (existed, rival) = (exists(self.path(self.backend))?, self.path(found));
+        if !existed && exists(rival)? {
+            return Err(OpenError::Elsewhere {
+                chosen: self.backend,
+                found,
+                path: rival.to_owned(),
+            });
+        }
+        Ok(existed)
+    }
+
+    /// The form that does not count.
+    fn other(&self) -> Backend {
+        match self.backend {
+            Backend::File => Backend::Sqlite,
+            Backend::Sqlite => Backend::File,
+        }
+    }
+
+    /// How a database is used.
+    pub fn sqlite_options(&self) -> SqliteOptions {
         SqliteOptions {
             wal: self.wal,
             patience: self.patience,

@@ -10,6 +10,7 @@
 
 mod database;
 mod held;
+mod look;
 mod row;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ use super::{BlockStore, HISTORY_MAX, StoreError, file};
 use database::{Found, Identity, find};
 pub use held::tables;
 pub(crate) use held::{fill_new, fold, hold, refill, walk_held};
+pub use look::{Snapshot, beside_database, inspect};
 
 /// How the database is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

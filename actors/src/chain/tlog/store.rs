@@ -31,9 +31,9 @@ use serde::{Deserialize, Serialize};
 
 use super::TlogError;
 use crate::chain::store::{BlockStore, HISTORY_MAX};
+use crate::passing::{FRESH, LOCK};
 use crate::{durable, file_lock};
 
-const LOCK: &str = ".lock";
 const TILES: &str = "tile";
 const BUILT: &str = "built";
 /// The last checkpoint we signed.
@@ -43,7 +43,7 @@ const COSIGNED: &str = "cosigned";
 /// Most checkpoints that others cosigned.
 const COSIGNED_MAX: usize = 64;
 /// Where tiles are built anew.
-const FRESH: &str = ".new";
+const REBUILT: &str = ".new-tiles";
 /// Version of the file `built`.
 const VERSION: u32 = 1;
 
@@ -290,7 +290,7 @@ impl TlogStore {
             blocks = length,
             "building the tiles of the log from the ledger"
         );
-        let fresh = self.dir.join(FRESH);
+        let fresh = self.dir.join(REBUILT);
         remove_dir(&fresh)?;
         let mut builder = TileBuilder::default();
         if let Some(signed) = signed.filter(|signed| signed.size > length) {
@@ -432,9 +432,7 @@ fn is_cosigned(name: &str) -> bool {
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.persist(path).map_err(|failed| failed.error)?;
     Ok(())

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::unit::{Guard, Prepared, Step};
 use super::{KnowledgeError, KnowledgeStore, MODE, read_file};
 use crate::knowledge::catalogue::{Sharing, main_path, sidecar_path};
+use crate::passing::FRESH;
 use crate::quarantine::Evidence;
 use crate::staging::{Held, exists};
 
@@ -279,7 +280,9 @@ impl KnowledgeStore {
             }
         }
         sidecar.insert("share".to_owned(), Value::Bool(share));
-        let mut fresh = tempfile::Builder::new().prefix(".").tempfile_in(&folder)?;
+        let mut fresh = tempfile::Builder::new()
+            .prefix(FRESH)
+            .tempfile_in(&folder)?;
         fresh.write_all(&pretty(&Value::Object(sidecar)))?;
         fresh.as_file().sync_all()?;
         let target = self.data.join(sidecar_path(name.as_str()));

@@ -20,12 +20,9 @@ use uuid::Uuid;
 
 use super::{KnowledgeError, KnowledgeStore, MODE};
 use crate::beneath;
-use crate::staging::{Held, STAGED, exists, sync_directory};
+use crate::passing::{INTENT, INTENT_NEW, STAGED};
+use crate::staging::{Held, exists, sync_directory};
 
-/// Name of the intent, a dot-file that no listing shows.
-pub(crate) const INTENT: &str = ".intent.json";
-/// The intent while it is written.
-const INTENT_NEW: &str = ".intent.new";
 /// Longest intent read, in bytes: entries have reasons, and those are bounded with them.
 const INTENT_MAX: u64 = 4 * 1024 * 1024;
 /// Version of the intent. Version 1 had one entry in each block and at most one guard; it is read too.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::SqliteOptions;
+use crate::passing::FRESH;
 
 /// The tables and indices of the reference. `IF NOT EXISTS`, as it made some of them where it used the database for
 /// something else first.
@@ -103,7 +104,7 @@ pub(super) fn create(
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let temporary = tempfile::Builder::new()
-        .prefix(".ledger-")
+        .prefix(FRESH)
         .suffix(".db")
         .tempfile_in(folder)?;
     let connection = Connection::open(temporary.path()).map_err(io::Error::other)?;

@@ -9,6 +9,7 @@ use kairos_protocol::ledger::{LoadState, Problem, VerifyReport};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{Held, Progress, TransferError, read};
+use crate::passing::FRESH;
 
 /// How blocks are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +92,8 @@ impl Writer<NamedTempFile> {
     /// Writes to a new file in the folder of `path`, where it can be renamed to `path`.
     pub(super) fn beside(path: &Path) -> Result<Self, TransferError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let made = std::fs::create_dir_all(folder).and_then(|()| {
-            tempfile::Builder::new()
-                .prefix(".ledger-")
-                .tempfile_in(folder)
-        });
+        let made = std::fs::create_dir_all(folder)
+            .and_then(|()| tempfile::Builder::new().prefix(FRESH).tempfile_in(folder));
         let file = made.map_err(TransferError::io("write beside", path))?;
         Ok(Self::new(file, Form::Json, path))
     }

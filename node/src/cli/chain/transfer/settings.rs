@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 use kairos_actors::chain::store::place::Backend;
+use kairos_actors::passing::FRESH;
 use serde_json::{Value, json};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
@@ -28,7 +29,7 @@ pub(super) fn choose(data_dir: &DataDir, to: Backend) -> anyhow::Result<()> {
     let text = switched(data_dir, to)?;
     let folder = data_dir.skills();
     let mut file = tempfile::Builder::new()
-        .prefix(".config-")
+        .prefix(FRESH)
         .tempfile_in(&folder)?;
     file.write_all(text.as_bytes())?;
     file.as_file()
