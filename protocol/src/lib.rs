@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod manifest;
 pub mod package;
 pub mod provenance;
+pub mod relay;
 pub mod resource;
 pub mod search;
 pub mod skill;
