@@ -1,10 +1,15 @@
 //! Sealed messages: what one agent leaves for another at a Meeting Place that must not read it.
 //!
 //! The member `encrypted_blob` of the relay's requests carries an [`Envelope`] as base64 of JSON. [`version_1`] is the
-//! reference's: it hides the content and nothing else.
+//! reference's: it hides the content and nothing else. [`version_2`] also tells who wrote the message and to whom, binds
+//! it to its envelope, hides its length, and stays closed to whoever gets the identity key later.
 
 mod base64_text;
+pub mod padding;
+pub mod prekey;
+pub mod replay;
 pub mod version_1;
+pub mod version_2;
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,8 +50,8 @@ pub enum EnvelopeError {
     /// Not JSON, or not with the members that its version has.
     #[error("the envelope is malformed: {0}")]
     Malformed(Reason),
-    /// Another than 1.
-    #[error("the envelope has version {found}; 1 is known")]
+    /// Neither 1 nor 2.
+    #[error("the envelope has version {found}; 1 and 2 are known")]
     Version {
         /// What was found.
         found: u64,
@@ -82,6 +87,9 @@ pub enum SealError {
         /// The limit.
         max: usize,
     },
+    /// The prekey is of a kind that agrees on no secret.
+    #[error("the prekey is no usable X25519 key")]
+    Prekey,
     /// The cryptographic library failed.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -110,6 +118,7 @@ impl Blob {
         let Head { version } = serde_json::from_slice(&json)?;
         match version {
             1 => Ok(Envelope::V1(serde_json::from_slice(&json)?)),
+            2 => Ok(Envelope::V2(serde_json::from_slice(&json)?)),
             found => Err(EnvelopeError::Version { found }),
         }
     }
@@ -149,11 +158,13 @@ impl fmt::Debug for Blob {
     }
 }
 
-/// An envelope, parsed and unopened.
+/// An envelope of either version, parsed and unopened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Envelope {
     /// The reference's.
     V1(version_1::Envelope),
+    /// Ours.
+    V2(version_2::Envelope),
 }
 
 #[derive(Deserialize)]

@@ -16,6 +16,7 @@ const REFERENCE: &str = include_str!("../../../tests/fixtures/relay-envelope-1.j
 fn envelope(blob: &Blob) -> Envelope {
     match blob.envelope().unwrap() {
         super::super::Envelope::V1(envelope) => envelope,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -67,6 +68,7 @@ fn refuses_what_is_not_exactly_an_envelope() {
         ("encrypted_key", Value::Null),
         ("sender", json!("me")),
         ("version", json!("1")),
+        ("version", json!(2)),
         ("version", Value::Null),
     ] {
         let error = with(&good, member, to.clone()).envelope().unwrap_err();
