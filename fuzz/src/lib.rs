@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
 pub mod proposal;
+pub mod relay;
 pub mod resource;
 pub mod skillset_json;
 pub mod tlog;
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
     ("proposal", proposal::run),
+    ("relay", relay::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
     ("tlog", tlog::run),
