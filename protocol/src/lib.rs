@@ -5,6 +5,7 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod anchor;
 pub mod backup;
 pub mod block;
 pub mod crypto;
