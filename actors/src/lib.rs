@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod action_log;
+pub mod anchor;
 pub mod approvals;
 pub mod auth;
 mod beneath;
@@ -32,6 +33,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
 use action_log::ActionLog;
+use anchor::{AnchorActor, AnchorHandle, AnchorPolicy};
 use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
 use chain::store::place::{OpenError, Places};
@@ -70,6 +72,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Where anchors are kept.
+    pub anchors: AnchorPolicy,
     /// Bounds of what waits for a person.
     pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
@@ -108,6 +112,8 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Anchors of HestiaChain.
+    pub anchors: AnchorHandle,
     /// Changes that wait for a person.
     pub approvals: ApprovalHandle,
     /// Tokens of those who act for the owner.
@@ -169,6 +175,8 @@ pub async fn start(
         permits,
         patience,
     );
+
+    let anchors = AnchorActor::start(config.anchors, clock.clone(), permits, patience);
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -275,6 +283,7 @@ pub async fn start(
         peers,
         quarantine,
         meeting,
+        anchors,
         approvals,
         auth,
         log,
@@ -298,7 +307,8 @@ impl Handles {
             })),+] };
         }
         checks![
-            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, approvals, auth
+            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, anchors,
+            approvals, auth
         ]
     }
 
@@ -313,7 +323,8 @@ impl Handles {
             )+ };
         }
         stop![
-            approvals, meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
+            approvals, meeting, anchors, auth, peers, quarantine, state, skill_sets, knowledge,
+            tlog, chain
         ];
     }
 }
