@@ -9,6 +9,7 @@ mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
+pub mod durable;
 pub mod file_lock;
 pub mod knowledge;
 pub mod meeting;
@@ -227,16 +228,16 @@ pub async fn start(
 
     let parts = ApprovalParts {
         policy: config.approvals,
-        read,
         chain: chain.clone(),
+        knowledge: knowledge.clone(),
         skill_sets: skill_sets.clone(),
         log: log.clone(),
         clock: clock.clone(),
     };
     let approvals = ApprovalActor::start(&data, parts, permits, patience);
     if let Err(error) = approvals.recover().await {
-        // What is left begun can be decided by nobody; everything else works.
-        tracing::error!(%error, "a decision that was begun could not be finished");
+        // The next decision tries again; everything else works.
+        tracing::error!(%error, "whether a decision was begun could not be found out");
     }
 
     let own = Own {
@@ -293,12 +294,27 @@ pub async fn start(
 /// Asks one actor for a sign of life.
 pub type HealthCheck = Box<dyn Fn() -> LocalBoxFuture<'static, bool>>;
 
+/// Runs a macro over the handle of each actor, from the edge inward, the ledger last. The pattern has no `..`: an actor
+/// that is missing here does not compile.
+macro_rules! each_actor {
+    ($handles:expr, $run:ident) => {
+        each_actor!(
+            $handles, $run, approvals, meeting, anchors, auth, peers, quarantine, state, skill_sets,
+            knowledge, witness, tlog, chain
+        )
+    };
+    ($handles:expr, $run:ident, $($actor:ident),+) => {{
+        let Handles { $($actor: _,)+ log: _ } = $handles;
+        $run![$($actor: $handles.$actor),+]
+    }};
+}
+
 impl Handles {
     /// A health check for each actor, by name.
     pub fn health(&self) -> Vec<(&'static str, HealthCheck)> {
         macro_rules! checks {
-            ($($name:ident),+) => { vec![$((stringify!($name), {
-                let handle = self.$name.clone();
+            ($($actor:ident: $handle:expr),+) => { vec![$((stringify!($actor), {
+                let handle = $handle.clone();
                 let check: HealthCheck = Box::new(move || {
                     let handle = handle.clone();
                     async move { handle.health().await.is_ok() }.boxed_local()
@@ -306,25 +322,19 @@ impl Handles {
                 check
             })),+] };
         }
-        checks![
-            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, anchors,
-            approvals, auth
-        ]
+        each_actor!(self, checks)
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
     /// that does not answer costs nothing but its patience.
     pub async fn shutdown(&self) {
         macro_rules! stop {
-            ($($name:ident),+) => { $(
-                if let Err(error) = self.$name.shutdown().await {
-                    tracing::warn!(part = stringify!($name), %error, "a part of the node did not stop in order");
+            ($($actor:ident: $handle:expr),+) => {{ $(
+                if let Err(error) = $handle.shutdown().await {
+                    tracing::warn!(part = stringify!($actor), %error, "a part of the node did not stop in order");
                 }
-            )+ };
+            )+ }};
         }
-        stop![
-            approvals, meeting, anchors, auth, peers, quarantine, state, skill_sets, knowledge,
-            tlog, chain
-        ];
+        each_actor!(self, stop)
     }
 }

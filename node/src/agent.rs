@@ -215,6 +215,7 @@ fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
             waiting: limits.approvals,
             per_user: limits.approvals_per_user,
             lifetime: limits.approval_lifetime.get(),
+            ..ApprovalPolicy::default()
         },
         auto_install: settings.acquire.auto_install,
     }

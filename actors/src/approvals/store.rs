@@ -35,6 +35,8 @@ pub struct ApprovalPolicy {
     pub per_user: usize,
     /// How long one can be approved.
     pub lifetime: std::time::Duration,
+    /// Most bytes of files that one list compares with what its proposals say.
+    pub looked: u64,
 }
 
 impl Default for ApprovalPolicy {
@@ -43,6 +45,7 @@ impl Default for ApprovalPolicy {
             waiting: 200,
             per_user: 20,
             lifetime: std::time::Duration::from_secs(7 * 86_400),
+            looked: 64 * 1024 * 1024,
         }
     }
 }

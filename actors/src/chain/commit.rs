@@ -44,10 +44,17 @@ fn find(store: &dyn BlockStore, job: &Job) -> Result<Option<BlockRef>, StoreErro
     let Some(after) = job.tried_after else {
         return Ok(None);
     };
-    let blocks = store.history(HISTORY_MAX)?;
-    let mut blocks = blocks.iter().rev().filter(|block| block.index() > after);
-    let found = blocks.find(|block| block.data() == job.entries);
-    Ok(found.map(|block| block.to_ref()))
+    let mut next = after + 1;
+    loop {
+        let page = store.blocks(next, HISTORY_MAX)?;
+        if let Some(block) = page.iter().find(|block| block.data() == job.entries) {
+            return Ok(Some(block.to_ref()));
+        }
+        next += page.len() as u64;
+        if page.len() < HISTORY_MAX {
+            return Ok(None);
+        }
+    }
 }
 
 impl Committed {
@@ -69,5 +76,37 @@ impl Committed {
             Self::Failed(error) => Err(error.again().into()),
             Self::Crashed => Err(ChainError::Crashed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::store::conformance::clock;
+    use crate::chain::store::memory::MemoryStore;
+
+    #[test]
+    fn what_an_earlier_try_left_is_found_however_much_came_since() {
+        let (store, clock) = (MemoryStore::default(), clock());
+        let entries = |n: usize| vec![n.to_string()];
+        store
+            .append((0..HISTORY_MAX + 9).map(entries).collect(), &clock)
+            .unwrap();
+        let job = |n, tried_after| Job {
+            entries: entries(n),
+            tried_after,
+        };
+        let found = |n, after| {
+            find(&store, &job(n, after))
+                .unwrap()
+                .map(|block| block.index)
+        };
+        assert_eq!(found(1, Some(0)), Some(2));
+        assert_eq!(
+            found(HISTORY_MAX + 3, Some(0)),
+            Some(HISTORY_MAX as u64 + 4)
+        );
+        assert_eq!(found(1, Some(2)), None);
+        assert_eq!(found(1, None), None);
     }
 }

@@ -8,6 +8,7 @@ use kairos_protocol::state::Change;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 
+use crate::chain::queue::IdempotencyKey;
 use crate::chain::store::HISTORY_MAX;
 use crate::chain::{ChainError, ChainHandle};
 
@@ -22,7 +23,9 @@ pub(super) trait Ledger {
     fn recent(&self) -> Result<Vec<Block>, ChainError>;
     /// At most [`HISTORY_MAX`] blocks from the one at `first` on, oldest first.
     fn blocks(&self, first: u64) -> Result<Vec<Block>, ChainError>;
-    /// Appends one block and returns once it is durable.
+    /// Whether `is_it` is true of a block from the one at `first` on, once no append is under way any more.
+    fn has(&self, first: u64, is_it: &dyn Fn(&Block) -> bool) -> Result<bool, ChainError>;
+    /// Appends one block and returns once it is durable, or nothing more can be found out about it.
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError>;
 }
 
@@ -45,8 +48,17 @@ impl Ledger for Asking {
         self.runtime.block_on(self.chain.blocks(first, HISTORY_MAX))
     }
 
+    fn has(&self, first: u64, is_it: &dyn Fn(&Block) -> bool) -> Result<bool, ChainError> {
+        self.runtime.block_on(async {
+            self.chain.rest().await?;
+            let found = self.chain.find(first, |block| is_it(block).then_some(()));
+            Ok(found.await?.is_some())
+        })
+    }
+
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
-        self.runtime.block_on(self.chain.append(entries))
+        let key = IdempotencyKey::fresh();
+        self.runtime.block_on(self.chain.record(key, entries))
     }
 }
 
@@ -77,8 +89,6 @@ pub(super) struct Records {
     pub(super) since: Vec<Change>,
     /// Knowledge that was promoted after the newest commit.
     pub(super) promoted: BTreeSet<String>,
-    /// The oldest block looked into.
-    oldest: u64,
     /// The hash of every entry, for looking up.
     texts: HashSet<ContentHash>,
 }
@@ -89,18 +99,18 @@ impl Records {
         let mut records = Self::default();
         let mut looked = 0;
         loop {
-            records.oldest = blocks.last().map_or(0, Block::index);
+            let oldest = blocks.last().map_or(0, Block::index);
             looked += blocks.len();
             for block in &blocks {
                 records.look_into(block);
             }
             // Genesis is no record.
-            if records.oldest <= 1 || !records.commits.is_empty() || looked >= LOOK_BACK_MAX {
+            if oldest <= 1 || !records.commits.is_empty() || looked >= LOOK_BACK_MAX {
                 break;
             }
-            let first = records.oldest.saturating_sub(HISTORY_MAX as u64).max(1);
+            let first = oldest.saturating_sub(HISTORY_MAX as u64).max(1);
             blocks = ledger.blocks(first)?;
-            blocks.retain(|block| block.index() < records.oldest);
+            blocks.retain(|block| block.index() < oldest);
             blocks.reverse();
             if blocks.is_empty() {
                 break;
@@ -108,6 +118,13 @@ impl Records {
         }
         records.since.reverse();
         Ok(records)
+    }
+
+    /// Whether the block tells of the commit that wrote `file`.
+    pub(super) fn tells(block: &Block, file: &str) -> bool {
+        let mut records = Self::default();
+        records.look_into(block);
+        records.commit_of(file).is_some()
     }
 
     fn look_into(&mut self, block: &Block) {
@@ -167,11 +184,6 @@ impl Records {
     /// Whether exactly this entry is among the blocks looked into.
     pub(super) fn holds(&self, text: &str) -> bool {
         self.texts.contains(&ContentHash::of(text))
-    }
-
-    /// Whether every block after the one at `index` was looked into.
-    pub(super) fn covers(&self, index: u64) -> bool {
-        self.oldest <= index + 1
     }
 
     /// The commit that wrote `file`.

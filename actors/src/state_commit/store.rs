@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::{self as fs, OpenOptions};
-use kairos_protocol::block::BlockRef;
 use kairos_protocol::block::entry::{CommitActor, CommitType, Entry, StateCommit, StateSummary};
+use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::state::{Diff, Manifest, Side, Snapshot, StateSettings, Tree};
 use kairos_protocol::time::Clock;
@@ -143,11 +143,10 @@ impl Held<'_> {
         if left.is_empty() {
             return Ok(());
         }
-        let records = Records::read(ledger)?;
         for staged in left {
             let path = self.dir.join(staged.name());
-            // Where the ledger went on too far to tell, a snapshot without a block does no harm.
-            let keep = records.commit_of(&staged.file).is_some() || !records.covers(staged.after);
+            let tells = |block: &Block| Records::tells(block, &staged.file);
+            let keep = ledger.has(staged.after + 1, &tells)?;
             tracing::warn!(file = %staged.file, keep, "a commit of the state was interrupted; it is settled");
             match keep {
                 true => fs::rename(path, self.dir.join(&staged.file))?,

@@ -44,6 +44,11 @@ impl Ledger for Fake {
         Ok(self.store.blocks(first, 1_000)?)
     }
 
+    fn has(&self, first: u64, is_it: &dyn Fn(&Block) -> bool) -> Result<bool, ChainError> {
+        let mut blocks = self.blocks(first)?.into_iter();
+        Ok(blocks.any(|block| is_it(&block)))
+    }
+
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
         if self.fails.get() == Fails::Before {
             return Err(ChainError::Crashed);
@@ -832,4 +837,29 @@ proptest! {
             prop_assert_eq!((place.files("knowledge"), place.files("context")), second);
         }
     }
+}
+
+#[actix::test]
+async fn a_commit_whose_block_comes_late_has_its_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("knowledge/a")).unwrap();
+    fs::write(dir.path().join("knowledge/a/a.md"), "a\n").unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let (store, begun, go) = crate::chain::tests::gated();
+    let patience = Duration::from_millis(500);
+    let chain = crate::chain::ChainActor::start(Arc::new(store), clock.clone(), 8, patience);
+    let state = StateCommitActor::start(dir.path(), chain.clone(), clock, 8, patience).await;
+    let late = async {
+        let _begun = spawn_blocking(move || begun.recv().map(|()| begun)).await;
+        // Asked after the append, so that one was not answered in time either.
+        chain.rest().await.unwrap_err();
+        go.send(()).unwrap();
+    };
+    let commit = state.commit(Commit {
+        reason: "late".to_owned(),
+        force: true,
+    });
+    let (committed, ()) = futures::join!(commit, late);
+    assert_eq!(committed.unwrap().block.index, 1);
+    assert_eq!(state.status().await.unwrap().snapshot_count, 1);
 }

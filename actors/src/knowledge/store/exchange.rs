@@ -185,7 +185,7 @@ impl KnowledgeStore {
         let sidecar = origin.sidecar(skill.content_hash);
         let mut prepared = self.put(held, name, &[main], sidecar, replace, now)?;
         let provenance = origin.record(&prepared.done, now);
-        prepared.entries.push(provenance.to_text());
+        prepared.blocks.push(vec![provenance.to_text()]);
         Ok(prepared)
     }
 
@@ -346,9 +346,10 @@ impl KnowledgeStore {
         Ok(Prepared {
             held,
             name: name.to_string(),
-            entries: vec![Entry::KnowledgeUpdate(update).to_text()],
-            guard,
+            blocks: vec![vec![Entry::KnowledgeUpdate(update).to_text()]],
+            guards: guard.into(),
             steps,
+            approval: None,
             done: Stored {
                 name: name.clone(),
                 path,
