@@ -8,6 +8,7 @@ pub mod backup;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod ledger_text;
 pub mod proposal;
 pub mod relay;
 pub mod resource;
@@ -30,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("ledger_text", ledger_text::run),
     ("proposal", proposal::run),
     ("relay", relay::run),
     ("resource", resource::run),

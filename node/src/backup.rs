@@ -14,7 +14,7 @@ pub mod restore;
 mod swap;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use kairos_actors::chain::store::StoreError;
@@ -208,7 +208,7 @@ pub fn verify(archive: impl Read, told: impl FnMut(u64)) -> Result<Manifest, Fai
 
         fn entry(&mut self, entry: &Entry, bytes: &mut dyn Read) -> io::Result<()> {
             if let Some(part) = self.ledger.filter(|_| entry.path == LEDGER) {
-                check_ledger(part, &file::verify(BufReader::new(bytes)))?;
+                check_ledger(part, &file::verify(bytes))?;
             }
             self.read += entry.size();
             (self.told)(self.read);

@@ -1,7 +1,7 @@
 //! Makes the copy of a data directory in use.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -191,7 +191,7 @@ fn read_ledger(ledger: &Prefix) -> Result<(Kind, LedgerPart), Failure> {
         size: 0,
         error: None,
     };
-    let report = file::verify(BufReader::new(&mut hashed));
+    let report = file::verify(&mut hashed);
     if let Some(error) = hashed.error {
         return Err(Failure::io("read", path())(error));
     }

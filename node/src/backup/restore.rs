@@ -1,7 +1,7 @@
 //! Puts a backup in the place of a data directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, BufReader, ErrorKind, Read, Write as _};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -281,7 +281,7 @@ impl<T: FnMut(u64)> Unpacking<T> {
         if let Some(part) = manifest.ledger {
             let path = self.folder.join(LEDGER);
             let ledger = File::open(&path).map_err(Failure::io("read", &path))?;
-            let report = file::verify(BufReader::new(ledger));
+            let report = file::verify(ledger);
             check_ledger(part, &report).map_err(|error| unfit(&error))?;
         }
         if manifest.keys {

@@ -20,21 +20,20 @@ mod known;
 mod lock;
 mod mark;
 mod patch;
-mod scan;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::fs;
-use std::io::{self, BufRead};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
-use kairos_protocol::ledger::{LoadState, Verifier, VerifyReport};
+use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Clock;
 use tracing::warn;
 
@@ -46,7 +45,6 @@ use journal::{Journal, Record, Run, is_applied, joined, sync_directory_of};
 use known::{Chain, Known, scan_file, scan_patched};
 use lock::Paths;
 use patch::{Patch, Undo};
-pub(crate) use scan::BLOCK_BYTES_MAX;
 
 /// How long to wait for the lock unless told otherwise.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -374,13 +372,6 @@ fn set_aside(paths: &Paths, tip: BlockRef) -> io::Result<String> {
     fs::rename(&paths.journal, &path)?;
     let name = path.file_name().unwrap_or_default();
     Ok(name.to_string_lossy().into_owned())
-}
-
-/// Checks the blocks of the array `text` and hands each good one to `seen`. Problems end up in the verifier.
-pub(crate) fn walk_text(text: impl BufRead, verifier: &mut Verifier, seen: &mut dyn FnMut(&Block)) {
-    scan::walk(scan::Elements::of_file(text), verifier, |block, _| {
-        seen(block)
-    });
 }
 
 impl BlockStore for FileStore {

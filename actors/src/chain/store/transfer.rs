@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kairos_protocol::block::canonical::Header;
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::{LoadState, Problem, VerifyReport};
 use kairos_protocol::time::Timestamp;
@@ -160,14 +161,25 @@ impl Held {
         &self.path
     }
 
+    /// Checks all of it and tells `seen` of each good block.
+    fn walk(&self, seen: &mut dyn FnMut(&Header)) -> Result<VerifyReport, TransferError> {
+        Ok(match &self.kind {
+            Kind::File(held) => held.walk(seen),
+            Kind::Sqlite(connection) => {
+                sqlite::walk_held(connection, &mut |block| seen(&block.header()))?
+            }
+            Kind::Nothing => VerifyReport::absent(),
+        })
+    }
+
     /// Checks all of it and hands each good block to `seen`.
     ///
     /// # Errors
     ///
     /// The database refuses. A bad ledger is a report, not an error.
-    pub fn walk(&self, seen: &mut dyn FnMut(&Block)) -> Result<VerifyReport, TransferError> {
+    pub fn blocks(&self, seen: &mut dyn FnMut(&Block)) -> Result<VerifyReport, TransferError> {
         Ok(match &self.kind {
-            Kind::File(held) => held.walk(seen),
+            Kind::File(held) => held.blocks(seen),
             Kind::Sqlite(connection) => sqlite::walk_held(connection, seen)?,
             Kind::Nothing => VerifyReport::absent(),
         })
@@ -177,7 +189,7 @@ impl Held {
     ///
     /// # Errors
     ///
-    /// Those of [`walk`](Self::walk), and what the system says about the staged file.
+    /// Those of [`blocks`](Self::blocks), and what the system says about the staged file.
     pub fn relation(&self, staged: &Staged) -> Result<Relation, TransferError> {
         let mut at_end = None;
         let end = staged.tip().index;

@@ -114,7 +114,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
     let path = folder.path().join(LEDGER);
     let mut writer = Writer::new(File::create_new(&path)?, Form::Json, &path);
     let mut failed = Ok(());
-    let report = held.walk(&mut |block| {
+    let report = held.blocks(&mut |block| {
         if failed.is_ok() {
             bar.set_position(block.index() + 1);
             failed = writer.add(block);

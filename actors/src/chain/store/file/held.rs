@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kairos_protocol::block::Block;
+use kairos_protocol::block::canonical::Header;
+use kairos_protocol::ledger::text::{BUFFER, Elements, walk, walk_blocks};
 use kairos_protocol::ledger::{Problem, Verifier, VerifyReport};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempPath;
@@ -15,7 +17,7 @@ use super::disk::Os;
 use super::journal::sync_directory_of;
 use super::known::is_absence;
 use super::lock::Paths;
-use super::{FileStore, StoreError, walk_text};
+use super::{FileStore, StoreError};
 
 /// What a new ledger may be used for, before the user's mask.
 const MODE: u32 = 0o644;
@@ -40,16 +42,22 @@ impl HeldFile {
         Ok(Self { paths, _lock: lock })
     }
 
+    /// Checks all blocks and tells `seen` of each good one.
+    pub(crate) fn walk(&self, seen: &mut dyn FnMut(&Header)) -> VerifyReport {
+        self.read(|text, verifier| walk(text, verifier, |header, _| seen(header)))
+    }
+
     /// Checks all blocks and hands each good one to `seen`.
-    pub(crate) fn walk(&self, seen: &mut dyn FnMut(&Block)) -> VerifyReport {
+    pub(crate) fn blocks(&self, seen: &mut dyn FnMut(&Block)) -> VerifyReport {
+        self.read(|text, verifier| walk_blocks(text, verifier, seen))
+    }
+
+    fn read(&self, walk: impl FnOnce(Elements<BufReader<File>>, &mut Verifier)) -> VerifyReport {
         let mut verifier = Verifier::default();
         match File::open(&self.paths.ledger) {
             Ok(file) => {
-                walk_text(
-                    BufReader::with_capacity(256 * 1024, file),
-                    &mut verifier,
-                    seen,
-                );
+                let text = Elements::of_file(BufReader::with_capacity(BUFFER, file));
+                walk(text, &mut verifier);
             }
             Err(error) if is_absence(&error) => return VerifyReport::absent(),
             Err(error) => verifier.fail(Problem::Io(error.to_string())),

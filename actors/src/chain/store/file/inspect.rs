@@ -1,11 +1,12 @@
 //! Looks at a ledger that is in use, without changing anything, and the part of it that no longer changes.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, Chain as Joined, Read, Take};
+use std::io::{self, BufReader, Chain as Joined, Read, Take};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
+use kairos_protocol::ledger::text::BUFFER;
 use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Timestamp;
 
@@ -112,8 +113,8 @@ fn leftover(paths: &Paths) -> io::Result<Leftover> {
 }
 
 /// Checks a ledger that is given as text, from its first to its last byte.
-pub fn verify(text: impl BufRead) -> VerifyReport {
-    scan(text).0
+pub fn verify(text: impl Read) -> VerifyReport {
+    scan(BufReader::with_capacity(BUFFER, text)).0
 }
 
 /// The ledger from genesis up to a block. Appends never change these bytes, so they can be read without a lock.
@@ -167,8 +168,6 @@ impl Prefix {
 
 #[cfg(test)]
 mod tests {
-    use std::io::BufReader;
-
     use kairos_protocol::time::ManualClock;
 
     use super::super::super::BlockStore as _;
@@ -226,7 +225,7 @@ mod tests {
         assert_eq!(text, before);
         assert_eq!(kept.size(), text.len() as u64);
         assert_eq!(kept.tip, tip);
-        let report = verify(BufReader::new(kept.open().unwrap()));
+        let report = verify(kept.open().unwrap());
         assert!(kept.is_confirmed_by(&report));
         let now = prefix(&path).unwrap().unwrap();
         assert!(!now.is_confirmed_by(&report));

@@ -13,10 +13,10 @@ use std::path::Path;
 
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::ledger::text::BLOCK_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, How};
-use super::scan::BLOCK_BYTES_MAX;
 
 /// Most bytes of one patch: what it writes must be readable again.
 pub(super) const PATCH_BYTES_MAX: usize = BLOCK_BYTES_MAX;

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use kairos_protocol::block::Block;
+use kairos_protocol::ledger::text::{self, Elements, Span, parse, unreadable, walk};
 use kairos_protocol::ledger::{Ledger, LoadState, Verifier, VerifyReport};
 
 use super::journal::{Record, read_at};
 use super::mark;
-use super::scan::{Elements, Span, parse, unreadable, walk};
 
-/// How much of the file is read at once.
+/// How much of the file is read at once where it is not read whole.
 const BUFFER: usize = 256 * 1024;
 /// The place of every so many blocks is remembered, so that recent ones are found without reading from the start.
 const ANCHOR_EVERY: u64 = 64;
@@ -283,7 +283,7 @@ fn elements_at(path: &Path, at: u64) -> io::Result<Elements<BufReader<File>>> {
 /// Checks the file at `path` from its first to its last byte.
 pub(super) fn scan_file(path: &Path) -> (VerifyReport, Option<Chain>) {
     match File::open(path) {
-        Ok(file) => scan(BufReader::with_capacity(BUFFER, file)),
+        Ok(file) => scan(BufReader::with_capacity(text::BUFFER, file)),
         Err(error) if is_absence(&error) => (VerifyReport::absent(), None),
         Err(error) => {
             let mut verifier = Verifier::default();
@@ -300,7 +300,7 @@ pub(super) fn scan_patched(path: &Path, record: &Record) -> io::Result<Option<Ch
         scan(patch)
     } else {
         let kept = File::open(path)?.take(record.at);
-        scan(BufReader::with_capacity(BUFFER, kept.chain(patch)))
+        scan(BufReader::with_capacity(text::BUFFER, kept.chain(patch)))
     };
     Ok(chain.filter(|chain| chain.ledger.tip() == record.tip))
 }

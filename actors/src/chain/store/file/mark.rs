@@ -11,10 +11,10 @@ use std::path::Path;
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::ledger::Ledger;
+use kairos_protocol::ledger::text::{Span, parse};
 use serde::{Deserialize, Serialize};
 
 use super::known::{Chain, Places, element_at};
-use super::scan::{Span, parse};
 
 /// Shorter ledgers are read faster than it is worth to note anything.
 pub(super) const BLOCKS_MIN: u64 = 1024;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use kairos_protocol::block::{Block, BlockRef};
+use kairos_protocol::ledger::text::Span;
 use kairos_protocol::ledger::{Ledger, LoadState};
 use kairos_protocol::time::Timestamp;
 
@@ -12,7 +13,6 @@ use super::StoreError;
 use super::disk::{Disk, How};
 use super::journal::{PATCH_BYTES_MAX, Record, sync_directory_of};
 use super::known::Chain;
-use super::scan::Span;
 
 /// The array with which a new ledger file begins, and how it goes on and ends.
 const OPEN: &str = "[\n  ";

@@ -148,7 +148,7 @@ impl Staged {
     pub fn copy(held: &Held, path: &Path, told: Progress<'_>) -> Result<Self, TransferError> {
         let mut writer = Writer::beside(path)?;
         let mut failed = Ok(());
-        let report = held.walk(&mut |block| {
+        let report = held.blocks(&mut |block| {
             if failed.is_ok() {
                 told(block.index() + 1);
                 failed = writer.add(block);

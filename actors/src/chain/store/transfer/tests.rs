@@ -48,7 +48,8 @@ impl Agent {
     fn text(&self, backend: Backend, form: Form) -> Vec<u8> {
         let held = Held::take(&self.places(backend), backend).unwrap();
         let mut writer = Writer::new(Vec::new(), form, Path::new("out"));
-        held.walk(&mut |block| writer.add(block).unwrap()).unwrap();
+        held.blocks(&mut |block| writer.add(block).unwrap())
+            .unwrap();
         writer.end().unwrap().0
     }
 }
