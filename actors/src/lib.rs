@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod action_log;
+pub mod anchor;
 pub mod approvals;
 pub mod auth;
 mod beneath;
@@ -34,6 +35,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
 use action_log::ActionLog;
+use anchor::{AnchorActor, AnchorHandle, AnchorPolicy};
 use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
 use chain::store::place::{OpenError, Places};
@@ -72,6 +74,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Where anchors are kept.
+    pub anchors: AnchorPolicy,
     /// Bounds of what waits for a person.
     pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
@@ -110,6 +114,8 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Anchors of HestiaChain.
+    pub anchors: AnchorHandle,
     /// Changes that wait for a person.
     pub approvals: ApprovalHandle,
     /// Tokens of those who act for the owner.
@@ -171,6 +177,8 @@ pub async fn start(
         permits,
         patience,
     );
+
+    let anchors = AnchorActor::start(config.anchors, clock.clone(), permits, patience);
 
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
@@ -277,6 +285,7 @@ pub async fn start(
         peers,
         quarantine,
         meeting,
+        anchors,
         approvals,
         auth,
         log,
@@ -291,7 +300,7 @@ pub type HealthCheck = Box<dyn Fn() -> LocalBoxFuture<'static, bool>>;
 macro_rules! each_actor {
     ($handles:expr, $run:ident) => {
         each_actor!(
-            $handles, $run, approvals, meeting, auth, peers, quarantine, state, skill_sets,
+            $handles, $run, approvals, meeting, anchors, auth, peers, quarantine, state, skill_sets,
             knowledge, witness, tlog, chain
         )
     };

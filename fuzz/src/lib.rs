@@ -11,6 +11,7 @@ pub mod frontmatter;
 pub mod ledger;
 pub mod ledger_text;
 pub mod proposal;
+pub mod relay;
 pub mod resource;
 pub mod skillset_json;
 pub mod state;
@@ -35,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger", ledger::run),
     ("ledger_text", ledger_text::run),
     ("proposal", proposal::run),
+    ("relay", relay::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
     ("state", state::run),

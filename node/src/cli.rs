@@ -16,6 +16,7 @@ use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
 
+pub mod anchor;
 pub mod approvals;
 pub mod backup;
 pub mod chain;
@@ -131,6 +132,8 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
+    /// Anchors of HestiaChain: hashes of what happened, who took part, and when
+    Anchor(anchor::AnchorArgs),
     /// Tokens for people and programs that act for the owner over HTTP
     Token(token::TokenArgs),
     /// Who did what to this agent
@@ -349,6 +352,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
+        Some(Command::Anchor(args)) => anchor::run(args, &mut session),
         Some(Command::Token(args)) => token::run(args, &mut session),
         Some(Command::Log(args)) => log::run(&args, &mut session),
         Some(Command::State(args)) => state::run(args, &mut session),
