@@ -1,36 +1,40 @@
 //! The approvals: changes that only a person may make wait here until one has decided.
 //!
 //! Owns: `storage/approvals` below the data directory, and how the law, instructions and knowledge are changed with a
-//! person's consent. Talks to: the chain, which records what was decided, and the SkillSets. Asked by: HTTP, MCP and
-//! the command line, through [`ApprovalHandle`].
+//! person's consent. Talks to: the chain, which records what was decided, and the knowledge and the SkillSets, which
+//! make their changes themselves. Asked by: HTTP, MCP and the command line, through [`ApprovalHandle`].
 //! Invariants: nothing is changed without a decision of an owner about exactly that change, bound to hashes of what
 //! was there and what is to be there; a decision is good once, in all processes and after any crash; nothing is
-//! changed that the ledger does not tell of.
+//! changed that the ledger does not tell of; one decision that cannot be finished keeps no other waiting.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
-use kairos_place::proposal::{Change, Person, Proposal, ProposalId};
+use kairos_place::proposal::{CONTENT_MAX, Change, Person, Proposal, ProposalId, SetChange};
 use kairos_place::role::Action;
+use kairos_place::token::UserName;
+use kairos_protocol::block::entry::FileChange;
 use kairos_protocol::crypto::random_bytes;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::skill::findings::{Finding, findings};
-use kairos_protocol::skill::{ReadOptions, Skill};
 use kairos_protocol::time::Clock;
 use serde_json::{Value, json};
 
 use crate::action_log::{ActionLog, Record};
 use crate::bounded_addr::BoundedAddr;
 use crate::chain::ChainHandle;
+use crate::knowledge::{KnowledgeError, KnowledgeHandle};
 use crate::skill_set::{SkillSetError, SkillSetHandle};
 
 mod carry;
 mod diff;
 mod error;
 mod files;
+mod recover;
 pub mod store;
 
 pub use carry::Carried;
@@ -54,10 +58,15 @@ pub struct Propose {
     pub by: Person,
 }
 
-/// Every proposal.
+/// Every proposal, or those of one user.
+///
+/// At most [`ApprovalPolicy::looked`] bytes are compared for it; see [`State::Unlooked`].
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Overview, ApprovalError>")]
-pub struct List;
+pub struct List {
+    /// Whose; everyone's if nothing is said. What cannot be read is nobody's.
+    pub of: Option<UserName>,
+}
 
 /// One proposal with all that a person needs to decide.
 #[derive(Debug, Message)]
@@ -108,27 +117,40 @@ pub struct Health;
 #[rtype(result = "Result<(), ApprovalError>")]
 pub struct Shutdown;
 
+/// Most SkillSets whose state one list finds out.
+const SETS_MAX: usize = 100;
+
 /// Whether a proposal can be approved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// It can.
     Open,
+    /// It was not compared: its files are too many for a list, or cannot be read. Showing it tells.
+    Unlooked,
     /// Its time is over.
     Expired,
     /// What it was based on has changed; this has.
     Void(String),
-    /// It was decided.
+    /// It was decided, and that is not settled.
+    Unfinished {
+        /// What was decided.
+        decision: Decision,
+        /// Why it could not be settled, where that was tried.
+        reason: Option<String>,
+    },
+    /// It was decided, and all of it is done.
     Decided(Decision),
 }
 
 impl State {
-    /// `open`, `expired`, `void`, `approved`, `rejected` or `unfinished`.
+    /// `open`, `unlooked`, `expired`, `void`, `approved`, `rejected` or `unfinished`.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Open => "open",
+            Self::Unlooked => "unlooked",
             Self::Expired => "expired",
             Self::Void(_) => "void",
-            Self::Decided(decision) if !decision.is_done() => "unfinished",
+            Self::Unfinished { .. } => "unfinished",
             Self::Decided(decision) => decision.word(),
         }
     }
@@ -161,9 +183,9 @@ pub fn to_json(waiting: &Waiting, state: &State) -> Value {
     let proposal = &waiting.proposal;
     let changed = match state {
         State::Void(what) => Some(what.as_str()),
-        State::Open | State::Expired | State::Decided(_) => None,
+        _ => None,
     };
-    json!({
+    let mut value = json!({
         "id": waiting.id, "state": state.word(), "changed": changed, "seal": waiting.seal,
         "change": proposal.change, "subject": proposal.change.subject(), "files": proposal.files,
         "skillset": proposal.skillset, "reason": proposal.reason, "by": proposal.by,
@@ -171,7 +193,11 @@ pub fn to_json(waiting: &Waiting, state: &State) -> Value {
         "decision": waiting.decision.as_ref().map(|decision| json!({
             "decided": decision.decided, "by": decision.by, "at": decision.at.wire(), "stage": decision.stage,
         })),
-    })
+    });
+    if let (State::Unfinished { reason, .. }, Value::Object(members)) = (state, &mut value) {
+        members.insert("unfinished_because".to_owned(), json!(reason));
+    }
+    value
 }
 
 impl Shown {
@@ -201,22 +227,41 @@ pub struct ApprovalActor {
 struct Parts {
     store: ApprovalStore,
     files: Files,
-    read: ReadOptions,
     chain: ChainHandle,
+    knowledge: KnowledgeHandle,
     skill_sets: SkillSetHandle,
     log: ActionLog,
     clock: Arc<dyn Clock>,
+    /// Decisions that were begun, and why they could not be settled. No more than are begun.
+    stuck: Mutex<BTreeMap<ProposalId, String>>,
+}
+
+impl Parts {
+    /// Why the decision about `id` could not be settled.
+    fn stuck(&self, id: &ProposalId) -> Option<String> {
+        let stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.get(id).cloned()
+    }
+
+    /// Notes why the decision about `id` could not be settled, or that it was.
+    fn set_stuck(&self, id: &ProposalId, reason: Option<String>) {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => drop(stuck.insert(id.clone(), reason)),
+            None => drop(stuck.remove(id)),
+        }
+    }
 }
 
 /// What the approvals are started with.
 pub struct ApprovalParts {
     /// Bounds of what waits.
     pub policy: ApprovalPolicy,
-    /// What is accepted as knowledge.
-    pub read: ReadOptions,
     /// Records what was decided.
     pub chain: ChainHandle,
-    /// Change with consent.
+    /// Changes with consent.
+    pub knowledge: KnowledgeHandle,
+    /// Change with consent, too.
     pub skill_sets: SkillSetHandle,
     /// Is told of what was proposed and decided.
     pub log: ActionLog,
@@ -235,8 +280,8 @@ impl ApprovalHandle {
     }
 
     /// See [`List`].
-    pub async fn list(&self) -> Result<Overview, ApprovalError> {
-        self.0.ask(List).await?
+    pub async fn list(&self, of: Option<UserName>) -> Result<Overview, ApprovalError> {
+        self.0.ask(List { of }).await?
     }
 
     /// See [`Show`].
@@ -254,7 +299,7 @@ impl ApprovalHandle {
         self.0.ask(Discard { id, by }).await?
     }
 
-    /// Finishes what a crash left between a decision and its end.
+    /// Finishes what a crash left between a decision and its end. What cannot be finished is listed with its reason.
     pub async fn recover(&self) -> Result<(), ApprovalError> {
         self.0.ask(Recover).await?
     }
@@ -284,11 +329,12 @@ impl ApprovalActor {
         let parts = Arc::new(Parts {
             store: ApprovalStore::new(&root, parts.policy),
             files: Files::new(data),
-            read: parts.read,
             chain: parts.chain,
+            knowledge: parts.knowledge,
             skill_sets: parts.skill_sets,
             log: parts.log,
             clock: parts.clock,
+            stuck: Mutex::default(),
         });
         ApprovalHandle(BoundedAddr::start(permits, patience, |_| Self { parts }))
     }
@@ -316,24 +362,14 @@ async fn propose(parts: Arc<Parts>, message: Propose) -> Result<Waiting, Approva
         (Some(_), false) => return Err(ApprovalError::Content("does not take")),
         _ => {}
     }
-    let skillset = match change.main_file() {
-        Some(_) => None,
-        None => {
-            let becomes = parts.skill_sets.preview(change.clone()).await;
-            Some(becomes.map_err(|error| match error {
-                SkillSetError::Unchanged(name) => ApprovalError::Unchanged(name.to_string()),
-                SkillSetError::Ask(error) => error.into(),
-                error => ApprovalError::SkillSet(error),
-            })?)
-        }
-    };
+    if let Some(content) = &content {
+        fits(content)?;
+    }
+    let (files, skillset) = look(&parts, &change, content.as_deref()).await?;
     blocking(move || {
-        if let Some(content) = &content {
-            fits(&change, content, &parts.read)?;
-        }
         let now = parts.clock.now();
         let proposal = Proposal {
-            files: parts.files.look(&change, content.as_deref())?,
+            files,
             change,
             skillset,
             reason,
@@ -357,33 +393,66 @@ async fn propose(parts: Arc<Parts>, message: Propose) -> Result<Waiting, Approva
     .await
 }
 
-/// Whether a text can be what it is to be.
-fn fits(change: &Change, content: &[u8], read: &ReadOptions) -> Result<(), ApprovalError> {
-    if content.len() > kairos_place::proposal::CONTENT_MAX {
+/// What `change` would do to which files or to which SkillSet, as they are now.
+async fn look(
+    parts: &Arc<Parts>,
+    change: &Change,
+    content: Option<&[u8]>,
+) -> Result<(Vec<FileChange>, Option<SetChange>), ApprovalError> {
+    let (change, content) = (change.clone(), content.map(<[u8]>::to_vec));
+    if change.is_knowledge() {
+        let subject = change.subject().to_owned();
+        let files = parts.knowledge.preview(change, content).await;
+        let files = files.map_err(|error| match error {
+            KnowledgeError::NoChanges => ApprovalError::Unchanged(subject),
+            error => error.into(),
+        })?;
+        return Ok((files, None));
+    }
+    if change.main_file().is_some() {
+        let parts = Arc::clone(parts);
+        let files = blocking(move || parts.files.look(&change, content.as_deref())).await?;
+        return Ok((files, None));
+    }
+    match parts.skill_sets.preview(change).await {
+        Ok(becomes) => Ok((Vec::new(), Some(becomes))),
+        Err(SkillSetError::Unchanged(name)) => Err(ApprovalError::Unchanged(name.to_string())),
+        Err(SkillSetError::Ask(error)) => Err(error.into()),
+        Err(error) => Err(ApprovalError::SkillSet(error)),
+    }
+}
+
+/// Whether a text can wait at all.
+fn fits(content: &[u8]) -> Result<(), ApprovalError> {
+    if content.len() > CONTENT_MAX {
         return Err(ApprovalError::TooLarge {
             what: "the text".to_owned(),
-            max: format!("{} bytes", kairos_place::proposal::CONTENT_MAX),
+            max: format!("{CONTENT_MAX} bytes"),
         });
     }
     std::str::from_utf8(content).map_err(|e| ApprovalError::NotUtf8(e.valid_up_to()))?;
-    match (change, change.main_file()) {
-        (Change::KnowledgeCreate { .. } | Change::KnowledgeUpdate { .. }, Some(main)) => {
-            Skill::parse(&main, content, read)?;
-            Ok(())
-        }
-        _ => Ok(()),
+    Ok(())
+}
+
+/// What is plain about `waiting` without a look at what it would change.
+fn plain_state(parts: &Parts, waiting: &Waiting) -> Option<State> {
+    match &waiting.decision {
+        Some(decision) if decision.is_done() => Some(State::Decided(decision.clone())),
+        Some(decision) => Some(State::Unfinished {
+            decision: decision.clone(),
+            reason: parts.stuck(&waiting.id),
+        }),
+        None if waiting.proposal.is_expired(parts.clock.now()) => Some(State::Expired),
+        None => None,
     }
 }
 
 /// Whether `waiting` can be approved now; SkillSets are compared as they are installed.
 async fn state(parts: &Arc<Parts>, waiting: &Waiting) -> Result<State, ApprovalError> {
-    if let Some(decision) = &waiting.decision {
-        return Ok(State::Decided(decision.clone()));
+    if let Some(state) = plain_state(parts, waiting) {
+        return Ok(state);
     }
     let proposal = waiting.proposal.clone();
-    if proposal.is_expired(parts.clock.now()) {
-        return Ok(State::Expired);
-    }
     let changed = match &proposal.skillset {
         Some(set) => {
             let name = proposal.change.subject();
@@ -391,28 +460,57 @@ async fn state(parts: &Arc<Parts>, waiting: &Waiting) -> Result<State, ApprovalE
             let now = now.map_err(ApprovalError::SkillSet)?;
             (now != set.before).then(|| name.to_owned())
         }
+        None if proposal.change.is_knowledge() => {
+            let differs = parts.knowledge.differs(proposal.change, proposal.files);
+            differs.await?
+        }
         None => {
             let parts = Arc::clone(parts);
-            blocking(move || parts.files.changed(&proposal.change, &proposal.files)).await?
+            blocking(move || parts.files.changed(&proposal.files)).await?
         }
     };
     Ok(changed.map_or(State::Open, State::Void))
 }
 
-async fn list(parts: Arc<Parts>) -> Result<Overview, ApprovalError> {
+async fn list(parts: Arc<Parts>, of: Option<UserName>) -> Result<Overview, ApprovalError> {
     let listing = {
         let parts = Arc::clone(&parts);
-        blocking(move || parts.store.list()).await?
+        blocking(move || {
+            let mut listing = parts.store.list()?;
+            if let Some(user) = of {
+                listing.proposals.retain(|w| w.proposal.by.user == user);
+                listing.broken.clear();
+            }
+            let sized = |waiting: Waiting| (parts.files.size(&waiting.proposal.files), waiting);
+            let proposals: Vec<_> = listing.proposals.into_iter().map(sized).collect();
+            Ok((proposals, listing.broken))
+        })
+        .await?
     };
+    let (sized, broken) = listing;
+    let (mut bytes, mut sets) = (parts.store.policy().looked, SETS_MAX);
     let mut proposals = Vec::new();
-    for waiting in listing.proposals {
-        let state = state(&parts, &waiting).await?;
+    for (size, waiting) in sized {
+        let state = match plain_state(&parts, &waiting) {
+            Some(state) => state,
+            None if size > bytes || sets == 0 => State::Unlooked,
+            None => {
+                bytes -= size;
+                sets -= usize::from(waiting.proposal.skillset.is_some());
+                match state(&parts, &waiting).await {
+                    Ok(state) => state,
+                    Err(error @ ApprovalError::Ask(_)) => return Err(error),
+                    Err(error) => {
+                        // One that cannot be compared hides no other.
+                        tracing::warn!(approval.id = %waiting.id, %error, "a proposal cannot be compared");
+                        State::Unlooked
+                    }
+                }
+            }
+        };
         proposals.push((waiting, state));
     }
-    Ok(Overview {
-        proposals,
-        broken: listing.broken,
-    })
+    Ok(Overview { proposals, broken })
 }
 
 async fn show(parts: Arc<Parts>, id: ProposalId) -> Result<Shown, ApprovalError> {
@@ -436,12 +534,13 @@ async fn show(parts: Arc<Parts>, id: ProposalId) -> Result<Shown, ApprovalError>
     }
     blocking(move || {
         let content = waiting.content.as_deref();
-        let main = waiting.proposal.change.main_file();
-        let diff = match (&state, main) {
-            (State::Open, Some(main)) => {
-                let before = parts.files.text(&main)?;
-                Some(diff::unified(&main, before.as_deref(), content))
-            }
+        let diff = match (&state, waiting.proposal.main_file()) {
+            (State::Open, Some(main)) => match parts.files.text(main) {
+                Ok(before) => Some(diff::unified(main, before.as_deref(), content)),
+                // It can go, but there is no showing it.
+                Err(ApprovalError::TooLarge { .. }) => None,
+                Err(error) => return Err(error),
+            },
             _ => None,
         };
         let text = content.map(String::from_utf8_lossy).unwrap_or_default();
@@ -479,8 +578,8 @@ impl Handler<Propose> for ApprovalActor {
 impl Handler<List> for ApprovalActor {
     type Result = Answered<Overview>;
 
-    fn handle(&mut self, _list: List, _ctx: &mut Self::Context) -> Self::Result {
-        self.answer(list)
+    fn handle(&mut self, List { of }: List, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| list(parts, of))
     }
 }
 
@@ -535,7 +634,7 @@ impl Handler<Recover> for ApprovalActor {
     type Result = Answered<()>;
 
     fn handle(&mut self, _recover: Recover, _ctx: &mut Self::Context) -> Self::Result {
-        self.answer(carry::recover)
+        self.answer(recover::run)
     }
 }
 

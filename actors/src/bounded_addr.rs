@@ -11,6 +11,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, MailboxError, Message};
 use thiserror::Error;
 use tokio::sync::Semaphore;
+use tokio::task::{JoinError, spawn_blocking};
 
 /// Why an ask has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -126,6 +127,49 @@ impl<A: Actor> fmt::Debug for BoundedAddr<A> {
             .field("free", &self.0.permits.available_permits())
             .field("patience", &self.0.patience)
             .finish_non_exhaustive()
+    }
+}
+
+/// What an actor has done on threads that may block, no more of it at a time than there are permits.
+///
+/// An ask that was given up returns its permit, but the work that it began goes on: without a bound of its own, such
+/// work would pile up for as long as callers come.
+#[derive(Debug, Clone)]
+pub(crate) struct BlockingJobs(Arc<Semaphore>);
+
+/// Why a job has no result.
+#[derive(Debug, Error)]
+pub(crate) enum JobError {
+    /// As many as allowed are under way; it was not begun.
+    #[error("busy, try again later")]
+    Busy,
+    /// It panicked.
+    #[error(transparent)]
+    Panicked(#[from] JoinError),
+}
+
+impl BlockingJobs {
+    /// Lets `permits` jobs run at a time.
+    pub(crate) fn new(permits: usize) -> Self {
+        Self(Arc::new(Semaphore::new(
+            permits.min(Semaphore::MAX_PERMITS),
+        )))
+    }
+
+    /// Begins `work` now. It runs to its end, whoever waits for it.
+    pub(crate) fn run<T, W>(&self, work: W) -> impl Future<Output = Result<T, JobError>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> T + Send + 'static,
+    {
+        let permit = Arc::clone(&self.0).try_acquire_owned();
+        let begun = permit.map(|permit| {
+            spawn_blocking(move || {
+                let _until_done = permit;
+                work()
+            })
+        });
+        async move { Ok(begun.map_err(|_| JobError::Busy)?.await?) }
     }
 }
 
@@ -270,6 +314,22 @@ mod tests {
         assert_eq!(addr.ask(Seen).await, Err(AskError::Busy));
         assert_eq!(addr.probe(Seen).await, Ok(vec![7]));
         assert_eq!(ask.await, Ok(7));
+    }
+
+    #[actix::test]
+    async fn work_that_nobody_waits_for_still_counts() {
+        let jobs = BlockingJobs::new(1);
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        drop(jobs.run(move || gone.recv()));
+        let told = jobs.clone().run(|| 1).await.unwrap_err();
+        assert!(matches!(told, JobError::Busy), "{told}");
+        go.send(()).unwrap();
+        while jobs.0.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let told = jobs.run(|| -> u32 { panic!("on purpose") }).await;
+        assert!(matches!(told, Err(JobError::Panicked(_))));
+        assert_eq!(jobs.run(|| 2).await.unwrap(), 2);
     }
 
     #[actix::test]

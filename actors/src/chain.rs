@@ -7,10 +7,12 @@
 
 mod commit;
 pub mod queue;
+mod record;
 pub mod store;
 pub mod tlog;
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{
@@ -38,8 +40,12 @@ pub struct ChainActor {
     health: ChainHealth,
     /// The position of the last block acknowledged.
     last: u64,
+    /// The position of the last block before the first commit.
+    begun: Arc<OnceLock<u64>>,
     /// Whether the store has something to do once there is time.
     unsettled: bool,
+    /// Whom to tell once so many appends have ended, the fewest first.
+    resting: VecDeque<(u64, oneshot::Sender<()>)>,
     /// Whom to tell once everything that waits is done, which ends the actor.
     stopping: Vec<oneshot::Sender<()>>,
 }
@@ -92,6 +98,11 @@ struct Append {
 #[rtype(result = "()")]
 struct Commit;
 
+/// Waits for every append asked for before, whether anybody waits for it or not.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Rest;
+
 #[derive(Message)]
 #[rtype(result = "Result<Option<BlockRef>, ChainError>")]
 struct Tip;
@@ -130,8 +141,8 @@ pub struct ChainHandle(BoundedAddr<ChainActor>);
 impl ChainHandle {
     /// Records `entries` as one block and returns once it is durable.
     ///
-    /// Appends of one caller keep their order. A caller that goes away does not take back a block that is being
-    /// written; one that still waits is not written.
+    /// Appends of one caller keep their order. A caller that goes away does not take back what it asked for: the
+    /// block may still be written. Where files must agree with the ledger, see [`ChainHandle::record`].
     pub async fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
         check_entries(&entries)?;
         self.0.ask(Append { entries, key: None }).await?
@@ -151,6 +162,11 @@ impl ChainHandle {
         check_entries(&entries)?;
         let key = Some(key);
         self.0.ask(Append { entries, key }).await?
+    }
+
+    /// Waits until every append asked for before has ended one way or the other.
+    pub(crate) async fn rest(&self) -> Result<(), ChainError> {
+        Ok(self.0.ask(Rest).await?)
     }
 
     /// The last block; nothing if there is no ledger yet.
@@ -205,7 +221,9 @@ impl ChainActor {
             queue: Queue::default(),
             health: ChainHealth::default(),
             last: 0,
+            begun: Arc::default(),
             unsettled: false,
+            resting: VecDeque::new(),
             stopping: Vec::new(),
         }))
     }
@@ -213,6 +231,7 @@ impl ChainActor {
     /// Writes what waits, unless that is being done.
     fn commit(&mut self, ctx: &mut Context<Self>) {
         let jobs = self.queue.next_batch(oneshot::Sender::is_closed);
+        self.tell_rested();
         if jobs.is_empty() {
             let stops = self.queue.is_idle() && !self.stopping.is_empty();
             if stops && self.unsettled {
@@ -227,7 +246,8 @@ impl ChainActor {
             return;
         }
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock));
+        let begun = Arc::clone(&self.begun);
+        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock, &begun));
         let end = |done: Result<Committed, _>, this: &mut Self, ctx: &mut Context<Self>| {
             let committed = done.unwrap_or(Committed::Crashed);
             this.end(&committed);
@@ -242,6 +262,14 @@ impl ChainActor {
             this.commit(ctx);
         };
         ctx.spawn(work.into_actor(self).map(end));
+    }
+
+    /// Tells those who wait for appends that have ended by now.
+    fn tell_rested(&mut self) {
+        let ended = self.queue.ended();
+        while let Some((_, tell)) = self.resting.pop_front_if(|(after, _)| *after <= ended) {
+            let _gone = tell.send(());
+        }
     }
 
     /// Lets the store do what is left to do.
@@ -260,7 +288,7 @@ impl ChainActor {
 
     /// Tells each asker of the last batch what came of it.
     fn end(&mut self, committed: &Committed) {
-        let after = self.last;
+        let after = self.last.max(self.begun.get().copied().unwrap_or_default());
         let tell = self.queue.end_batch(|at| committed.outcome(at, after));
         for (at, tellers) in tell.into_iter().enumerate() {
             let answer = committed.answer(at);
@@ -317,6 +345,20 @@ impl Handler<Commit> for ChainActor {
 
     fn handle(&mut self, _: Commit, ctx: &mut Self::Context) {
         self.commit(ctx);
+    }
+}
+
+impl Handler<Rest> for ChainActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Rest, _ctx: &mut Self::Context) -> Self::Result {
+        let (tell, told) = oneshot::channel();
+        self.resting.push_back((self.queue.asked(), tell));
+        self.tell_rested();
+        Box::pin(async move {
+            // Dropped only where the actor ends, and then nothing can be read either.
+            let _ended = told.await;
+        })
     }
 }
 
@@ -397,4 +439,4 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -23,6 +23,7 @@ use tokio::task::spawn_blocking;
 use crate::bounded_addr::BoundedAddr;
 use crate::chain::ChainHandle;
 
+mod approvals;
 pub mod catalogue;
 mod changes;
 mod commit;
@@ -37,11 +38,10 @@ pub use changes::CatchUp;
 pub use error::KnowledgeError;
 pub use recorded::{Record, Standing, State};
 pub use search::{Answer, Found};
-pub(crate) use store::unit::INTENT;
 pub use store::{
-    Archive, Archived, Audience, Authorship, Changed, ContextSession, Create, Delete, Imported,
-    KnowledgeEntry, KnowledgePolicy, Origin, Resource, ResourceInfo, SaveContext, SavedContext,
-    Served, Stored, Unarchive, Update, signed_provenance,
+    Approved, Archive, Archived, Audience, Authorship, Changed, ContextSession, Create, Delete,
+    Imported, KnowledgeEntry, KnowledgePolicy, Origin, Resource, ResourceInfo, SaveContext,
+    SavedContext, Served, Stored, Unarchive, Update, signed_provenance,
 };
 use store::{KnowledgeStore, Snapshot};
 
@@ -305,7 +305,8 @@ impl KnowledgeActor {
         Self::start_on(store, chain, clock, permits, patience)
     }
 
-    fn start_on(
+    /// Starts the actor on a store; see [`Self::start`].
+    pub(crate) fn start_on(
         store: KnowledgeStore,
         chain: ChainHandle,
         clock: Arc<dyn Clock>,

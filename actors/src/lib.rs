@@ -2,16 +2,19 @@
 #![warn(missing_docs)]
 
 pub mod action_log;
+pub mod anchor;
 pub mod approvals;
 pub mod auth;
 mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
+pub mod durable;
 pub mod file_lock;
 pub mod heartbeat;
 pub mod knowledge;
 pub mod meeting;
+pub mod passing;
 pub mod peer_manager;
 pub mod place;
 pub mod quarantine;
@@ -35,6 +38,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use thiserror::Error;
 
 use action_log::ActionLog;
+use anchor::{AnchorActor, AnchorHandle, AnchorPolicy};
 use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
 use chain::store::place::{OpenError, Places};
@@ -73,6 +77,8 @@ pub struct Config {
     pub inbox: InboxLimits,
     /// Most items in the quarantine.
     pub quarantine: usize,
+    /// Where anchors are kept.
+    pub anchors: AnchorPolicy,
     /// Bounds of what waits for a person.
     pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
@@ -111,6 +117,8 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Anchors of HestiaChain.
+    pub anchors: AnchorHandle,
     /// Changes that wait for a person.
     pub approvals: ApprovalHandle,
     /// Tokens of those who act for the owner.
@@ -173,6 +181,8 @@ pub async fn start(
         patience,
     );
 
+    let anchors = AnchorActor::start(config.anchors, clock.clone(), permits, patience);
+
     let read = ReadOptions {
         public_by_default: config.policy.public_by_default,
         max_bytes: usize::try_from(config.policy.max_skill_bytes).unwrap_or(usize::MAX),
@@ -222,16 +232,16 @@ pub async fn start(
 
     let parts = ApprovalParts {
         policy: config.approvals,
-        read,
         chain: chain.clone(),
+        knowledge: knowledge.clone(),
         skill_sets: skill_sets.clone(),
         log: log.clone(),
         clock: clock.clone(),
     };
     let approvals = ApprovalActor::start(&data, parts, permits, patience);
     if let Err(error) = approvals.recover().await {
-        // What is left begun can be decided by nobody; everything else works.
-        tracing::error!(%error, "a decision that was begun could not be finished");
+        // The next decision tries again; everything else works.
+        tracing::error!(%error, "whether a decision was begun could not be found out");
     }
 
     let own = Own {
@@ -266,7 +276,7 @@ pub async fn start(
         tlog: tlog.clone(),
         witness: witness.clone(),
     };
-    let meeting = MeetingActor::start(&storage.join("inbox.jsonl"), parts, permits, patience)?;
+    let meeting = MeetingActor::start(&data.join(passing::INBOX), parts, permits, patience)?;
 
     Ok(Handles {
         chain,
@@ -278,6 +288,7 @@ pub async fn start(
         peers,
         quarantine,
         meeting,
+        anchors,
         approvals,
         auth,
         log,
@@ -287,12 +298,27 @@ pub async fn start(
 /// Asks one actor for a sign of life.
 pub type HealthCheck = Box<dyn Fn() -> LocalBoxFuture<'static, bool>>;
 
+/// Runs a macro over the handle of each actor, from the edge inward, the ledger last. The pattern has no `..`: an actor
+/// that is missing here does not compile.
+macro_rules! each_actor {
+    ($handles:expr, $run:ident) => {
+        each_actor!(
+            $handles, $run, approvals, meeting, anchors, auth, peers, quarantine, state, skill_sets,
+            knowledge, witness, tlog, chain
+        )
+    };
+    ($handles:expr, $run:ident, $($actor:ident),+) => {{
+        let Handles { $($actor: _,)+ log: _ } = $handles;
+        $run![$($actor: $handles.$actor),+]
+    }};
+}
+
 impl Handles {
     /// A health check for each actor, by name.
     pub fn health(&self) -> Vec<(&'static str, HealthCheck)> {
         macro_rules! checks {
-            ($($name:ident),+) => { vec![$((stringify!($name), {
-                let handle = self.$name.clone();
+            ($($actor:ident: $handle:expr),+) => { vec![$((stringify!($actor), {
+                let handle = $handle.clone();
                 let check: HealthCheck = Box::new(move || {
                     let handle = handle.clone();
                     async move { handle.health().await.is_ok() }.boxed_local()
@@ -300,23 +326,19 @@ impl Handles {
                 check
             })),+] };
         }
-        checks![
-            chain, tlog, knowledge, skill_sets, state, peers, quarantine, meeting, approvals, auth
-        ]
+        each_actor!(self, checks)
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one
     /// that does not answer costs nothing but its patience.
     pub async fn shutdown(&self) {
         macro_rules! stop {
-            ($($name:ident),+) => { $(
-                if let Err(error) = self.$name.shutdown().await {
-                    tracing::warn!(part = stringify!($name), %error, "a part of the node did not stop in order");
+            ($($actor:ident: $handle:expr),+) => {{ $(
+                if let Err(error) = $handle.shutdown().await {
+                    tracing::warn!(part = stringify!($actor), %error, "a part of the node did not stop in order");
                 }
-            )+ };
+            )+ }};
         }
-        stop![
-            approvals, meeting, auth, peers, quarantine, state, skill_sets, knowledge, tlog, chain
-        ];
+        each_actor!(self, stop)
     }
 }

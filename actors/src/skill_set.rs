@@ -34,6 +34,8 @@ use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
 use crate::chain::ChainHandle;
+use crate::chain::queue::IdempotencyKey;
+use crate::staging::Held;
 pub use error::SkillSetError;
 use store::Change;
 pub use store::{
@@ -103,7 +105,8 @@ struct Preview(proposal::Change);
 struct Approved {
     wanted: proposal::Change,
     shown: SetChange,
-    decision: Entry,
+    decision: Option<Entry>,
+    lock: Arc<Held>,
 }
 
 #[derive(Message)]
@@ -202,20 +205,23 @@ impl SkillSetHandle {
         self.addr.ask(Preview(wanted)).await?
     }
 
-    /// Makes a change that a person approved and records it in one block with `decision`.
+    /// Makes a change that a person approved and records it in one block with `decision`; without one it is recorded
+    /// already. `lock` is let go of when that is over, which may be after whoever asked has given up.
     ///
     /// Fails with [`SkillSetError::NotAsShown`] if it is not the one that was shown, to the byte; nothing is recorded
     /// then.
-    pub async fn approved(
+    pub(crate) async fn approved(
         &self,
         wanted: proposal::Change,
         shown: SetChange,
-        decision: Entry,
+        decision: Option<Entry>,
+        lock: Arc<Held>,
     ) -> Answer<Outcome> {
         let message = Approved {
             wanted,
             shown,
             decision,
+            lock,
         };
         self.addr.ask(message).await?
     }
@@ -348,7 +354,7 @@ impl SkillSetActor {
 async fn record_and_commit(chain: ChainHandle, change: Change) -> Answer<Outcome> {
     let entries: Vec<String> = change.entries().iter().map(Entry::to_text).collect();
     let is_recorded = !entries.is_empty();
-    if is_recorded && let Err(error) = chain.append(entries).await {
+    if is_recorded && let Err(error) = chain.record(IdempotencyKey::fresh(), entries).await {
         // Deletes what was prepared, which may block.
         blocking(move || {
             drop(change);
@@ -431,6 +437,7 @@ impl Handler<Approved> for SkillSetActor {
             wanted,
             shown,
             decision,
+            lock,
         } = message;
         self.change(move |store, now| {
             let (mut change, becomes) = store.prepare(&wanted, now)?;
@@ -438,7 +445,7 @@ impl Handler<Approved> for SkillSetActor {
                 let name = change.outcome().set.metadata.name.clone();
                 return Err(SkillSetError::NotAsShown(name));
             }
-            change.record_with(decision);
+            change.approve(decision, lock);
             Ok(change)
         })
     }

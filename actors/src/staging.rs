@@ -13,13 +13,7 @@ use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{self as fs, File, OpenOptions};
 
 use crate::file_lock;
-
-/// Name of the lock, a dot-file that no listing shows.
-const LOCK: &str = ".lock";
-/// Start of the name of a directory that is being filled.
-pub(crate) const STAGED: &str = ".staged-";
-/// Start of the name of a directory that is being replaced or removed.
-const REPLACED: &str = ".replaced-";
+use crate::passing::{LOCK, REPLACED, STAGED};
 
 /// A directory on its way; dropped without [`Staging::commit`] it leaves nothing.
 #[derive(Debug)]

@@ -1,39 +1,44 @@
 //! The witness actor: what other agents' logs showed us, and whether they keep to it.
 //!
 //! Owns: the last checkpoint of each log we saw, and evidence against those that showed two histories, in
-//! `storage/witness`; the key that cosigns. Talks to: nobody. Asked by: the meeting actor and the command line, through
-//! [`WitnessHandle`].
+//! `storage/witness`; the key that cosigns. Talks to: nobody. Asked by: the meeting actor, the HTTP door about those who
+//! come, and the command line, through [`WitnessHandle`].
 //! Invariants: a checkpoint takes the place of an older one only if it is shown to continue it; a cosignature is made
 //! only for a checkpoint that was recorded; evidence of a fork is on disk before anyone hears of it, and only a person
 //! makes us forget it.
 
+mod error;
 mod store;
+mod visit;
 
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, ResponseFuture};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::{Clock, Timestamp};
-use kairos_protocol::tlog::checkpoint::{CheckpointError, SignedCheckpoint};
-use kairos_protocol::tlog::fork::ForkError;
+use kairos_protocol::tlog::checkpoint::SignedCheckpoint;
 use kairos_protocol::tlog::note::{NoteSignature, VerifierKey};
-use kairos_protocol::tlog::proof::ProofError;
-use kairos_protocol::tlog::statement::{Attributed, LogStatement, StatementError};
+use kairos_protocol::tlog::statement::{Attributed, LogStatement};
 use kairos_protocol::tlog::witness::CosignRequest;
 use kairos_protocol::wire::history::Continued;
 use kairos_protocol::wire::rotation::Rotation;
-use thiserror::Error;
-use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr};
 use crate::chain::tlog::LogKeys;
 use store::WitnessStore;
+use visit::Gate;
+
+pub use error::WitnessError;
+
+/// How often is looked for what other processes found out and forgot.
+const HOUSEKEEPING: Duration = Duration::from_secs(2);
+/// What is logged when that fails.
+const LOOK_FAILED: &str = "it cannot be told who showed two histories";
 
 /// What we know of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,85 +69,6 @@ pub enum Observed {
     },
 }
 
-/// Why a checkpoint was not taken.
-#[derive(Debug, Error)]
-pub enum WitnessError {
-    /// The log showed two histories.
-    #[error(
-        "agent `{agent}` showed two histories; check the evidence with: kairos-verify fork {}",
-        .file.display()
-    )]
-    Fork {
-        /// Whose log.
-        agent: String,
-        /// The evidence.
-        file: PathBuf,
-    },
-    /// The ledger is shorter than it was.
-    #[error(
-        "its ledger had {known} blocks when we saw it last and has {shown} now; it was cut or is a copy"
-    )]
-    Shorter {
-        /// Blocks we know of.
-        known: u64,
-        /// Blocks it shows.
-        shown: u64,
-    },
-    /// Nothing shows that the ledger continues what we know.
-    #[error("its ledger is not shown to continue the {known} blocks we know of: {source}")]
-    Unproven {
-        /// Blocks we know of.
-        known: u64,
-        /// What is wrong with the proof.
-        source: ProofError,
-    },
-    /// The checkpoint is not whose it is said to be.
-    #[error(transparent)]
-    Statement(#[from] StatementError),
-    /// The checkpoint is not signed by its log.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// A log we know nothing of.
-    #[error("the log `{0}` is not known; meet its agent, or name its key with --key")]
-    UnknownLog(String),
-    /// The request proves from another size than we know.
-    #[error(
-        "we know {known} blocks of this ledger; its owner makes the request with: kairos-chain chain checkpoint --from {known}"
-    )]
-    From {
-        /// Blocks we know of.
-        known: u64,
-    },
-    /// As many logs as allowed are known.
-    #[error(
-        "{limit} logs are known, which is the limit; forget some with: kairos-chain peers forget ID"
-    )]
-    Full {
-        /// The bound.
-        limit: usize,
-    },
-    /// A record cannot be read.
-    #[error("{} is not readable: {reason}; restore it from a backup", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The evidence could not be written.
-    #[error(transparent)]
-    Evidence(#[from] ForkError),
-    /// A file could not be read or written.
-    #[error("what was seen of other ledgers cannot be used: {0}")]
-    Io(#[from] io::Error),
-    /// The work panicked.
-    #[error("the witness ended unexpectedly")]
-    Crashed,
-    /// The actor did not answer.
-    #[error("the witness {0}")]
-    Ask(#[from] AskError),
-}
-
 #[derive(Message)]
 #[rtype(result = "Result<Option<Seen>, WitnessError>")]
 struct Find {
@@ -161,6 +87,15 @@ pub struct Observe {
     pub rotations: Vec<Rotation>,
 }
 
+/// Checks that what an agent answered continues what it introduced itself with.
+#[derive(Message)]
+#[rtype(result = "Result<(), WitnessError>")]
+struct Compare {
+    shown: Attributed,
+    continued: Continued,
+    rotations: Vec<Rotation>,
+}
+
 #[derive(Message)]
 #[rtype(result = "Result<NoteSignature, WitnessError>")]
 struct Cosign {
@@ -169,10 +104,14 @@ struct Cosign {
 }
 
 #[derive(Message)]
-#[rtype(result = "Result<(), WitnessError>")]
+#[rtype(result = "Result<bool, WitnessError>")]
 struct Forget {
     id: AgentId,
 }
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Tick;
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -184,12 +123,15 @@ struct Shutdown;
 
 /// The way to the witness actor. Cheap to clone.
 #[derive(Clone)]
-pub struct WitnessHandle(BoundedAddr<WitnessActor>);
+pub struct WitnessHandle {
+    addr: BoundedAddr<WitnessActor>,
+    gate: Arc<Gate>,
+}
 
 impl WitnessHandle {
     /// What we know of the log with this origin.
     pub async fn find(&self, origin: String) -> Result<Option<Seen>, WitnessError> {
-        self.0.ask(Find { origin }).await?
+        self.addr.ask(Find { origin }).await?
     }
 
     /// See [`Observe`].
@@ -197,7 +139,25 @@ impl WitnessHandle {
     /// Fails with [`WitnessError::Fork`], [`WitnessError::Shorter`] or [`WitnessError::Unproven`] where the log does
     /// not keep to what it showed before.
     pub async fn observe(&self, observe: Observe) -> Result<Observed, WitnessError> {
-        self.0.ask(observe).await?
+        self.addr.ask(observe).await?
+    }
+
+    /// Checks that a log of which something is known continues `shown` as `continued` says.
+    ///
+    /// Fails with [`WitnessError::Fork`] if both are signed and contradict each other, and as [`observe`](Self::observe)
+    /// does.
+    pub async fn compare(
+        &self,
+        shown: Attributed,
+        continued: Continued,
+        rotations: Vec<Rotation>,
+    ) -> Result<(), WitnessError> {
+        let compare = Compare {
+            shown,
+            continued,
+            rotations,
+        };
+        self.addr.ask(compare).await?
     }
 
     /// Cosigns the checkpoint in `request` if it continues what we know of its log, or is the first we see of it. The
@@ -207,22 +167,23 @@ impl WitnessHandle {
         request: CosignRequest,
         key: Option<VerifierKey>,
     ) -> Result<NoteSignature, WitnessError> {
-        self.0.ask(Cosign { request, key }).await?
+        self.addr.ask(Cosign { request, key }).await?
     }
 
-    /// Forgets what the log of the agent `id` showed. Evidence against it stays on disk.
-    pub async fn forget(&self, id: AgentId) -> Result<(), WitnessError> {
-        self.0.ask(Forget { id }).await?
+    /// Forgets what the log of the agent `id` showed, and says whether that was anything. Evidence against it stays on
+    /// disk.
+    pub async fn forget(&self, id: AgentId) -> Result<bool, WitnessError> {
+        self.addr.ask(Forget { id }).await?
     }
 
     /// Whether the actor answers.
     pub async fn health(&self) -> Result<(), AskError> {
-        self.0.probe(Health).await
+        self.addr.probe(Health).await
     }
 
     /// Ends the actor.
     pub async fn shutdown(&self) -> Result<(), AskError> {
-        self.0.ask(Shutdown).await
+        self.addr.ask(Shutdown).await
     }
 }
 
@@ -230,15 +191,29 @@ struct Witness {
     store: WitnessStore,
     keys: Arc<LogKeys>,
     clock: Arc<dyn Clock>,
+    limit: usize,
+    gate: Arc<Gate>,
     /// Held on blocking threads only, by one change at a time; other processes are kept out by a file lock.
     turn: Mutex<()>,
 }
 
+impl Witness {
+    /// Looks which logs showed two histories.
+    fn look(&self) -> Result<(), WitnessError> {
+        self.gate.convict(self.store.convicted()?);
+        Ok(())
+    }
+}
+
 /// See the module.
-pub struct WitnessActor(Arc<Witness>);
+pub struct WitnessActor {
+    witness: Arc<Witness>,
+    jobs: BlockingJobs,
+}
 
 impl WitnessActor {
-    /// Starts the actor on the directory `dir`, for at most `limit` logs. Touches nothing before the first ask.
+    /// Starts the actor on the directory `dir`, for at most `limit` logs. Looks which of them showed two histories, so it
+    /// belongs before anything is served, and touches nothing else before the first ask.
     pub fn start(
         dir: &Path,
         keys: Arc<LogKeys>,
@@ -247,13 +222,23 @@ impl WitnessActor {
         permits: usize,
         patience: Duration,
     ) -> WitnessHandle {
+        let gate = Arc::new(Gate::default());
         let witness = Arc::new(Witness {
-            store: WitnessStore::new(dir, limit),
+            store: WitnessStore::new(dir),
             keys,
             clock,
+            limit,
+            gate: Arc::clone(&gate),
             turn: Mutex::default(),
         });
-        WitnessHandle(BoundedAddr::start(permits, patience, |_| Self(witness)))
+        if let Err(error) = witness.look() {
+            tracing::warn!(%error, "{LOOK_FAILED}");
+        }
+        let addr = BoundedAddr::start(permits, patience, |_| Self {
+            witness,
+            jobs: BlockingJobs::new(permits),
+        });
+        WitnessHandle { addr, gate }
     }
 
     /// Runs `work` on a thread that may block, while no other change is under way.
@@ -261,28 +246,54 @@ impl WitnessActor {
         &self,
         work: impl FnOnce(&Witness) -> Result<T, WitnessError> + Send + 'static,
     ) -> ResponseFuture<Result<T, WitnessError>> {
-        let witness = Arc::clone(&self.0);
-        let done = spawn_blocking(move || {
+        self.read(move |witness| {
             let _turn = witness.turn.lock().unwrap_or_else(PoisonError::into_inner);
             let _lock = witness.store.lock()?;
-            work(&witness)
-        });
-        Box::pin(async move { done.await.unwrap_or(Err(WitnessError::Crashed)) })
+            let done = work(witness);
+            if let Err(WitnessError::Fork { .. }) = &done {
+                witness.look()?;
+            }
+            done
+        })
+    }
+
+    /// Runs `work` on a thread that may block. Files are replaced whole, so a look needs no lock.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Witness) -> Result<T, WitnessError> + Send + 'static,
+    ) -> ResponseFuture<Result<T, WitnessError>> {
+        let witness = Arc::clone(&self.witness);
+        let done = self.jobs.run(move || work(&witness));
+        Box::pin(async move { done.await? })
     }
 }
 
 impl Actor for WitnessActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(HOUSEKEEPING, |_, ctx| ctx.notify(Tick));
+    }
+}
+
+impl Handler<Tick> for WitnessActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Tick, _ctx: &mut Self::Context) -> Self::Result {
+        let looked = self.read(Witness::look);
+        Box::pin(async move {
+            if let Err(error) = looked.await {
+                tracing::warn!(%error, "{LOOK_FAILED}");
+            }
+        })
+    }
 }
 
 impl Handler<Find> for WitnessActor {
     type Result = ResponseFuture<Result<Option<Seen>, WitnessError>>;
 
     fn handle(&mut self, Find { origin }: Find, _ctx: &mut Self::Context) -> Self::Result {
-        let witness = Arc::clone(&self.0);
-        // Files are replaced whole, so a look needs no lock.
-        let found = spawn_blocking(move || witness.store.find(&origin));
-        Box::pin(async move { found.await.unwrap_or(Err(WitnessError::Crashed)) })
+        self.read(move |witness| witness.store.find(&origin))
     }
 }
 
@@ -290,7 +301,25 @@ impl Handler<Observe> for WitnessActor {
     type Result = ResponseFuture<Result<Observed, WitnessError>>;
 
     fn handle(&mut self, observe: Observe, _ctx: &mut Self::Context) -> Self::Result {
-        self.change(move |witness| witness.store.observe(observe, witness.clock.now()))
+        self.change(move |witness| {
+            let now = witness.clock.now();
+            witness.store.observe(observe, now, witness.limit)
+        })
+    }
+}
+
+impl Handler<Compare> for WitnessActor {
+    type Result = ResponseFuture<Result<(), WitnessError>>;
+
+    fn handle(&mut self, ask: Compare, _ctx: &mut Self::Context) -> Self::Result {
+        self.change(move |witness| {
+            let Compare {
+                shown,
+                continued,
+                rotations,
+            } = ask;
+            witness.store.compare(shown, continued, rotations)
+        })
     }
 }
 
@@ -301,17 +330,22 @@ impl Handler<Cosign> for WitnessActor {
         self.change(move |witness| {
             let now = witness.clock.now();
             // Recorded first: what was cosigned is never forgotten.
-            witness.store.record(&ask.request, ask.key, now)?;
-            Ok(ask.request.checkpoint.cosign(&witness.keys.witness, now)?)
+            let Cosign { request, key } = ask;
+            witness.store.record(&request, key, now, witness.limit)?;
+            Ok(request.checkpoint.cosign(&witness.keys.witness, now)?)
         })
     }
 }
 
 impl Handler<Forget> for WitnessActor {
-    type Result = ResponseFuture<Result<(), WitnessError>>;
+    type Result = ResponseFuture<Result<bool, WitnessError>>;
 
     fn handle(&mut self, Forget { id }: Forget, _ctx: &mut Self::Context) -> Self::Result {
-        self.change(move |witness| witness.store.forget(&id))
+        self.change(move |witness| {
+            let forgot = witness.store.forget(&id)?;
+            witness.look()?;
+            Ok(forgot)
+        })
     }
 }
 

@@ -5,12 +5,16 @@
 
 pub mod archive;
 pub mod backup;
+pub mod dsl;
 pub mod envelope;
 pub mod frontmatter;
 pub mod ledger;
+pub mod ledger_text;
 pub mod proposal;
+pub mod relay;
 pub mod resource;
 pub mod skillset_json;
+pub mod state;
 pub mod tlog;
 pub mod tokens;
 
@@ -26,12 +30,16 @@ pub type Target = fn(&[u8]) -> String;
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive::run),
     ("backup", backup::run),
+    ("dsl", dsl::run),
     ("envelope", envelope::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
+    ("ledger_text", ledger_text::run),
     ("proposal", proposal::run),
+    ("relay", relay::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
+    ("state", state::run),
     ("tlog", tlog::run),
     ("tokens", tokens::run),
 ];

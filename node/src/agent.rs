@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use kairos_actors::anchor::{AnchorPolicy, Batching};
 use kairos_actors::approvals::ApprovalPolicy;
 use kairos_actors::chain::store::file::LOCK_PATIENCE;
 use kairos_actors::chain::store::place::{Backend, Places};
@@ -14,6 +15,7 @@ use kairos_actors::meeting::inbox::InboxLimits;
 use kairos_actors::peer_manager::PeerPolicy;
 use kairos_actors::{Config, Handles, Identity as Who};
 use kairos_place::session::SessionPolicy;
+use kairos_protocol::anchor::stage::Stage;
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::package::{PackageLimits, SkillSetPackage};
 use kairos_protocol::time::Clock;
@@ -155,6 +157,26 @@ fn warn_of_another_database(ledger: &Places, settings: &Settings) {
     }
 }
 
+/// Where anchors are kept. Unlike the reference's, a relative path is below the data directory, wherever the process
+/// was started.
+fn anchor_policy(data_dir: &DataDir, settings: &Settings) -> AnchorPolicy {
+    let anchors = &settings.anchors;
+    AnchorPolicy {
+        enabled: anchors.enabled,
+        stage: match anchors.backend {
+            config::AnchorBackend::InMemory => Stage::InMemory,
+            config::AnchorBackend::Private => Stage::Private,
+        },
+        file: data_dir.path().join(&anchors.storage_path),
+        unfiled: data_dir.storage().join("anchors.jsonl"),
+        max_anchors: anchors.max_anchors,
+        batching: anchors.batching.then_some(Batching {
+            interval: anchors.batch_interval.get(),
+            max: anchors.batch_size,
+        }),
+    }
+}
+
 fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
     let limits = &settings.limits;
     let package_max = SkillSetPackage::json_max(&package_limits(settings));
@@ -188,10 +210,12 @@ fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
             per_peer: limits.inbox_per_peer,
         },
         quarantine: limits.quarantine,
+        anchors: anchor_policy(data_dir, settings),
         approvals: ApprovalPolicy {
             waiting: limits.approvals,
             per_user: limits.approvals_per_user,
             lifetime: limits.approval_lifetime.get(),
+            ..ApprovalPolicy::default()
         },
         auto_install: settings.acquire.auto_install,
     }

@@ -1,24 +1,29 @@
 //! Backups: a copy of a data directory in use, and the way back.
 //!
 //! A copy is a state that the directory was in, as far as the parts go that name each other. Writers hold the lock of
-//! what they change until the ledger has the record of it. So all those locks are taken, together or not at all;
-//! what they protect is copied; the ledger's last block is looked up; and they are let go. The ledger grows only at
-//! its end, so its part up to that block is read afterwards at leisure, as are files that nobody locks.
+//! what they change until the ledger has the record of it. So everything is copied first, while others go on; then all
+//! those locks are taken, together or not at all; what changed since is copied again; the ledger's last block is looked
+//! up; and they are let go. The ledger grows only at its end, so its part up to that block is read afterwards at leisure.
 //!
 //! What is restored stands whole and checked beside the old directory before the two change places in one step.
 
 mod collect;
 mod copy;
+mod ledger;
 mod locks;
 pub mod restore;
 mod swap;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use kairos_actors::chain::store::StoreError;
 use kairos_actors::chain::store::file::{self, Prefix};
+use kairos_actors::chain::store::place::OpenError;
+use kairos_actors::chain::store::{StoreError, sqlite};
 use kairos_protocol::backup::{
     self, BackupError, BackupLimits, Entry, LEDGER, LedgerPart, LeftOut, Manifest, Visitor,
 };
@@ -31,6 +36,9 @@ use crate::data_dir::{DataDirError, Tenancy};
 use crate::identity;
 
 pub use collect::prepare;
+
+/// Room that is left free, as a part of what is written: file systems need some for themselves.
+const SPARE: u64 = 20;
 
 /// What goes into a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +67,16 @@ pub enum Failure {
     /// Too many files.
     #[error("the data directory has more files than a backup takes, or deeper directories")]
     TooMany,
-    /// The ledger is in a database, which cannot be copied as a file while it is in use.
+    /// The ledger is in a database elsewhere.
     #[error(
-        "the ledger is in {}, and a database in use cannot be copied as a file; \
-         run kairos-chain chain export, or chain migrate --to file first", .0.display()
+        "the ledger is in {}, outside of the data directory, and a backup holds what is in it; \
+         run kairos-chain chain migrate --to file first, or move the database and change storage.sqlite_path",
+        .0.display()
     )]
-    Database(PathBuf),
+    Outside(PathBuf),
+    /// The ledger is not where the settings say.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The ledger does not load, or cannot be read.
     #[error(
         "{0}; see kairos-chain doctor, and copy the directory as it is while no program uses it"
@@ -110,8 +122,20 @@ pub enum Failure {
         /// Why.
         reason: String,
     },
+    /// The backup is in place, and something after that failed.
+    #[error("the backup is in place at {}{}, but cannot {action}: {source}", .place.display(), kept(.old.as_deref()))]
+    Unfinished {
+        /// Where it is.
+        place: PathBuf,
+        /// Where the directory is that was there.
+        old: Option<PathBuf>,
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Not enough room.
-    #[error("the backup unpacks to {needed} bytes, and {} has {free} free; nothing was changed", .path.display())]
+    #[error("{needed} bytes are needed in {}, which has {free} free; nothing was changed", .path.display())]
     NoRoom {
         /// Where.
         path: PathBuf,
@@ -144,6 +168,24 @@ impl Failure {
             source,
         }
     }
+}
+
+/// Fails unless so many `bytes` of files fit on the disk of the directory at `path`.
+fn room(path: &Path, bytes: u64) -> Result<(), Failure> {
+    let needed = bytes.saturating_add(bytes / SPARE);
+    let space =
+        rustix::fs::statvfs(path).map_err(|error| Failure::io("look at", path)(error.into()))?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if needed > free {
+        let path = path.to_owned();
+        return Err(Failure::NoRoom { path, needed, free });
+    }
+    Ok(())
+}
+
+fn kept(old: Option<&Path>) -> String {
+    let told = old.map(|old| format!(", and what was there is in {}", old.display()));
+    told.unwrap_or_default()
 }
 
 fn listed(things: &[LeftOut]) -> String {
@@ -182,10 +224,20 @@ impl Prepared {
             }
         };
         match backup::write(out, &self.manifest, open, told) {
-            Err(BackupError::Changed(path)) if path == LEDGER => Err(Failure::LedgerRewritten),
+            Err(BackupError::Changed(path)) if path == LEDGER && self.ledger.is_some() => {
+                Err(Failure::LedgerRewritten)
+            }
             written => Ok(written?),
         }
     }
+}
+
+/// A database can only be read where it can be looked into.
+fn verify_database(bytes: &mut dyn Read) -> io::Result<VerifyReport> {
+    let mut copy = tempfile::NamedTempFile::new()?;
+    io::copy(bytes, &mut copy)?;
+    let found = sqlite::inspect(copy.path(), None).map_err(io::Error::other)?;
+    Ok(found.report)
 }
 
 /// Reads a whole backup, block by block where it is the ledger, and keeps nothing. Returns its manifest if all of it
@@ -199,16 +251,24 @@ pub fn verify(archive: impl Read, told: impl FnMut(u64)) -> Result<Manifest, Fai
         read: u64,
         told: T,
         ledger: Option<LedgerPart>,
+        path: String,
+        database: bool,
     }
     impl<T: FnMut(u64)> Visitor for Look<T> {
         fn manifest(&mut self, manifest: &Manifest) -> io::Result<()> {
             self.ledger = manifest.ledger;
+            self.path = manifest.ledger_path().to_owned();
+            self.database = manifest.is_database();
             check_agent(manifest).map_err(io::Error::other)
         }
 
         fn entry(&mut self, entry: &Entry, bytes: &mut dyn Read) -> io::Result<()> {
-            if let Some(part) = self.ledger.filter(|_| entry.path == LEDGER) {
-                check_ledger(part, &file::verify(BufReader::new(bytes)))?;
+            if let Some(part) = self.ledger.filter(|_| entry.path == self.path) {
+                let report = match self.database {
+                    true => verify_database(bytes)?,
+                    false => file::verify(bytes),
+                };
+                check_ledger(part, &report)?;
             }
             self.read += entry.size();
             (self.told)(self.read);
@@ -219,8 +279,25 @@ pub fn verify(archive: impl Read, told: impl FnMut(u64)) -> Result<Manifest, Fai
         read: 0,
         told,
         ledger: None,
+        path: String::new(),
+        database: false,
     };
     Ok(backup::read(archive, &BackupLimits::default(), &mut look)?)
+}
+
+/// The folders of private keys.
+const KEYS: [&str; 2] = ["keys/", "storage/tls/"];
+
+/// Whether the file at `path`, below the data directory, may be a private key: all in the folders of keys that is not
+/// known to be for everyone.
+pub fn is_private_key(path: &str) -> bool {
+    let public = [".pub", ".json", ".crt", "/instance_id"];
+    is_with_keys(path) && !public.iter().any(|end| path.ends_with(end))
+}
+
+/// Whether the file at `path` lies with private keys.
+fn is_with_keys(path: &str) -> bool {
+    KEYS.iter().any(|folder| path.starts_with(folder))
 }
 
 /// Whether the files without which no agent works are named.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use kairos_protocol::time::Clock as _;
+use kairos_actors::action_log::ActionLog;
+use kairos_actors::auth::{AuthActor, AuthHandle};
+use kairos_protocol::time::{Clock as _, Timestamp};
 
 use crate::agent::Agent;
 use crate::clock::SystemClock;
@@ -14,6 +16,7 @@ use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
 
+pub mod anchor;
 pub mod approvals;
 pub mod backup;
 pub mod chain;
@@ -129,6 +132,8 @@ enum Command {
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
     Chain(chain::ChainArgs),
+    /// Anchors of HestiaChain: hashes of what happened, who took part, and when
+    Anchor(anchor::AnchorArgs),
     /// Tokens for people and programs that act for the owner over HTTP
     Token(token::TokenArgs),
     /// Who did what to this agent
@@ -185,11 +190,35 @@ impl Session {
         settings::load(data_dir.path(), Self::environment(), &overrides)
     }
 
-    /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.
-    pub fn with_agent<F>(&mut self, work: impl FnOnce(Arc<Agent>, Out) -> F) -> anyhow::Result<Exit>
+    /// Runs `work` with the tokens of an existing data directory and nothing else of its agent, so that it works where
+    /// nothing else does. It gets the time, too.
+    pub fn with_tokens<F>(
+        &mut self,
+        work: impl FnOnce(AuthHandle, Timestamp, Out) -> F,
+    ) -> anyhow::Result<Exit>
     where
         F: Future<Output = anyhow::Result<Exit>>,
     {
+        let (data_dir, settings, out) = self.begin()?;
+        let _tenancy = data_dir.enter()?;
+        actix::System::new().block_on(async move {
+            let (log, clock) = (ActionLog::new(data_dir.path()), Arc::new(SystemClock));
+            let now = clock.now();
+            let (permits, patience) = (
+                settings.limits.asks_in_flight,
+                settings.limits.ask_patience.get(),
+            );
+            let auth = AuthActor::start(data_dir.path(), log, clock, permits, patience);
+            let result = work(auth.clone(), now, out).await;
+            if let Err(error) = auth.shutdown().await {
+                tracing::warn!(%error, "a part of the node did not stop in order");
+            }
+            result
+        })
+    }
+
+    /// What every command needs that opens an agent, or a part of it: the directory, its settings, and where to write.
+    fn begin(&mut self) -> anyhow::Result<(DataDir, settings::Settings, Out)> {
         // First, since settings are read from it.
         let data_dir = self.data_dir().existing()?;
         let settings = self.settings(&[])?;
@@ -204,6 +233,15 @@ impl Session {
             &mut self.out,
             Out::to(std::io::sink(), std::io::sink(), false),
         );
+        Ok((data_dir, settings, out))
+    }
+
+    /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.
+    pub fn with_agent<F>(&mut self, work: impl FnOnce(Arc<Agent>, Out) -> F) -> anyhow::Result<Exit>
+    where
+        F: Future<Output = anyhow::Result<Exit>>,
+    {
+        let (data_dir, settings, out) = self.begin()?;
         actix::System::new().block_on(async move {
             let agent = Arc::new(Agent::open(data_dir, settings).await?);
             let result = work(Arc::clone(&agent), out).await;
@@ -314,6 +352,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
+        Some(Command::Anchor(args)) => anchor::run(args, &mut session),
         Some(Command::Token(args)) => token::run(args, &mut session),
         Some(Command::Log(args)) => log::run(&args, &mut session),
         Some(Command::State(args)) => state::run(args, &mut session),

@@ -21,9 +21,9 @@ pub use self::error::{ConfigError, Problem};
 pub use self::example::example;
 pub use self::layer::{Layer, Source};
 pub use self::settings::{
-    Acquire, Client, Http, Identity, Limits, Log, Meeting, Sessions, Settings, Storage,
+    Acquire, Anchors, Client, Http, Identity, Limits, Log, Meeting, Sessions, Settings, Storage,
 };
-pub use self::value::{Backend, LogFormat, Period, Size, Strength};
+pub use self::value::{AnchorBackend, Backend, LogFormat, Period, Size, Strength};
 
 pub(crate) use self::file::OWN as OWN_FILE;
 

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kairos_actors::passing::LOCK;
 use thiserror::Error;
 
 pub use self::init::{InitReport, Item, Outcome};
@@ -145,7 +146,7 @@ impl DataDir {
 
     /// Locked by everyone who uses the directory, see [`tenancy`].
     pub fn tenancy_file(&self) -> PathBuf {
-        self.0.join(".lock")
+        self.0.join(LOCK)
     }
 
     /// Private keys; only the owner may open it.

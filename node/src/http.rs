@@ -16,6 +16,7 @@ use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::meeting::MeetingHandle;
 use kairos_actors::peer_manager::PeerManagerHandle;
 use kairos_actors::skill_set::SkillSetHandle;
+use kairos_actors::witness::WitnessHandle;
 use kairos_place::allowance::AddressAllowance;
 use kairos_place::session::Strength;
 use kairos_protocol::crypto::Keypair;
@@ -57,6 +58,8 @@ pub struct Doors {
     pub meeting: MeetingHandle,
     /// Reaches the log of the ledger.
     pub tlog: TlogHandle,
+    /// Reaches what the ledgers of others showed.
+    pub witness: WitnessHandle,
     /// Reaches the tokens.
     pub auth: AuthHandle,
     /// Reaches what waits for a person.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
+use kairos_actors::durable;
+use kairos_actors::passing::{FRESH, LOCK};
 use kairos_protocol::crypto::{KeyError, Keypair};
 use kairos_protocol::id::{AgentId, IdError};
 use kairos_protocol::time::Timestamp;
@@ -27,8 +29,6 @@ const ID_FILE: &str = "instance_id";
 const ROTATIONS_FILE: &str = "rotations.json";
 /// The key that is about to take the place of the current one.
 const NEXT_FILE: &str = "mmp_keypair.pem.next";
-/// Held while the key is changed.
-const LOCK_FILE: &str = ".lock";
 
 /// The key of this agent, its id, and how it came to the key.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ fn lock(keys: &Path) -> io::Result<fs::File> {
         .truncate(false)
         .write(true)
         .mode(0o600)
-        .open(keys.join(LOCK_FILE))?;
+        .open(keys.join(LOCK))?;
     file.file().lock()?;
     Ok(file)
 }
@@ -205,13 +205,10 @@ pub fn rotate(keys: &Path, now: Timestamp) -> Result<Loaded, IdentityError> {
     rotations.push(statement.map_err(unusable)?);
     let surplus = rotations.len().saturating_sub(ROTATIONS_MAX);
     rotations.drain(..surplus);
-    replace(
-        keys,
-        NEXT_FILE,
-        fresh.to_pem().map_err(unusable)?.as_bytes(),
-    )?;
+    let pem = fresh.to_pem().map_err(unusable)?;
+    durable::replace(&keys.join(NEXT_FILE), pem.as_bytes())?;
     let text = serde_json::to_vec_pretty(&rotations).map_err(io::Error::from)?;
-    replace(keys, ROTATIONS_FILE, &text)?;
+    durable::replace(&keys.join(ROTATIONS_FILE), &text)?;
     finish_rotation(keys)?;
     load(keys)
 }
@@ -239,24 +236,13 @@ fn finish_rotation(keys: &Path) -> Result<(), IdentityError> {
     let named = rotations(keys)?.pop().map(|last| last.new_key);
     match next.filter(|next| Some(next.public()) == named.as_ref()) {
         Some(next) => {
-            replace(keys, PUBLIC_FILE, next.public().to_pem().as_bytes())?;
+            let pem = next.public().to_pem();
+            durable::replace(&keys.join(PUBLIC_FILE), pem.as_bytes())?;
             fs::rename(&path, keys.join(KEY_FILE))?;
         }
         None => fs::remove_file(&path)?,
     }
     Ok(fs::File::open(keys)?.sync_all()?)
-}
-
-/// Writes a file with mode 0600 in place of the one that may be there, whole or not at all.
-fn replace(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".new")
-        .tempfile_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(folder.join(name))
-        .map_err(|error| error.error)?;
-    fs::File::open(folder)?.sync_all()
 }
 
 /// Makes a file with mode 0600, whole or not at all; an existing one stays as it is.
@@ -265,9 +251,7 @@ fn create(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
         return Ok(());
     }
     // Temporary files are made with mode 0600.
-    let mut file = tempfile::Builder::new()
-        .prefix(".new")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(folder.join(name)) {

@@ -127,6 +127,7 @@ fn doors(agent: &Agent, hosted: Option<Hosted>, readiness: Readiness) -> Doors {
         skill_sets: handles.skill_sets.clone(),
         meeting: handles.meeting.clone(),
         tlog: handles.tlog.clone(),
+        witness: handles.witness.clone(),
         auth: handles.auth.clone(),
         approvals: handles.approvals.clone(),
         keys: Keys::default(),

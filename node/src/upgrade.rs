@@ -16,6 +16,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kairos_actors::chain::ChainError;
 use kairos_protocol::version::Version;
 use serde::Serialize;
 use similar::TextDiff;
@@ -136,6 +137,31 @@ pub enum UpgradeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A crash left a change of knowledge half done.
+    #[error(
+        "a change of knowledge was interrupted; kairos-chain knowledge status settles it, then try again"
+    )]
+    Unsettled,
+    /// The ledger did not take the record.
+    #[error("cannot record the upgrade: {0}; nothing was changed")]
+    Refused(#[source] ChainError),
+    /// Nobody knows whether the ledger has the record.
+    #[error(
+        "the files are in place, but whether the ledger has the record is not known: {0}; \
+         run kairos-chain upgrade --apply again"
+    )]
+    MaybeRecorded(#[source] ChainError),
+    /// All is done but the note of it.
+    #[error(
+        "the files are in place and recorded, but {} cannot be written: {source}; \
+         run kairos-chain upgrade --apply again", .path.display()
+    )]
+    Unnoted {
+        /// The tracking.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A file was changed between the look and the deed.
     #[error("{0} changed meanwhile; nothing was changed, try again")]
     Changed(String),
@@ -164,7 +190,8 @@ impl UpgradeError {
 ///
 /// # Errors
 ///
-/// All but `Changed` and `HalfDone`. Nothing is changed.
+/// [`UpgradeError::Meta`], [`UpgradeError::Newer`], [`UpgradeError::Unknown`] and [`UpgradeError::Io`]. Nothing is
+/// changed.
 pub fn plan(dir: &DataDir, takes: &[String]) -> Result<Plan, UpgradeError> {
     let to_version = env!("CARGO_PKG_VERSION");
     let meta = Meta::read(&dir.meta_file())?;

@@ -176,7 +176,8 @@ impl Change {
         }
     }
 
-    /// The one text it writes or takes away, relative to the data directory; nothing for SkillSets.
+    /// The one text it writes or takes away, relative to the data directory; nothing for SkillSets. An entry of
+    /// knowledge that is there may have a main text of another name: [`Proposal::main_file`].
     pub fn main_file(&self) -> Option<String> {
         match self {
             Self::KnowledgeCreate { name }
@@ -209,6 +210,16 @@ impl Change {
         )
     }
 
+    /// Whether it is one of knowledge.
+    pub fn is_knowledge(&self) -> bool {
+        matches!(
+            self,
+            Self::KnowledgeCreate { .. }
+                | Self::KnowledgeUpdate { .. }
+                | Self::KnowledgeDelete { .. }
+        )
+    }
+
     /// Whether `path` may be among the files it changes.
     fn covers(&self, path: &str) -> bool {
         match self {
@@ -218,6 +229,20 @@ impl Change {
                     rest.split('/').all(|part| !matches!(part, "" | "." | ".."))
                 })
             }
+            _ => self.is_main(path),
+        }
+    }
+
+    /// Whether `path` may be that of the one text. The main text of an entry is a Markdown file in its directory.
+    fn is_main(&self, path: &str) -> bool {
+        let main = |name: &SkillName| {
+            let file = path.strip_prefix(&format!("knowledge/{name}/"));
+            file.is_some_and(|file| {
+                file.ends_with(".md") && !file.starts_with('.') && !file.contains('/')
+            })
+        };
+        match self {
+            Self::KnowledgeUpdate { name } | Self::KnowledgeDelete { name } => main(name),
             _ => self.main_file().as_deref() == Some(path),
         }
     }
@@ -261,7 +286,7 @@ pub struct Person {
 pub struct Proposal {
     /// What would change.
     pub change: Change,
-    /// The files it writes or takes away, before and after.
+    /// The files it writes or takes away, before and after, the main text first.
     pub files: Vec<FileChange>,
     /// The SkillSet, before and after.
     pub skillset: Option<SetChange>,
@@ -349,10 +374,8 @@ impl Proposal {
                 && file.after.is_some() == self.change.has_content()
                 && (file.before.is_some() || file.after.is_some())
         };
-        let names_main = self
-            .files
-            .iter()
-            .any(|file| Some(&file.path) == main.as_ref());
+        let first = self.files.first();
+        let names_main = first.is_some_and(|file| self.change.is_main(&file.path));
         let alone = !self.change.has_content() || self.files.len() == 1;
         let right = match main {
             None => self.files.is_empty(),
@@ -362,6 +385,11 @@ impl Proposal {
             true => Ok(()),
             false => Err(ProposalError::Files),
         }
+    }
+
+    /// The one text it writes or takes away, relative to the data directory; nothing for SkillSets.
+    pub fn main_file(&self) -> Option<&str> {
+        self.files.first().map(|file| file.path.as_str())
     }
 
     /// The hash of the text it comes with.

@@ -4,6 +4,8 @@
 //! forms of a private key. The scheme is the reference's:
 //! RSASSA-PKCS1-v1_5 with SHA-256, signatures in strict base64.
 
+mod oaep;
+
 use std::fmt;
 use std::sync::Arc;
 

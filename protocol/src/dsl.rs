@@ -358,6 +358,11 @@ fn shown(kind: &Kind) -> String {
 }
 
 fn fault(source: &str, span: Span, what: String) -> Fault {
+    // The grammar looks behind the end of a text that is cut off.
+    let span = Span {
+        start: span.start.min(source.len()),
+        end: span.end.min(source.len()),
+    };
     let (line, column) = ruby::position(source, span.start);
     Fault {
         line,

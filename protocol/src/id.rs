@@ -7,6 +7,8 @@ use thiserror::Error;
 
 /// Longest [`AgentId`] in bytes.
 pub const AGENT_ID_MAX: usize = 128;
+/// Longest [`MessageType`] in bytes.
+pub const MESSAGE_TYPE_MAX: usize = 64;
 /// Longest [`SkillSetName`] in characters (they are ASCII), the bound of the reference.
 pub const SKILL_SET_NAME_MAX: usize = 64;
 /// Longest [`SkillName`] in bytes; with `.md` and a temporary suffix it still fits a file name.
@@ -40,6 +42,12 @@ pub enum IdError {
         found: char,
         /// Its byte offset.
         at: usize,
+    },
+    /// Another number of hex digits than the 32 of 16 bytes.
+    #[error("{kind} is not 32 lower-case hex digits")]
+    NotHex {
+        /// What was being parsed.
+        kind: &'static str,
     },
     /// A name that the system keeps for itself.
     #[error("{kind} `{name}` is reserved")]
@@ -130,6 +138,22 @@ text_id! {
     SkillName, check_skill_name
 }
 
+text_id! {
+    /// The name that a sender gives one sealed message: 16 random bytes as 32 lower-case hex digits.
+    MessageId, check_message_id
+}
+
+text_id! {
+    /// The name of a prekey: the first 16 bytes of the SHA-256 over its 32 public bytes, as 32 lower-case hex digits.
+    PrekeyId, check_prekey_id
+}
+
+text_id! {
+    /// What a sealed message is about, which whoever carries it sees: `[A-Za-z0-9_.-]`, at most
+    /// [`MESSAGE_TYPE_MAX`] bytes.
+    MessageType, check_message_type
+}
+
 fn bounded(kind: &'static str, text: &str, max: usize) -> Result<(), IdError> {
     if text.trim().is_empty() {
         return Err(IdError::Blank { kind });
@@ -148,6 +172,33 @@ fn check_agent_id(text: &str) -> Result<(), IdError> {
     let kind = "agent id";
     bounded(kind, text, AGENT_ID_MAX)?;
     match text.char_indices().find(|(_, c)| c.is_control()) {
+        Some((at, found)) => Err(IdError::Character { kind, found, at }),
+        None => Ok(()),
+    }
+}
+
+fn check_hex(kind: &'static str, text: &str) -> Result<(), IdError> {
+    let digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() == 32 && text.bytes().all(digit) {
+        Ok(())
+    } else {
+        Err(IdError::NotHex { kind })
+    }
+}
+
+fn check_message_id(text: &str) -> Result<(), IdError> {
+    check_hex("message id", text)
+}
+
+fn check_prekey_id(text: &str) -> Result<(), IdError> {
+    check_hex("prekey id", text)
+}
+
+fn check_message_type(text: &str) -> Result<(), IdError> {
+    let kind = "message type";
+    bounded(kind, text, MESSAGE_TYPE_MAX)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    match text.char_indices().find(|&(_, c)| !allowed(c)) {
         Some((at, found)) => Err(IdError::Character { kind, found, at }),
         None => Ok(()),
     }
@@ -272,6 +323,26 @@ mod tests {
             "tab\t",
         ] {
             assert!(bad.parse::<SkillName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn refuses_names_of_messages_and_prekeys_in_any_other_form() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert!(id.parse::<MessageId>().is_ok() && id.parse::<PrekeyId>().is_ok());
+        for bad in [
+            "",
+            &id[1..],
+            &id.to_uppercase(),
+            &format!("{id}0"),
+            &"g".repeat(32),
+        ] {
+            assert!(bad.parse::<MessageId>().is_err(), "{bad}");
+            assert!(bad.parse::<PrekeyId>().is_err(), "{bad}");
+        }
+        assert!("offer_skill.v2-x".parse::<MessageType>().is_ok());
+        for bad in ["", " ", "a b", "a/b", "é", "a\n", &"a".repeat(65)] {
+            assert!(bad.parse::<MessageType>().is_err(), "{bad}");
         }
     }
 

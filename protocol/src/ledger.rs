@@ -4,12 +4,16 @@
 //! whoever keeps them can check them while reading. Verification is stricter than the reference, which ignores
 //! stored hashes and lets the last block be rewritten, yet it accepts everything the reference writes.
 
+pub mod text;
+
 use std::fmt;
 
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::block::canonical::Header;
 use crate::block::{Block, BlockError, BlockRef, StoredBlock};
+use crate::hash::ContentHash;
 use crate::time::Timestamp;
 
 /// Most warnings that a report spells out; further ones are only counted.
@@ -182,6 +186,10 @@ impl Default for Ledger {
 impl Ledger {
     /// The chain that ends with `tip`, for whoever knows that the blocks before it are right.
     pub fn ending(tip: &Block) -> Self {
+        Self::at(&tip.header())
+    }
+
+    fn at(tip: &Header) -> Self {
         Self {
             tip: tip.to_ref(),
             at: tip.instant(),
@@ -206,6 +214,10 @@ impl Ledger {
 
     /// Makes `block` the tip. Fails with [`Fault::Index`] or [`Fault::Link`] if it does not follow.
     pub fn adopt(&mut self, block: &Block) -> Result<(), Fault> {
+        self.follow(&block.header())
+    }
+
+    fn follow(&mut self, block: &Header) -> Result<(), Fault> {
         let found = block.index();
         // The second test holds where the length cannot grow any more.
         if found != self.length() || found == self.tip.index {
@@ -214,7 +226,7 @@ impl Ledger {
         if block.previous_hash() != self.tip.hash {
             return Err(Fault::Link);
         }
-        *self = Self::ending(block);
+        *self = Self::at(block);
         Ok(())
     }
 }
@@ -251,11 +263,23 @@ impl Verifier {
 
     /// Checks the next block. After the first failure every further block fails likewise.
     pub fn push(&mut self, stored: StoredBlock) -> Result<Block, Problem> {
+        self.step(|this| this.check(stored))
+    }
+
+    /// As [`push`](Self::push), for a block that was found right in itself.
+    pub fn push_header(&mut self, header: &Header) -> Result<(), Problem> {
+        self.step(|this| {
+            this.check_place(header.index(), header.previous_hash())?;
+            this.extend(header, false)
+        })
+    }
+
+    fn step<T>(&mut self, check: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Problem> {
         if let Some(problem) = &self.problem {
             return Err(problem.clone());
         }
         let index = self.position();
-        self.check(stored).map_err(|fault| {
+        check(self).map_err(|fault| {
             let problem = Problem::Block { index, fault };
             self.fail(problem.clone());
             problem
@@ -284,35 +308,42 @@ impl Verifier {
     }
 
     fn check(&mut self, stored: StoredBlock) -> Result<Block, Fault> {
-        let index = self.position();
-        let found = stored.index;
-        if found != index {
-            return Err(Fault::Index { found });
-        }
-        // Looked at before the content, so that a rewritten block is told from a forked one.
-        if let Some(ledger) = self.ledger
-            && stored.previous_hash != ledger.tip.hash
-        {
-            return Err(Fault::Link);
-        }
+        self.check_place(stored.index, stored.previous_hash)?;
         let hash_absent = stored.hash.is_none();
         let block = stored.seal()?;
+        self.extend(&block.header(), hash_absent)?;
+        Ok(block)
+    }
+
+    /// Looked at before the content, so that a rewritten block is told from a forked one.
+    fn check_place(&self, found: u64, previous_hash: ContentHash) -> Result<(), Fault> {
+        if found != self.position() {
+            return Err(Fault::Index { found });
+        }
+        match self.ledger {
+            Some(ledger) if previous_hash != ledger.tip.hash => Err(Fault::Link),
+            _ => Ok(()),
+        }
+    }
+
+    fn extend(&mut self, block: &Header, hash_absent: bool) -> Result<(), Fault> {
         let mut backwards = false;
         match &mut self.ledger {
             None if block.hash() != Block::genesis().hash() => return Err(Fault::Genesis),
-            None => self.ledger = Some(Ledger::ending(&block)),
+            None => self.ledger = Some(Ledger::at(block)),
             Some(ledger) => {
                 backwards = block.instant() < ledger.at;
-                ledger.adopt(&block)?;
+                ledger.follow(block)?;
             }
         }
+        let index = block.index();
         if hash_absent {
             self.warn(Warning::HashAbsent { index });
         }
         if backwards {
             self.warn(Warning::TimeBackwards { index });
         }
-        Ok(block)
+        Ok(())
     }
 
     fn warn(&mut self, warning: Warning) {

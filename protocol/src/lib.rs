@@ -5,6 +5,7 @@
 //! type before it is used.
 #![warn(missing_docs)]
 
+pub mod anchor;
 pub mod backup;
 pub mod block;
 pub mod crypto;
@@ -17,6 +18,7 @@ pub mod ledger;
 pub mod manifest;
 pub mod package;
 pub mod provenance;
+pub mod relay;
 pub mod resource;
 pub mod search;
 pub mod skill;

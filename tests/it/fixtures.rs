@@ -17,7 +17,7 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 13] = [
+const FIXTURES: [Fixture; 15] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
@@ -31,6 +31,16 @@ const FIXTURES: [Fixture; 13] = [
     Fixture {
         file: "protocol/tests/fixtures/install-archive.jsonl",
         read_by: &["protocol/src/package/envelope/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/relay-envelope-1.json",
+        read_by: &["protocol/src/relay/version_1/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/relay-envelope-2.json",
+        read_by: &["protocol/src/relay/version_2/tests/vectors.rs"],
         recorded: None,
     },
     Fixture {

@@ -379,10 +379,7 @@ fn what_an_archive_cannot_hold_is_named_and_left_out_only_on_request() {
     let refused = home
         .run(["backup", "y.tar.gz", "--skip-unsupported"])
         .failed(1);
-    assert!(
-        refused.contains("a database in use cannot be copied"),
-        "{refused}"
-    );
+    assert!(refused.contains("storage.backend is file"), "{refused}");
     fs::remove_file(home.data_dir().join("storage/kairos.db")).unwrap();
     fs::write(home.data_dir().join("storage/blockchain.json"), "[{}]").unwrap();
     let refused = home
@@ -412,15 +409,39 @@ fn a_backup_waits_for_a_change_under_way() {
 }
 
 #[test]
-fn a_ledger_in_a_database_is_examined_and_never_copied_as_a_file() {
+fn a_migration_that_was_cut_off_before_the_settings_changed_is_finished_by_another_one() {
+    let home = Home::initialized();
+    home.run(["chain", "record", "kept"]).done();
+    let settings = home.data_dir().join("skills/config.yml");
+    let before = fs::read(&settings).unwrap();
+    home.run(["chain", "migrate", "--to", "sqlite"]).done();
+    fs::write(&settings, before).unwrap();
+    home.run(["chain", "record", "refused"]).failed(1);
+    home.run(["chain", "migrate", "--to", "sqlite"]).done();
+    home.run(["chain", "record", "more"]).done();
+    let findings = examined(&home).to_string();
+    assert!(findings.contains("readable: 3 blocks"), "{findings}");
+}
+
+#[test]
+fn a_ledger_in_a_database_is_examined_and_backed_up() {
     let home = Home::initialized();
     home.run(["chain", "record", "kept"]).done();
     home.run(["chain", "migrate", "--to", "sqlite"]).done();
     let findings = examined(&home).to_string();
     assert!(findings.contains("readable: 2 blocks"), "{findings}");
-    let error = home.run(["backup", "copy.tar.gz"]).failed(1);
-    assert!(error.contains("chain migrate --to file"), "{error}");
-    assert!(!home.path().join("copy.tar.gz").exists());
-    home.run(["chain", "migrate", "--to", "file"]).done();
-    home.run(["backup", "copy.tar.gz"]).done();
+    let file = backup(&home, "copy.tar.gz");
+    let other = Home::new();
+    restore(&other, &file).run().done();
+    assert_eq!(
+        other.json(["chain", "verify"]),
+        home.json(["chain", "verify"])
+    );
+    assert!(!other.data_dir().join("storage/blockchain.json").exists());
+    home.run(["chain", "record", "later"]).done();
+    let told = home.run(["restore", "copy.tar.gz", "--dry-run"]);
+    assert!(
+        told.stderr.contains("has 1 block more than the backup"),
+        "{told:?}"
+    );
 }

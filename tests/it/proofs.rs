@@ -92,6 +92,15 @@ fn a_stranger_checks_what_a_node_proves() {
     .unwrap();
     let told = verify(&["--json", "proof", "hidden"], &home).json();
     assert_eq!(told.get("data"), None);
+    assert_eq!(told["id_from_key"], true);
+    let named_inside = |told: &Value| told["notes"].to_string().contains("named inside");
+    assert!(named_inside(&told), "{told}");
+    let agent = told["agent_key"].as_str().unwrap();
+    let told = verify(&["--json", "proof", "hidden", "--agent-key", agent], &home).json();
+    assert!(!named_inside(&told), "{told}");
+    let told = verify(&["proof", "hidden", "--agent-key", "00:11"], &home);
+    assert!(told.stdout.contains("not 00:11"), "{}", told.stdout);
+    told.code_is(1);
 
     home.run(["chain", "record", "later"]).done();
     let ledger = ".kairos/storage/blockchain.json";
@@ -217,6 +226,10 @@ fn an_agent_that_shows_two_histories_is_convicted_by_its_own_answer() {
         let proven = verify(&["--json", "fork", file], &witness).json();
         assert_eq!(proven["agent"], id);
         assert_eq!(proven["agent_key"], known[0]["key_fingerprint"]);
+        assert_eq!(proven["id_from_key"], true);
+        let key = known[0]["key_fingerprint"].as_str().unwrap();
+        verify(&["fork", file, "--agent-key", key], &witness).done();
+        verify(&["fork", file, "--agent-key", "00:11"], &witness).code_is(1);
         assert_eq!(
             (&proven["first_blocks"], &proven["second_blocks"]),
             (&4.into(), &blocks.into())
@@ -238,6 +251,41 @@ fn an_agent_that_shows_two_histories_is_convicted_by_its_own_answer() {
         verify(&["fork", file], &witness).done();
     }
     assert_eq!(us.json(["peers", "show", &id])["ledger"]["size"], 4);
+}
+
+#[test]
+fn a_visitor_that_shows_two_histories_is_turned_away() {
+    let (us, peer) = (Home::initialized(), recorded(3));
+    let node = serve(&us);
+    let url = node.url("");
+    peer.json(["meet", &url]);
+    let id = eventually("its ledger is remembered", || {
+        let known = us.json(["peers", "list"]);
+        let id = known[0]["id"].as_str()?.to_owned();
+        (us.json(["peers", "show", &id])["ledger"]["size"] == 3).then_some(id)
+    });
+    rewrite(&peer, 3);
+    let told = eventually("it is turned away", || {
+        let ended = peer.run(["meet", &url]);
+        (ended.code == 1).then_some(ended.stderr)
+    });
+    assert!(told.contains("two histories"), "{told}");
+    let shown = us.json(["peers", "show", &id]);
+    let file = shown["ledger"]["fork"].as_str().unwrap();
+    let key = shown["key_fingerprint"].as_str().unwrap();
+    verify(&["fork", file, "--agent-key", key], &us).done();
+    us.run(["peers", "forget", &id]).done();
+    eventually("it may come again", || {
+        (peer.run(["meet", &url]).code == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_ledger_in_sqlite_is_told_to_be_exported() {
+    let home = Home::new();
+    fs::write(home.path().join("kairos.db"), b"SQLite format 3\0\x10\0").unwrap();
+    let told = verify(&["ledger", "kairos.db"], &home).failed(2);
+    assert!(told.contains("chain export --stream json"), "{told}");
 }
 
 #[test]
@@ -279,6 +327,13 @@ fn agents_cosign_each_others_checkpoints() {
     );
     let args = ["chain", "add-cosignature", "-", "--key", witness];
     Call::new(args).home(&ours).stdin(line).run().done();
+
+    // They never met, but what was seen of the log can be forgotten.
+    let log = signed["log"].as_str().unwrap();
+    let id = log.strip_prefix("kairos-chain/").unwrap();
+    let told = theirs.run(["peers", "forget", id]).done();
+    assert!(told.contains("Forgot the ledger"), "{told}");
+    theirs.run(["peers", "forget", id]).failed(1);
 }
 
 #[test]

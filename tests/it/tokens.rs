@@ -28,6 +28,18 @@ fn whoami(node: &TestNode, token: &str) -> Reply {
 }
 
 #[test]
+fn tokens_can_be_taken_back_where_nothing_else_works() {
+    let home = Home::initialized();
+    token(&home, "ada", "owner");
+    fs::create_dir_all(home.data_dir().join("keys")).unwrap();
+    fs::write(home.data_dir().join("keys/mmp_keypair.pem"), "broken").unwrap();
+    fs::write(home.data_dir().join("storage/blockchain.json"), "[").unwrap();
+    home.run(["chain", "history"]).failed(1);
+    let revoked = home.run(["token", "revoke", "ada"]).done();
+    assert!(revoked.contains("of user 'ada'"), "{revoked}");
+}
+
+#[test]
 fn a_running_server_sees_each_change_of_another_process_at_once() {
     let home = Home::initialized();
     let node = serve(&home);

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use kairos_protocol::crypto::PublicKey;
+use kairos_protocol::id::AgentId;
 use kairos_protocol::package::{PackageLimits, SkillSetPackage, unpack};
 use kairos_protocol::tlog::checkpoint::SignedCheckpoint;
 use kairos_protocol::tlog::fork::{FORK_MAX, ForkProof};
@@ -20,6 +22,8 @@ use crate::report::{Report, harmless};
 
 /// Most warnings that are told one by one.
 const WARNINGS_SHOWN: usize = 10;
+/// What a database of SQLite begins with.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 /// What stands for standard input.
 const STDIN: &str = "-";
 
@@ -74,6 +78,9 @@ enum Command {
         /// Public key of a witness that must have cosigned; may be given several times
         #[arg(long, value_name = "VKEY")]
         witness: Vec<VerifierKey>,
+        /// Fingerprint of the key of the agent whose log it must be; without it, anybody can have stated the key
+        #[arg(long, value_name = "FINGERPRINT")]
+        agent_key: Option<String>,
     },
     /// Check a SkillSet package: archive, hashes, signatures, and that nothing in it executes
     Package {
@@ -84,12 +91,22 @@ enum Command {
     Fork {
         /// The evidence
         file: PathBuf,
+        /// Fingerprint of the key of the agent that it must be about; without it, anybody can have made it
+        #[arg(long, value_name = "FINGERPRINT")]
+        agent_key: Option<String>,
     },
 }
 
 /// Why nothing could be checked.
 #[derive(Debug, Error)]
 enum Unchecked {
+    /// A ledger in the other form.
+    #[error(
+        "{} is an SQLite database, which is not read here; pass its ledger on: kairos-chain chain export --stream json | \
+         kairos-verify ledger -",
+        .0.display()
+    )]
+    Sqlite(PathBuf),
     /// The file cannot be read.
     #[error("cannot read {}: {source}", .path.display())]
     Read { path: PathBuf, source: io::Error },
@@ -129,9 +146,15 @@ fn check(command: Command) -> Result<Report, Unchecked> {
             let text = read(&file, NOTE_MAX)?;
             Ok(checkpoint(&text, &key, &witness).map_or_else(Report::bad, |(_, report)| report))
         }
-        Command::Proof { file, key, witness } => {
+        Command::Proof {
+            file,
+            key,
+            witness,
+            agent_key,
+        } => {
             let text = read(&file, PROOF_TEXT_MAX)?;
-            Ok(proof(&text, key.as_ref(), &witness).unwrap_or_else(Report::bad))
+            let proof = proof(&text, key.as_ref(), &witness, agent_key.as_deref());
+            Ok(proof.unwrap_or_else(Report::bad))
         }
         Command::Package { file } => {
             let limits = PackageLimits::default();
@@ -139,9 +162,9 @@ fn check(command: Command) -> Result<Report, Unchecked> {
             let bytes = read(&file, max)?;
             Ok(package(&bytes, &limits).unwrap_or_else(Report::bad))
         }
-        Command::Fork { file } => {
+        Command::Fork { file, agent_key } => {
             let bytes = read(&file, FORK_MAX)?;
-            Ok(fork(&bytes).unwrap_or_else(Report::bad))
+            Ok(fork(&bytes, agent_key.as_deref()).unwrap_or_else(Report::bad))
         }
     }
 }
@@ -168,6 +191,21 @@ fn read(path: &Path, max: usize) -> Result<Vec<u8>, Unchecked> {
     Ok(bytes)
 }
 
+/// Opens a ledger file. One of SQLite would only be told to be no list of blocks.
+fn open_ledger(path: &Path) -> Result<impl Read, Unchecked> {
+    let mut file = open(path)?;
+    let mut begin = Vec::new();
+    let read = (&mut file)
+        .take(SQLITE_MAGIC.len() as u64)
+        .read_to_end(&mut begin);
+    let path = path.to_owned();
+    match read {
+        Err(source) => Err(Unchecked::Read { path, source }),
+        Ok(_) if begin == SQLITE_MAGIC => Err(Unchecked::Sqlite(path)),
+        Ok(_) => Ok(io::Cursor::new(begin).chain(file)),
+    }
+}
+
 /// What does not hold, in words.
 type Refusal = String;
 
@@ -185,7 +223,7 @@ fn check_ledger(file: &Path, against: Option<(Vec<u8>, VerifierKey)>) -> Result<
         Ok(signed) => signed.map(|(signed, _)| signed.head()),
         Err(problem) => return Ok(Report::bad(problem)),
     };
-    let checked = ledger::check(open(file)?, signed.map(|signed| signed.size));
+    let checked = ledger::check(open_ledger(file)?, signed.map(|signed| signed.size));
     let found = &checked.report;
     let continues = signed.is_none_or(|signed| checked.at == Some(signed));
     let mut report = match &found.problem {
@@ -249,6 +287,7 @@ fn proof(
     bytes: &[u8],
     key: Option<&VerifierKey>,
     witnesses: &[VerifierKey],
+    agent_key: Option<&str>,
 ) -> Result<Report, Refusal> {
     let proof: InclusionProof = text(bytes)?.parse().map_err(refused)?;
     let proven = proof.verify(key).map_err(refused)?;
@@ -262,16 +301,48 @@ fn proof(
             .fact("timestamp", block.timestamp())
             .fact("data", block.data());
     }
-    if let Some(statement) = &proven.statement {
-        report = report
-            .fact("agent", statement.instance_id.as_str())
-            .fact("agent_key", statement.identity_key.fingerprint())
-            .fact("log_key", statement.log_key.to_string());
-        if key.is_none() {
-            report = report.note("the log's key was taken from the proof; compare the agent's key");
+    match &proven.statement {
+        Some(statement) => {
+            report = whose(
+                report,
+                &statement.instance_id,
+                &[&statement.identity_key],
+                agent_key,
+            )?;
+            report = report.fact("log_key", statement.log_key.to_string());
+            if key.is_none() && agent_key.is_none() {
+                report = report.note("the log's key was taken from the proof");
+            }
         }
+        None if agent_key.is_some() => return Err("it does not state whose log it is".to_owned()),
+        None => {}
     }
     cosigned(report, proof.checkpoint(), witnesses)
+}
+
+/// Tells whose log it is, by `keys` as they are stated in what is checked. They may be anybody's unless one of them is
+/// that with the fingerprint `known`.
+fn whose(
+    report: Report,
+    agent: &AgentId,
+    keys: &[&PublicKey],
+    known: Option<&str>,
+) -> Result<Report, Refusal> {
+    let own = keys.iter().any(|key| key.agent_id() == *agent);
+    let stated: Vec<String> = keys.iter().map(|key| key.fingerprint()).collect();
+    let last = stated.last().cloned().unwrap_or_default();
+    let report = report
+        .fact("agent", agent.as_str())
+        .fact("agent_key", last.as_str())
+        .fact("id_from_key", own);
+    match known {
+        None => Ok(report.note(
+            "the agent's key is only the one that is named inside, which may be anybody's; compare it with the one you \
+             know: --agent-key FINGERPRINT",
+        )),
+        Some(known) if stated.iter().any(|key| key.eq_ignore_ascii_case(known)) => Ok(report),
+        Some(known) => Err(format!("it is about the agent with the key {last}, not {known}")),
+    }
 }
 
 fn package(bytes: &[u8], limits: &PackageLimits) -> Result<Report, Refusal> {
@@ -305,12 +376,16 @@ fn package(bytes: &[u8], limits: &PackageLimits) -> Result<Report, Refusal> {
     Ok(report)
 }
 
-fn fork(bytes: &[u8]) -> Result<Report, Refusal> {
+fn fork(bytes: &[u8], agent_key: Option<&str>) -> Result<Report, Refusal> {
     let fork = ForkProof::from_json(bytes).and_then(|proof| proof.verify());
     let fork = fork.map_err(refused)?;
-    Ok(Report::good()
-        .fact("agent", fork.agent.as_str())
-        .fact("agent_key", fork.key_fingerprint)
+    let report = whose(
+        Report::good(),
+        &fork.agent,
+        &fork.keys.each_ref(),
+        agent_key,
+    )?;
+    Ok(report
         .fact("first_blocks", fork.first.size)
         .fact("first_root", hash_text(&fork.first.root))
         .fact("second_blocks", fork.second.size)

@@ -1,21 +1,12 @@
-//! A ledger, block by block: memory use is that of one block, however long the ledger is.
+//! A ledger, block by block: memory use is that of one block and a buffer, however long the ledger is.
 
-use std::cell::Cell;
-use std::fmt;
-use std::io::{self, Read};
-use std::rc::Rc;
+use std::io::{BufReader, Read};
 
-use kairos_protocol::block::StoredBlock;
-use kairos_protocol::ledger::{Fault, Problem, Verifier, VerifyReport};
+use kairos_protocol::ledger::text::{BUFFER, Elements, walk};
+use kairos_protocol::ledger::{Verifier, VerifyReport};
 use kairos_protocol::tlog::block_leaf;
 use kairos_protocol::tlog::proof::Head;
 use kairos_protocol::tlog::tree::Frontier;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize as _, Deserializer};
-
-/// Most bytes of one stored block, the bound of the node.
-const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What became of a ledger.
 #[derive(Debug)]
@@ -30,30 +21,19 @@ pub(crate) struct Checked {
 
 /// Checks the ledger in `reader`, and takes the root over its first `size` blocks on the way.
 pub(crate) fn check(reader: impl Read, size: Option<u64>) -> Checked {
-    let budget = Rc::new(Cell::new(BLOCK_BYTES_MAX));
-    let metered = Metered {
-        inner: reader,
-        budget: Rc::clone(&budget),
-    };
-    let mut walk = Walk {
-        verifier: Verifier::default(),
-        frontier: Frontier::default(),
-        at: None,
-        size,
-        begun: false,
-        budget,
-    };
-    walk.reach();
-    let mut json = serde_json::Deserializer::from_reader(io::BufReader::new(metered));
-    let read = json.deserialize_seq(&mut walk).and_then(|()| json.end());
-    if let Err(error) = read {
-        walk.verifier
-            .fail(problem(&error, walk.begun, walk.verifier.position()));
-    }
+    let mut verifier = Verifier::default();
+    let mut frontier = Frontier::default();
+    let reached = |frontier: &Frontier| (size == Some(frontier.size())).then(|| head(frontier));
+    let mut at = reached(&frontier);
+    let text = Elements::of_file(BufReader::with_capacity(BUFFER, reader));
+    walk(text, &mut verifier, |header, _| {
+        frontier.push(block_leaf(&header.hash()));
+        at = at.or_else(|| reached(&frontier));
+    });
     Checked {
-        report: walk.verifier.finish(),
-        head: head(&walk.frontier),
-        at: walk.at,
+        report: verifier.finish(),
+        head: head(&frontier),
+        at,
     }
 }
 
@@ -64,111 +44,12 @@ fn head(frontier: &Frontier) -> Head {
     }
 }
 
-fn problem(error: &serde_json::Error, begun: bool, index: u64) -> Problem {
-    match error.classify() {
-        serde_json::error::Category::Data if begun => Problem::Block {
-            index,
-            fault: Fault::Malformed(error.to_string()),
-        },
-        _ => Problem::Io(format!("behind {index} blocks: {error}")),
-    }
-}
-
-/// Lets as many bytes through as one block may have; each block that was read gives new ones.
-struct Metered<R> {
-    inner: R,
-    budget: Rc<Cell<usize>>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        let left = self.budget.get().checked_sub(read);
-        let left =
-            left.ok_or_else(|| io::Error::other("a block is larger than any node writes"))?;
-        self.budget.set(left);
-        Ok(read)
-    }
-}
-
-struct Walk {
-    verifier: Verifier,
-    frontier: Frontier,
-    at: Option<Head>,
-    size: Option<u64>,
-    /// Whether it is a list at all.
-    begun: bool,
-    budget: Rc<Cell<usize>>,
-}
-
-impl Walk {
-    fn reach(&mut self) {
-        if self.size == Some(self.frontier.size()) {
-            self.at = Some(head(&self.frontier));
-        }
-    }
-
-    /// Takes a block and says whether it is worth to go on.
-    fn take(&mut self, block: StoredBlock) -> bool {
-        self.budget.set(BLOCK_BYTES_MAX);
-        let Ok(block) = self.verifier.push(block) else {
-            return false;
-        };
-        self.frontier.push(block_leaf(&block.hash()));
-        self.reach();
-        true
-    }
-}
-
-/// One element of the array.
-struct Element<'a>(&'a mut Walk);
-
-impl<'de> DeserializeSeed<'de> for Element<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-/// A block is an object; the derived reader would take a list of its members as well.
-impl<'de> Visitor<'de> for Element<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a block")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<bool, A::Error> {
-        let block = StoredBlock::deserialize(MapAccessDeserializer::new(members))?;
-        Ok(self.0.take(block))
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Walk {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of blocks")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut blocks: A) -> Result<(), A::Error> {
-        self.begun = true;
-        let mut good = true;
-        while good && let Some(taken) = blocks.next_element_seed(Element(&mut *self))? {
-            good = taken;
-        }
-        // What follows a bad block is not looked at, only read to the end.
-        while !good && blocks.next_element::<IgnoredAny>()?.is_some() {
-            self.budget.set(BLOCK_BYTES_MAX);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use kairos_protocol::block::{Block, file_text};
+    use kairos_protocol::ledger::text::BLOCK_BYTES_MAX;
     use kairos_protocol::ledger::{Ledger, LoadState};
     use kairos_protocol::time::Timestamp;
 
@@ -214,10 +95,10 @@ mod tests {
             ("{}".to_owned(), LoadState::Unreadable, 0),
             (String::new(), LoadState::Unreadable, 0),
             ("[]".to_owned(), LoadState::Empty, 0),
-            ("[".repeat(1000), LoadState::Corrupt, 0),
+            ("[".repeat(1000), LoadState::Unreadable, 0),
             (
                 "[[0, \"\", [], \"\", \"\"]]".to_owned(),
-                LoadState::Corrupt,
+                LoadState::Unreadable,
                 0,
             ),
         ] {
@@ -238,6 +119,9 @@ mod tests {
         let begun = "[{\"index\": 0, \"timestamp\": \"".as_bytes();
         let checked = check(begun.chain(endless), None);
         let told = checked.report.problem.unwrap().to_string();
-        assert!(told.contains("larger than any node writes"), "{told}");
+        assert!(
+            told.contains(&format!("a block of more than {BLOCK_BYTES_MAX} bytes")),
+            "{told}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The order is: the decision is written down as begun, the ledger gets it in one block with the entry of the change,
 //! the change is made, the decision is written down as done. Nothing is changed that the ledger does not tell of; a
-//! crash in between is finished, or taken back where nothing was recorded, by [`recover`].
+//! crash in between is finished, or taken back where nothing was recorded, by [`super::recover`].
 
 use std::sync::Arc;
 
@@ -14,15 +14,16 @@ use kairos_protocol::time::Timestamp;
 use serde_json::json;
 
 use super::store::{Decision, Stage, Waiting};
-use super::{ApprovalError, Parts, blocking};
+use super::{ApprovalError, Parts, blocking, recover};
 use crate::action_log::Record;
 use crate::bounded_addr::AskError;
 use crate::chain::ChainError;
-use crate::chain::store::{HISTORY_MAX, StoreError};
+use crate::chain::queue::IdempotencyKey;
+use crate::knowledge::{Approved, KnowledgeError};
 use crate::skill_set::SkillSetError;
 use crate::staging::Held;
 
-type Answer<T> = Result<T, ApprovalError>;
+pub(super) type Answer<T> = Result<T, ApprovalError>;
 
 /// What an approval or a rejection has done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,18 +43,22 @@ pub(super) async fn decide(
     by: Person,
 ) -> Answer<Carried> {
     by.role.authorize(Action::Decide)?;
-    recover(Arc::clone(&parts)).await?;
+    let lock = {
+        let (parts, id) = (Arc::clone(&parts), id.clone());
+        blocking(move || match parts.store.is_made() {
+            true => Ok(Arc::new(parts.store.lock()?)),
+            false => Err(ApprovalError::Unknown(id)),
+        })
+        .await?
+    };
+    recover::all(&parts, &lock).await?;
     let now = parts.clock.now();
-    let (lock, waiting) = {
+    let waiting = {
         let parts = Arc::clone(&parts);
         blocking(move || {
-            if !parts.store.is_made() {
-                return Err(ApprovalError::Unknown(id));
-            }
-            let lock = parts.store.lock()?;
             let waiting = parts.store.show(&id)?;
-            check(&waiting, seal, approve, now)?;
-            Ok((lock, waiting))
+            check(&parts, &waiting, seal, approve, now)?;
+            Ok(waiting)
         })
         .await?
     };
@@ -75,21 +80,30 @@ pub(super) async fn decide(
                 .map(|tip| tip.index),
         },
     };
-    let decision = carry(&parts, lock, &waiting, decision).await?;
+    let decision = carry(&parts, &lock, &waiting, decision).await?;
     Ok(Carried {
         proposal: waiting.proposal,
         decision,
     })
 }
 
-fn check(waiting: &Waiting, seal: ContentHash, approve: bool, now: Timestamp) -> Answer<()> {
+fn check(
+    parts: &Parts,
+    waiting: &Waiting,
+    seal: ContentHash,
+    approve: bool,
+    now: Timestamp,
+) -> Answer<()> {
     let id = || waiting.id.clone();
     match &waiting.decision {
         Some(decision) if decision.is_done() => {
             let how = decision.word();
             return Err(ApprovalError::Decided { id: id(), how });
         }
-        Some(_) => return Err(ApprovalError::Unfinished(id())),
+        Some(_) => {
+            let reason = parts.stuck(&waiting.id).unwrap_or_default();
+            return Err(ApprovalError::Unfinished { id: id(), reason });
+        }
         None => {}
     }
     if waiting.seal != seal {
@@ -103,13 +117,17 @@ fn check(waiting: &Waiting, seal: ContentHash, approve: bool, now: Timestamp) ->
 
 async fn carry(
     parts: &Arc<Parts>,
-    lock: Held,
+    lock: &Arc<Held>,
     waiting: &Waiting,
     decision: Decision,
 ) -> Answer<Decision> {
+    let proposal = &waiting.proposal;
     let done = match decision.decided {
-        Decided::Approved if waiting.proposal.skillset.is_some() => {
-            approve_set(parts, waiting, &decision).await
+        Decided::Approved if proposal.skillset.is_some() => {
+            approve_set(parts, lock, waiting, &decision).await
+        }
+        Decided::Approved if proposal.change.is_knowledge() => {
+            approve_knowledge(parts, lock, waiting, &decision).await
         }
         Decided::Approved => approve_files(parts, waiting, &decision).await,
         Decided::Rejected | Decided::Void => record_only(parts, waiting, &decision).await,
@@ -128,17 +146,36 @@ async fn carry(
             };
             (void, Some(error))
         }
-        Err(error) => return Err(error),
+        Err(error) => {
+            if let ApprovalError::Unfinished { id, reason } = &error {
+                parts.set_stuck(id, Some(reason.clone()));
+            }
+            return Err(error);
+        }
     };
-    let (parts, waiting, kept) = (Arc::clone(parts), waiting.clone(), decision.clone());
+    end(parts, lock, waiting, &decision).await?;
+    failed.map_or(Ok(decision), Err)
+}
+
+/// Writes the decision down as done.
+pub(super) async fn end(
+    parts: &Arc<Parts>,
+    lock: &Arc<Held>,
+    waiting: &Waiting,
+    decision: &Decision,
+) -> Answer<()> {
+    let (parts, lock) = (Arc::clone(parts), Arc::clone(lock));
+    let (waiting, decision) = (waiting.clone(), decision.clone());
     blocking(move || {
-        parts.store.decide(&waiting.id, &kept)?;
+        parts.store.decide(&waiting.id, &decision)?;
+        parts.set_stuck(&waiting.id, None);
         parts.store.forget_old(&lock)?;
-        parts.log.tell(&record(&waiting, &kept), parts.clock.now());
+        parts
+            .log
+            .tell(&record(&waiting, &decision), parts.clock.now());
         Ok(())
     })
-    .await?;
-    failed.map_or(Ok(decision), Err)
+    .await
 }
 
 fn record(waiting: &Waiting, decision: &Decision) -> Record {
@@ -156,7 +193,7 @@ fn record(waiting: &Waiting, decision: &Decision) -> Record {
         }))
 }
 
-fn entry(waiting: &Waiting, decision: &Decision, decided: Decided) -> Entry {
+pub(super) fn entry(waiting: &Waiting, decision: &Decision, decided: Decided) -> Entry {
     let proposal = &waiting.proposal;
     Entry::ApprovalDecision(ApprovalDecision {
         approval_id: waiting.id.to_string(),
@@ -177,38 +214,51 @@ fn entry(waiting: &Waiting, decision: &Decision, decided: Decided) -> Entry {
     })
 }
 
-/// Writes the decision down as begun; after that only its end or [`recover`] lets go of it.
+/// Writes the decision down as begun; after that only its end, [`take_back`] or a recovery lets
+/// go of it.
 async fn begin(parts: &Arc<Parts>, waiting: &Waiting, decision: &Decision) -> Answer<()> {
     let (parts, id, decision) = (Arc::clone(parts), waiting.id.clone(), decision.clone());
     blocking(move || Ok(parts.store.decide(&id, &decision)?)).await
 }
 
-async fn take_back(parts: &Arc<Parts>, waiting: &Waiting) -> Answer<()> {
+pub(super) async fn take_back(parts: &Arc<Parts>, waiting: &Waiting) -> Answer<()> {
     let (parts, id) = (Arc::clone(parts), waiting.id.clone());
     blocking(move || Ok(parts.store.undecide(&id)?)).await
 }
 
-/// Appends the entries as one block. Where it is certain that there is none, the decision is taken back.
-async fn append(parts: &Arc<Parts>, waiting: &Waiting, entries: Vec<Entry>) -> Answer<u64> {
-    let texts = entries.iter().map(Entry::to_text).collect();
-    match parts.chain.append(texts).await {
-        Ok(block) => Ok(block.index),
-        Err(error) => {
-            if !may_be_recorded(&error) {
-                take_back(parts, waiting).await?;
-            }
-            Err(ApprovalError::Unrecorded(error))
+/// That it is not known yet, or not done yet, what was decided.
+fn unfinished(waiting: &Waiting, error: &ApprovalError) -> ApprovalError {
+    tracing::error!(approval.id = %waiting.id, %error, "a decision was begun and is not settled yet");
+    let (id, reason) = (waiting.id.clone(), error.reason());
+    ApprovalError::Unfinished { id, reason }
+}
+
+/// What an append that failed means: where it is certain that there is no block, the decision is taken back.
+async fn not_recorded(parts: &Arc<Parts>, waiting: &Waiting, error: ChainError) -> ApprovalError {
+    match error.may_be_recorded() {
+        false => taken_back(parts, waiting, ApprovalError::Unrecorded(error)).await,
+        true => {
+            let (id, reason) = (waiting.id.clone(), format!("the ledger: {error}"));
+            ApprovalError::Unfinished { id, reason }
         }
     }
 }
 
-fn may_be_recorded(error: &ChainError) -> bool {
-    matches!(
-        error,
-        ChainError::Ask(AskError::Timeout | AskError::Stopped)
-            | ChainError::Crashed
-            | ChainError::Store(StoreError::Unsettled(_))
-    )
+/// Takes the decision back, since of `error` nothing was recorded.
+async fn taken_back(parts: &Arc<Parts>, waiting: &Waiting, error: ApprovalError) -> ApprovalError {
+    match take_back(parts, waiting).await {
+        Ok(()) => error,
+        Err(failed) => unfinished(waiting, &failed),
+    }
+}
+
+/// Appends the entries as one block.
+async fn append(parts: &Arc<Parts>, waiting: &Waiting, entries: Vec<Entry>) -> Answer<u64> {
+    let texts = entries.iter().map(Entry::to_text).collect();
+    match parts.chain.record(IdempotencyKey::fresh(), texts).await {
+        Ok(block) => Ok(block.index),
+        Err(error) => Err(not_recorded(parts, waiting, error).await),
+    }
 }
 
 async fn record_only(
@@ -232,6 +282,7 @@ async fn approve_files(
         blocking(move || {
             let basis = parts.files.basis(&waiting)?;
             let change = parts.files.entry(&basis, &waiting, at)?;
+            parts.files.stage(&basis, &waiting)?;
             Ok((basis, change))
         })
         .await?
@@ -242,41 +293,85 @@ async fn approve_files(
     let block = append(parts, waiting, entries).await?;
     let made = {
         let (parts, waiting) = (Arc::clone(parts), waiting.clone());
-        blocking(move || {
-            let proposal = &waiting.proposal;
-            // An editor takes no lock of ours.
-            match parts.files.changed(&proposal.change, &proposal.files)? {
-                Some(what) => Ok(Err(what)),
-                None => parts.files.make(basis, &waiting).map(Ok),
-            }
-        })
-        .await?
+        blocking(move || parts.files.make(&basis, &waiting)).await
     };
     match made {
-        Ok(()) => Ok(Some(block)),
-        Err(what) => Err(void(parts, waiting, decision, what).await?),
+        Ok(true) => Ok(Some(block)),
+        Ok(false) => Err(void(parts, waiting, decision).await?),
+        Err(error) => Err(unfinished(waiting, &error)),
+    }
+}
+
+async fn approve_knowledge(
+    parts: &Arc<Parts>,
+    lock: &Arc<Held>,
+    waiting: &Waiting,
+    decision: &Decision,
+) -> Answer<Option<u64>> {
+    begin(parts, waiting, decision).await?;
+    let proposal = &waiting.proposal;
+    let approved = Approved {
+        id: waiting.id.clone(),
+        change: proposal.change.clone(),
+        files: proposal.files.clone(),
+        content: waiting.content.clone(),
+        reason: proposal.reason.clone(),
+        decision: entry(waiting, decision, decision.decided),
+    };
+    let made = parts.knowledge.approved(approved, Arc::clone(lock));
+    let Err(error) = made.await else {
+        return block_of(parts, waiting, decision).await;
+    };
+    Err(match error {
+        KnowledgeError::Moved { .. }
+        | KnowledgeError::Exists { .. }
+        | KnowledgeError::NotFound { .. }
+        | KnowledgeError::NoChanges => {
+            let (change, files) = (proposal.change.clone(), proposal.files.clone());
+            let differs = parts.knowledge.differs(change, files).await;
+            changed(waiting, differs.unwrap_or_default())
+        }
+        KnowledgeError::Overtaken { .. } => void(parts, waiting, decision).await?,
+        KnowledgeError::Ledger(error) => not_recorded(parts, waiting, error).await,
+        // Whether it is recorded and made is found out later.
+        error @ (KnowledgeError::Unsettled { .. }
+        | KnowledgeError::Io(_)
+        | KnowledgeError::Ask(AskError::Timeout | AskError::Stopped)) => {
+            unfinished(waiting, &error.into())
+        }
+        error => taken_back(parts, waiting, error.into()).await,
+    })
+}
+
+fn changed(waiting: &Waiting, what: Option<String>) -> ApprovalError {
+    let proposal = &waiting.proposal;
+    let subject = proposal.main_file().unwrap_or(proposal.change.subject());
+    ApprovalError::BasisChanged {
+        id: waiting.id.clone(),
+        what: what.unwrap_or_else(|| subject.to_owned()),
     }
 }
 
 /// Records that what was approved came to nothing after all, and says so.
-async fn void(
+pub(super) async fn void(
     parts: &Arc<Parts>,
     waiting: &Waiting,
     decision: &Decision,
-    what: String,
 ) -> Answer<ApprovalError> {
     let text = entry(waiting, decision, Decided::Void).to_text();
-    parts
-        .chain
-        .append(vec![text])
-        .await
-        .map_err(ApprovalError::Unrecorded)?;
-    let id = waiting.id.clone();
-    Ok(ApprovalError::BasisChanged { id, what })
+    let told = parts.chain.record(IdempotencyKey::fresh(), vec![text]);
+    match told.await {
+        Ok(_) => Ok(changed(waiting, None)),
+        Err(error) => {
+            let (id, reason) = (waiting.id.clone(), format!("the ledger: {error}"));
+            Err(ApprovalError::Unfinished { id, reason })
+        }
+    }
 }
 
 async fn approve_set(
     parts: &Arc<Parts>,
+    lock: &Arc<Held>,
     waiting: &Waiting,
     decision: &Decision,
 ) -> Answer<Option<u64>> {
@@ -289,186 +384,36 @@ async fn approve_set(
     };
     begin(parts, waiting, decision).await?;
     let entry = entry(waiting, decision, decision.decided);
+    let change = proposal.change.clone();
     let made = parts
         .skill_sets
-        .approved(proposal.change.clone(), shown, entry)
-        .await;
-    match made {
-        Ok(_) => Ok(find(parts, waiting, decision).await?.block()),
-        Err(
-            SkillSetError::NotAsShown(_) | SkillSetError::Unchanged(_) | SkillSetError::NotFound(_),
-        ) => Err(ApprovalError::BasisChanged {
-            id: waiting.id.clone(),
-            what: proposal.change.subject().to_owned(),
-        }),
+        .approved(change, shown, Some(entry), Arc::clone(lock));
+    let Err(error) = made.await else {
+        return block_of(parts, waiting, decision).await;
+    };
+    Err(match error {
+        SkillSetError::NotAsShown(_) | SkillSetError::Unchanged(_) | SkillSetError::NotFound(_) => {
+            changed(waiting, None)
+        }
+        SkillSetError::Unrecorded(error) => not_recorded(parts, waiting, error).await,
         // Whether it is recorded or made is found out later.
-        Err(error @ (SkillSetError::Unfinished(_) | SkillSetError::Crashed)) => {
-            Err(ApprovalError::SkillSet(error))
+        error @ (SkillSetError::Unfinished(_)
+        | SkillSetError::Crashed
+        | SkillSetError::Ask(AskError::Timeout | AskError::Stopped)) => {
+            unfinished(waiting, &ApprovalError::SkillSet(error))
         }
-        Err(SkillSetError::Ask(error @ (AskError::Timeout | AskError::Stopped))) => {
-            Err(error.into())
-        }
-        Err(SkillSetError::Unrecorded(error)) => {
-            if !may_be_recorded(&error) {
-                take_back(parts, waiting).await?;
-            }
-            Err(ApprovalError::Unrecorded(error))
-        }
-        Err(error) => {
-            take_back(parts, waiting).await?;
-            Err(ApprovalError::SkillSet(error))
-        }
-    }
-}
-
-/// Whether the ledger tells of a decision.
-enum Found {
-    Block(u64),
-    Nowhere,
-    /// Too much was recorded since to look through.
-    TooFarBack,
-}
-
-impl Found {
-    fn block(&self) -> Option<u64> {
-        match self {
-            Self::Block(index) => Some(*index),
-            Self::Nowhere | Self::TooFarBack => None,
-        }
-    }
-}
-
-async fn find(parts: &Arc<Parts>, waiting: &Waiting, decision: &Decision) -> Answer<Found> {
-    let Stage::Begun { tip } = decision.stage else {
-        return Ok(Found::TooFarBack);
-    };
-    let blocks = parts
-        .chain
-        .history(HISTORY_MAX)
-        .await
-        .map_err(ApprovalError::Unrecorded)?;
-    let after = |index: u64| tip.is_none_or(|tip| index > tip);
-    let tells = |text: &String| match Entry::read(text) {
-        Ok(Entry::ApprovalDecision(told)) => told.approval_id == waiting.id.as_str(),
-        _ => false,
-    };
-    let since = blocks.iter().filter(|block| after(block.index()));
-    if let Some(block) = since.clone().find(|block| block.data().iter().any(tells)) {
-        return Ok(Found::Block(block.index()));
-    }
-    // Where some of them are older, or there are no more, nothing was left out.
-    let all = blocks.len() < HISTORY_MAX || since.count() < blocks.len();
-    Ok(match all {
-        true => Found::Nowhere,
-        false => Found::TooFarBack,
+        error => taken_back(parts, waiting, ApprovalError::SkillSet(error)).await,
     })
 }
 
-/// Finishes every decision that a crash or a failure left begun.
-pub(super) async fn recover(parts: Arc<Parts>) -> Answer<()> {
-    let unfinished = {
-        let parts = Arc::clone(&parts);
-        blocking(move || parts.store.unfinished()).await?
-    };
-    for id in unfinished {
-        let (lock, waiting) = {
-            let parts = Arc::clone(&parts);
-            blocking(move || {
-                let lock = parts.store.lock()?;
-                Ok((lock, parts.store.show(&id)?))
-            })
-            .await?
-        };
-        // Whoever was at it may have finished while we waited for the lock.
-        let Some(decision) = waiting.decision.clone().filter(|d| !d.is_done()) else {
-            continue;
-        };
-        tracing::warn!(approval.id = %waiting.id, "finishes a decision that was begun");
-        let found = find(&parts, &waiting, &decision).await?;
-        let block = found.block();
-        let made = is_made(&parts, &waiting).await?;
-        let (decided, block) = match (decision.decided, found) {
-            // Nothing is made before it is recorded.
-            (_, Found::Nowhere) => {
-                take_back(&parts, &waiting).await?;
-                continue;
-            }
-            (Decided::Approved, Found::TooFarBack) if !made => {
-                take_back(&parts, &waiting).await?;
-                continue;
-            }
-            (Decided::Approved, Found::Block(_)) if !made => {
-                match make_recorded(&parts, &waiting, &decision).await {
-                    Ok(()) => (Decided::Approved, block),
-                    Err(ApprovalError::BasisChanged { .. }) => (Decided::Void, block),
-                    Err(error) => return Err(error),
-                }
-            }
-            (decided, _) => (decided, block),
-        };
-        let finished = Decision {
-            decided,
-            stage: Stage::Done { block },
-            ..decision
-        };
-        let parts = Arc::clone(&parts);
-        blocking(move || {
-            parts.store.decide(&waiting.id, &finished)?;
-            parts
-                .log
-                .tell(&record(&waiting, &finished), parts.clock.now());
-            drop(lock);
-            Ok(())
-        })
-        .await?;
-    }
-    Ok(())
-}
-
-async fn is_made(parts: &Arc<Parts>, waiting: &Waiting) -> Answer<bool> {
-    let proposal = waiting.proposal.clone();
-    if let Some(set) = &proposal.skillset {
-        let now = parts.skill_sets.state(proposal.change.subject()).await;
-        return Ok(now.map_err(ApprovalError::SkillSet)? == set.after);
-    }
-    let parts = Arc::clone(parts);
-    blocking(move || parts.files.is_made(&proposal.files)).await
-}
-
-/// Makes what the ledger tells of already. What is not as it was when it was approved is left alone, and the ledger
-/// gets to know.
-async fn make_recorded(parts: &Arc<Parts>, waiting: &Waiting, decision: &Decision) -> Answer<()> {
-    let proposal = &waiting.proposal;
-    if let Some(shown) = proposal.skillset.clone() {
-        let entry = entry(waiting, decision, decision.decided);
-        let made = parts
-            .skill_sets
-            .approved(proposal.change.clone(), shown, entry)
-            .await;
-        return match made {
-            Ok(_) => Ok(()),
-            Err(SkillSetError::NotAsShown(_) | SkillSetError::NotFound(_)) => Err(void(
-                parts,
-                waiting,
-                decision,
-                proposal.change.subject().to_owned(),
-            )
-            .await?),
-            Err(error) => Err(ApprovalError::SkillSet(error)),
-        };
-    }
-    let made = {
-        let (parts, waiting) = (Arc::clone(parts), waiting.clone());
-        blocking(move || {
-            let basis = parts.files.basis(&waiting)?;
-            parts.files.make(basis, &waiting)
-        })
-        .await
-    };
-    match made {
-        Err(ApprovalError::BasisChanged { what, .. }) => {
-            Err(void(parts, waiting, decision, what).await?)
-        }
-        other => other,
+/// The block that tells of a decision that was carried out.
+async fn block_of(
+    parts: &Arc<Parts>,
+    waiting: &Waiting,
+    decision: &Decision,
+) -> Answer<Option<u64>> {
+    match recover::told(parts, waiting, decision).await {
+        Ok(told) => Ok(told.map(|told| told.block)),
+        Err(error) => Err(unfinished(waiting, &error)),
     }
 }

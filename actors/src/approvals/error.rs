@@ -8,9 +8,11 @@ use thiserror::Error;
 
 use crate::bounded_addr::AskError;
 use crate::chain::ChainError;
+use crate::knowledge::KnowledgeError;
 use crate::skill_set::SkillSetError;
 
-/// Why something about approvals failed. [`ApprovalError::Io`] and [`ApprovalError::SkillSet`] may name local paths:
+/// Why something about approvals failed. [`ApprovalError::Io`], [`ApprovalError::SkillSet`] and
+/// [`ApprovalError::Knowledge`] may name local paths:
 /// their texts are for the owner only.
 #[derive(Debug, Error)]
 pub enum ApprovalError {
@@ -25,9 +27,16 @@ pub enum ApprovalError {
         /// `approved`, `rejected` or `void`.
         how: &'static str,
     },
-    /// It was decided, and carrying that out could not be finished.
-    #[error("proposal {0} was decided, and carrying it out is not finished; see the node's log")]
-    Unfinished(ProposalId),
+    /// It was decided, and whether that is recorded and made is not settled yet.
+    #[error(
+        "proposal {id} was decided, and that is not settled yet: {reason}; the next decision or start tries again"
+    )]
+    Unfinished {
+        /// Which.
+        id: ProposalId,
+        /// Why, without local paths.
+        reason: String,
+    },
     /// The role is not enough.
     #[error(transparent)]
     Forbidden(#[from] kairos_place::role::Forbidden),
@@ -99,8 +108,10 @@ pub enum ApprovalError {
     /// The SkillSet cannot change so.
     #[error(transparent)]
     SkillSet(SkillSetError),
-    /// The decision could not be recorded, so nothing was changed. After a timeout it may be in the ledger all the
-    /// same; the next decision or start finds out.
+    /// The knowledge cannot change so.
+    #[error(transparent)]
+    Knowledge(KnowledgeError),
+    /// The ledger did not take the decision, so nothing was changed, for certain.
     #[error("cannot record the decision, so nothing was changed: {0}")]
     Unrecorded(#[source] ChainError),
     /// There was no randomness.
@@ -112,4 +123,37 @@ pub enum ApprovalError {
     /// The actor did not answer.
     #[error("the approvals: {0}")]
     Ask(#[from] AskError),
+}
+
+impl ApprovalError {
+    /// Why, for everyone: without what may name local paths.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Unfinished { reason, .. } => reason.clone(),
+            Self::Io(error) => error.kind().to_string(),
+            Self::SkillSet(_) => "the SkillSet cannot be changed; see the node's log".to_owned(),
+            Self::Knowledge(_) => "the knowledge cannot be changed; see the node's log".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl From<KnowledgeError> for ApprovalError {
+    fn from(error: KnowledgeError) -> Self {
+        match error {
+            KnowledgeError::NotFound { name } => Self::NothingThere(format!("knowledge/{name}")),
+            KnowledgeError::Exists { name } => Self::Exists(format!("knowledge/{name}")),
+            KnowledgeError::Unfit(fault) => Self::Unfit(fault),
+            KnowledgeError::NotAFile { path } | KnowledgeError::NotPlain { path } => {
+                Self::NotAFile(path)
+            }
+            KnowledgeError::TooMuch { what, max } => Self::TooLarge {
+                what: "the entry".to_owned(),
+                max: format!("{max} {what}"),
+            },
+            KnowledgeError::Io(error) => Self::Io(error),
+            KnowledgeError::Ask(error) => Self::Ask(error),
+            other => Self::Knowledge(other),
+        }
+    }
 }

@@ -1,32 +1,37 @@
-//! The files that a proposal is about: looked at when it is made, compared when it is shown, written when it is
+//! The law and the instructions: looked at when a change is proposed, compared when it is shown, replaced when it is
 //! approved.
+//!
+//! The new text lies beside its target under a name with the id of the approval before the ledger is told, and the
+//! change is its rename. So after any crash that name tells whether the change was made, whatever happened to the file
+//! since.
 //!
 //! Blocking code: call it from a blocking thread.
 
-use std::fs::Permissions;
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use fs_err::{self as fs, File};
-use kairos_place::proposal::{CONTENT_MAX, Change, FILES_MAX, ProposalId};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use fs_err::{self as fs, OpenOptions};
+use kairos_place::proposal::{CONTENT_MAX, Change, ProposalId};
 use kairos_protocol::block::entry::{
-    Entry, FileChange, InstructionsAction, InstructionsUpdate, KnowledgeAction, KnowledgeUpdate,
-    SkillTransition,
+    Entry, FileChange, InstructionsAction, InstructionsUpdate, SkillTransition,
 };
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 
 use super::ApprovalError;
 use super::store::{Waiting, read};
-use crate::staging::Held;
+use crate::staging::{Held, sync_directory};
 
-/// Mode of the directories that are made here; they are for people to read.
+/// Where the law and the instructions are, below the data directory.
+const SKILLS: &str = "skills";
+/// Where former laws are kept.
+const VERSIONS: &str = "skills/versions";
+/// Start of the name of a text that is about to take its place; the id of its approval follows.
+const STAGED: &str = ".approved-";
+/// Mode of the directory; it is for people to read.
 const MODE: u32 = 0o755;
-/// Deepest directory that is looked into.
-const DEPTH_MAX: usize = 32;
-/// Largest file of an entry that can be proposed to go, in bytes.
-const FILE_MAX: usize = 50 * 1024 * 1024;
 /// Modes whose names mean no file of their own.
 const NO_FILE: [&str; 2] = ["none", "kairos"];
 
@@ -39,7 +44,7 @@ pub(super) struct Files {
 /// Everything is as the proposal says, and stays so until this is dropped, as far as our own programs go.
 #[derive(Debug)]
 pub(super) struct Basis {
-    held: Held,
+    _held: Held,
     /// The text that is replaced or taken away.
     before: Option<Vec<u8>>,
 }
@@ -65,31 +70,16 @@ impl Files {
             return Err(ApprovalError::Mode(mode.to_string()));
         }
         let after = content.map(ContentHash::of);
-        let before = self.hash(&main, CONTENT_MAX)?;
+        let before = self.hash(&main)?;
         match change {
-            Change::KnowledgeCreate { name } if self.is_there(&format!("knowledge/{name}"))? => {
-                return Err(ApprovalError::Exists(name.to_string()));
-            }
-            Change::KnowledgeUpdate { .. } | Change::KnowledgeDelete { .. } | Change::Law
-                if before.is_none() =>
-            {
-                return Err(ApprovalError::NothingThere(main));
-            }
-            _ if before == after => return Err(ApprovalError::Unchanged(main)),
-            _ => {}
-        }
-        if !matches!(change, Change::KnowledgeDelete { .. }) {
-            return Ok(vec![FileChange {
+            Change::Law if before.is_none() => Err(ApprovalError::NothingThere(main)),
+            _ if before == after => Err(ApprovalError::Unchanged(main)),
+            _ => Ok(vec![FileChange {
                 path: main,
                 before,
                 after,
-            }]);
+            }]),
         }
-        let folder = main.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let mut files = Vec::new();
-        self.gather(folder, 0, &mut files)?;
-        files.sort_by(|a, b| (a.path != main, &a.path).cmp(&(b.path != main, &b.path)));
-        Ok(files)
     }
 
     /// The text at `path`, if there is one.
@@ -102,14 +92,16 @@ impl Files {
         }
     }
 
+    /// How many bytes the files have now; none where they cannot be reached.
+    pub(super) fn size(&self, files: &[FileChange]) -> u64 {
+        let size = |file: &FileChange| fs::symlink_metadata(self.data.join(&file.path));
+        files.iter().flat_map(size).map(|found| found.len()).sum()
+    }
+
     /// The first file that is not as `files` say it is before.
-    pub(super) fn changed(
-        &self,
-        change: &Change,
-        files: &[FileChange],
-    ) -> Result<Option<String>, ApprovalError> {
+    pub(super) fn changed(&self, files: &[FileChange]) -> Result<Option<String>, ApprovalError> {
         for file in files {
-            match self.hash(&file.path, FILE_MAX) {
+            match self.hash(&file.path) {
                 Ok(hash) if hash == file.before => {}
                 Ok(_) | Err(ApprovalError::NotAFile(_) | ApprovalError::TooLarge { .. }) => {
                     return Ok(Some(file.path.clone()));
@@ -117,51 +109,104 @@ impl Files {
                 Err(error) => return Err(error),
             }
         }
-        match change {
-            Change::KnowledgeCreate { name } if self.is_there(&format!("knowledge/{name}"))? => {
-                Ok(Some(format!("knowledge/{name}")))
-            }
-            // A file that came to the entry since would go with it unseen.
-            Change::KnowledgeDelete { name } => {
-                let mut now = Vec::new();
-                self.gather(&format!("knowledge/{name}"), 0, &mut now)?;
-                let known = |path: &String| files.iter().any(|file| file.path == *path);
-                Ok(now
-                    .into_iter()
-                    .map(|file| file.path)
-                    .find(|path| !known(path)))
-            }
-            _ => Ok(None),
-        }
+        Ok(None)
     }
 
-    /// Whether every file is as it is to be.
-    pub(super) fn is_made(&self, files: &[FileChange]) -> Result<bool, ApprovalError> {
-        for file in files {
-            if self.hash(&file.path, FILE_MAX)? != file.after {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    fn lock(&self) -> io::Result<Held> {
+        Held::lock(&self.data.join(SKILLS), MODE)
     }
 
     /// Locks the directory and looks whether everything is as the proposal says.
     pub(super) fn basis(&self, waiting: &Waiting) -> Result<Basis, ApprovalError> {
-        let proposal = &waiting.proposal;
-        let main = proposal.change.main_file().unwrap_or_default();
-        let folder = main.split('/').next().unwrap_or_default();
-        let folder = self.data.join(folder);
-        // What a crash left among the knowledge may be needed to finish a change of that actor; it clears it away.
-        let held = match waiting.proposal.change {
-            Change::Law | Change::Instructions { .. } => Held::lock(&folder, MODE)?,
-            _ => Held::lock_as_left(&folder, MODE)?,
-        };
-        if let Some(what) = self.changed(&proposal.change, &proposal.files)? {
+        let held = self.lock()?;
+        if let Some(what) = self.changed(&waiting.proposal.files)? {
             let id = waiting.id.clone();
             return Err(ApprovalError::BasisChanged { id, what });
         }
-        let before = self.text(&main)?;
-        Ok(Basis { held, before })
+        let before = match waiting.proposal.main_file() {
+            Some(main) => self.text(main)?,
+            None => None,
+        };
+        Ok(Basis {
+            _held: held,
+            before,
+        })
+    }
+
+    /// Lays the new text beside its target, durably.
+    pub(super) fn stage(&self, _basis: &Basis, waiting: &Waiting) -> Result<(), ApprovalError> {
+        let target = self.target(waiting)?;
+        let content = waiting.content.as_deref();
+        let content = content.ok_or(ApprovalError::Content("needs"))?;
+        stage(&target, &waiting.id, content)?;
+        Ok(())
+    }
+
+    /// Makes the change that was staged, unless it was made before. What somebody else changed is left alone: `false`.
+    pub(super) fn make(&self, _basis: &Basis, waiting: &Waiting) -> Result<bool, ApprovalError> {
+        let target = self.target(waiting)?;
+        let staged = staged(&target, &waiting.id);
+        if !crate::staging::exists(&staged)? {
+            return Ok(true);
+        }
+        let proposal = &waiting.proposal;
+        let hash = ContentHash::of(read(&staged, CONTENT_MAX)?);
+        if Some(hash) != proposal.content_hash() {
+            let (id, reason) = (
+                waiting.id.clone(),
+                "the staged text is another one".to_owned(),
+            );
+            return Err(ApprovalError::Damaged { id, reason });
+        }
+        // An editor takes no lock of ours.
+        if self.changed(&proposal.files)?.is_some() {
+            return Ok(false);
+        }
+        place(&staged, &target)?;
+        Ok(true)
+    }
+
+    /// Makes the change that a crash left staged; see [`Self::make`].
+    pub(super) fn finish(&self, waiting: &Waiting) -> Result<bool, ApprovalError> {
+        let (_held, before) = (self.lock()?, None);
+        self.make(&Basis { _held, before }, waiting)
+    }
+
+    /// Removes every staged text but those of the approvals `begun`.
+    pub(super) fn tidy(&self, begun: &[ProposalId]) -> io::Result<()> {
+        let leftovers = |folder: &str| -> io::Result<Vec<PathBuf>> {
+            let entries = match fs::read_dir(self.data.join(folder)) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            let mut found = Vec::new();
+            for entry in entries {
+                let entry = entry?;
+                let name = entry.file_name();
+                let id = name.to_str().and_then(|name| name.strip_prefix(STAGED));
+                if id.is_some_and(|id| begun.iter().all(|begun| begun.as_str() != id)) {
+                    found.push(entry.path());
+                }
+            }
+            Ok(found)
+        };
+        let paths = [leftovers(SKILLS)?, leftovers(VERSIONS)?].concat();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let _held = self.lock()?;
+        for path in paths {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn target(&self, waiting: &Waiting) -> Result<PathBuf, ApprovalError> {
+        self.safe(waiting.proposal.main_file().unwrap_or_default())
     }
 
     /// What belongs into the ledger beside the decision. Keeps a copy of the law that is replaced.
@@ -177,25 +222,7 @@ impl Files {
         };
         let hashes = (file.before, file.after);
         let reason = proposal.reason.clone();
-        let knowledge = |name: &str, action| {
-            Entry::KnowledgeUpdate(KnowledgeUpdate::new(
-                name,
-                action,
-                hashes,
-                reason.clone(),
-                now,
-            ))
-        };
         Ok(match &proposal.change {
-            Change::KnowledgeCreate { name } => {
-                Some(knowledge(name.as_str(), KnowledgeAction::Create))
-            }
-            Change::KnowledgeUpdate { name } => {
-                Some(knowledge(name.as_str(), KnowledgeAction::Update))
-            }
-            Change::KnowledgeDelete { name } => {
-                Some(knowledge(name.as_str(), KnowledgeAction::Delete))
-            }
             Change::Law => {
                 let version = self.keep_version(basis, waiting, now)?;
                 let text = |bytes: &Option<Vec<u8>>| {
@@ -222,32 +249,14 @@ impl Files {
                     now,
                 )))
             }
-            Change::SkillsetInstall { .. }
+            Change::KnowledgeCreate { .. }
+            | Change::KnowledgeUpdate { .. }
+            | Change::KnowledgeDelete { .. }
+            | Change::SkillsetInstall { .. }
             | Change::SkillsetEnable { .. }
             | Change::SkillsetDisable { .. }
             | Change::SkillsetRemove { .. } => None,
         })
-    }
-
-    /// Makes the change, durably, each file whole or not at all.
-    pub(super) fn make(&self, basis: Basis, waiting: &Waiting) -> Result<(), ApprovalError> {
-        let (change, Basis { held, .. }) = (&waiting.proposal.change, basis);
-        match (change, &waiting.content) {
-            (Change::KnowledgeDelete { name }, _) => {
-                held.remove(name.as_str())?;
-                Ok(())
-            }
-            (Change::KnowledgeCreate { name }, Some(content)) => {
-                let staging = held.stage()?;
-                staging.write(&format!("{name}.md"), content, false)?;
-                Ok(staging.commit(name.as_str(), false)?)
-            }
-            (_, Some(content)) => {
-                let main = change.main_file().unwrap_or_default();
-                Ok(replace(&self.safe(&main)?, content)?)
-            }
-            (_, None) => Err(ApprovalError::Content("needs")),
-        }
     }
 
     /// Keeps the law that is about to be replaced, as the reference does; returns the name of the copy.
@@ -257,7 +266,7 @@ impl Files {
         waiting: &Waiting,
         now: Timestamp,
     ) -> Result<String, ApprovalError> {
-        let folder = self.data.join("skills/versions");
+        let folder = self.data.join(VERSIONS);
         fs::create_dir_all(&folder)?;
         let name = version_name(&waiting.id, now);
         let reason = waiting.proposal.reason.clone();
@@ -267,70 +276,28 @@ impl Files {
             "filename": name,
             "created_at": now.entry(),
         });
-        replace(
-            &folder.join(&name),
-            basis.before.as_deref().unwrap_or_default(),
-        )?;
+        let before = basis.before.as_deref().unwrap_or_default();
+        let meta_name = format!("{name}.meta.json");
         let meta = format!("{meta:#}");
-        replace(&folder.join(format!("{name}.meta.json")), meta.as_bytes())?;
+        for (name, bytes) in [(&name, before), (&meta_name, meta.as_bytes())] {
+            let target = folder.join(name);
+            place(&stage(&target, &waiting.id, bytes)?, &target)?;
+        }
         Ok(name)
     }
 
-    fn gather(
-        &self,
-        folder: &str,
-        depth: usize,
-        files: &mut Vec<FileChange>,
-    ) -> Result<(), ApprovalError> {
-        let too_large = |max: String| ApprovalError::TooLarge {
-            what: format!("`{folder}`"),
-            max,
-        };
-        if depth > DEPTH_MAX {
-            return Err(too_large(format!("{DEPTH_MAX} levels")));
-        }
-        for entry in fs::read_dir(self.data.join(folder))? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let path = format!("{folder}/{}", name.to_string_lossy());
-            let found = fs::symlink_metadata(entry.path())?;
-            if name.to_str().is_none() || !(found.is_dir() || found.is_file()) {
-                return Err(ApprovalError::NotAFile(path));
-            }
-            if found.is_dir() {
-                self.gather(&path, depth + 1, files)?;
-                continue;
-            }
-            if files.len() >= FILES_MAX {
-                return Err(too_large(format!("{FILES_MAX} files")));
-            }
-            files.push(FileChange {
-                before: self.hash(&path, FILE_MAX)?,
-                path,
-                after: None,
-            });
-        }
-        Ok(())
-    }
-
-    fn hash(&self, path: &str, max: usize) -> Result<Option<ContentHash>, ApprovalError> {
+    fn hash(&self, path: &str) -> Result<Option<ContentHash>, ApprovalError> {
         let file = self.safe(path)?;
         match fs::symlink_metadata(&file) {
             Ok(found) if !found.is_file() => return Err(ApprovalError::NotAFile(path.to_owned())),
-            Ok(found) if found.size() > max as u64 => return Err(too_large(path)),
+            Ok(found) if found.size() > CONTENT_MAX as u64 => return Err(too_large(path)),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        let mut hasher = kairos_protocol::hash::Hasher::default();
-        io::copy(&mut File::open(&file)?, &mut hasher)?;
-        Ok(Some(hasher.finish()))
-    }
-
-    fn is_there(&self, path: &str) -> Result<bool, ApprovalError> {
-        match fs::symlink_metadata(self.data.join(path)) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        match read(&file, CONTENT_MAX) {
+            Ok(bytes) => Ok(Some(ContentHash::of(bytes))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -370,16 +337,32 @@ fn too_large(path: &str) -> ApprovalError {
     }
 }
 
-/// Writes a file in place of the one that may be there, whole or not at all, with the mode of that one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mode = fs::metadata(path).map_or(0o644, |found| found.mode() & 0o777);
-    let mut fresh = tempfile::Builder::new()
-        .prefix(".approved-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(folder)?;
-    fresh.write_all(bytes)?;
-    fresh.as_file().sync_all()?;
-    fresh.persist(path).map_err(|e| e.error)?;
-    File::open(folder)?.sync_all()
+/// The name beside `target` under which its new text lies.
+fn staged(target: &Path, id: &ProposalId) -> PathBuf {
+    target.with_file_name(format!("{STAGED}{id}"))
+}
+
+/// Lays `bytes` beside `target`, durably, with the mode of the file that is there; returns where.
+fn stage(target: &Path, id: &ProposalId, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mode = fs::metadata(target).map_or(0o644, |found| found.mode() & 0o777);
+    let staged = staged(target, id);
+    match fs::remove_file(&staged) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&staged)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    sync_directory(staged.parent().unwrap_or(Path::new(".")))?;
+    Ok(staged)
+}
+
+/// Renames what was staged to its place, durably.
+fn place(staged: &Path, target: &Path) -> io::Result<()> {
+    fs::rename(staged, target)?;
+    sync_directory(target.parent().unwrap_or(Path::new(".")))
 }

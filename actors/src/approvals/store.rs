@@ -14,6 +14,7 @@ use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ApprovalError;
+use crate::passing::FRESH;
 use crate::staging::Held;
 
 const PROPOSAL: &str = "proposal.json";
@@ -35,6 +36,8 @@ pub struct ApprovalPolicy {
     pub per_user: usize,
     /// How long one can be approved.
     pub lifetime: std::time::Duration,
+    /// Most bytes of files that one list compares with what its proposals say.
+    pub looked: u64,
 }
 
 impl Default for ApprovalPolicy {
@@ -43,6 +46,7 @@ impl Default for ApprovalPolicy {
             waiting: 200,
             per_user: 20,
             lifetime: std::time::Duration::from_secs(7 * 86_400),
+            looked: 64 * 1024 * 1024,
         }
     }
 }
@@ -268,7 +272,7 @@ impl ApprovalStore {
     pub(super) fn decide(&self, id: &ProposalId, decision: &Decision) -> io::Result<()> {
         let folder = self.root.join(id.as_str());
         let mut fresh = tempfile::Builder::new()
-            .prefix(".decision-")
+            .prefix(FRESH)
             .tempfile_in(&folder)?;
         fresh.write_all(&serde_json::to_vec_pretty(decision)?)?;
         fresh.as_file().sync_all()?;

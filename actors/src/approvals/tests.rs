@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use kairos_place::role::Role;
-use kairos_protocol::block::entry::{ApprovalDecision, Decided, Entry, Kind};
+use kairos_protocol::block::entry::{Entry, Kind};
 use kairos_protocol::package::PackageLimits;
 use kairos_protocol::skill_set::Layer;
 use kairos_protocol::time::ManualClock;
@@ -9,9 +9,14 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::chain::ChainActor;
+use crate::chain::store::BlockStore;
 use crate::chain::store::conformance::clock;
 use crate::chain::store::memory::MemoryStore;
+use crate::knowledge::store::{KnowledgeStore, Reach};
+use crate::knowledge::{KnowledgeActor, KnowledgePolicy};
 use crate::skill_set::{Options, SkillSetActor, SkillSetStore};
+
+mod crashes;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TEA: &str = "# Tea\n\nGreen.\n";
@@ -30,9 +35,15 @@ impl Rig {
     }
 
     async fn on(ledger: MemoryStore) -> Self {
+        let patience = PATIENCE;
+        Self::with(ledger, patience, Box::new(|_| Ok(()))).await
+    }
+
+    /// On a ledger that is waited for so long, with `reach` asked at each point of a change of knowledge.
+    async fn with(ledger: impl BlockStore + 'static, patience: Duration, reach: Reach) -> Self {
         let temp = tempfile::tempdir().unwrap();
         let clock = Arc::new(clock());
-        let chain = ChainActor::start(Arc::new(ledger), clock.clone(), 8, PATIENCE);
+        let chain = ChainActor::start(Arc::new(ledger), clock.clone(), 8, patience);
         let store = SkillSetStore::open(temp.path(), PackageLimits::default()).unwrap();
         let sets = SkillSetActor::start(store, chain.clone(), clock.clone(), None, 8, PATIENCE);
         let sets = sets.await.unwrap();
@@ -41,12 +52,16 @@ impl Rig {
         let policy = ApprovalPolicy {
             waiting: 3,
             per_user: 2,
+            looked: 1_000,
             ..ApprovalPolicy::default()
         };
+        let store = KnowledgeStore::new(temp.path(), KnowledgePolicy::default()).reaching(reach);
+        let knowledge =
+            KnowledgeActor::start_on(store, chain.clone(), clock.clone(), 8, PATIENCE).unwrap();
         let parts = ApprovalParts {
             policy,
-            read: ReadOptions::default(),
             chain: chain.clone(),
+            knowledge,
             skill_sets: sets.clone(),
             log: ActionLog::new(temp.path()),
             clock: clock.clone(),
@@ -321,7 +336,7 @@ async fn what_lies_in_the_store_is_believed_only_as_far_as_its_hashes_go() {
     assert!(matches!(refused, ApprovalError::NotAsShown(_)), "{refused}");
     let forged = text.replace(MAIN, "skills/kairos.rb");
     fs_err::write(folder.join("proposal.json"), forged).unwrap();
-    assert_eq!(rig.approvals.list().await.unwrap().broken.len(), 1);
+    assert_eq!(rig.approvals.list(None).await.unwrap().broken.len(), 1);
     let member = rig
         .approvals
         .discard(waiting.id.clone(), person("bo", Role::Member));
@@ -330,7 +345,7 @@ async fn what_lies_in_the_store_is_believed_only_as_far_as_its_hashes_go() {
         .discard(waiting.id.clone(), person("ada", Role::Owner))
         .await
         .unwrap();
-    assert_eq!(rig.approvals.list().await.unwrap(), Overview::default());
+    assert_eq!(rig.approvals.list(None).await.unwrap(), Overview::default());
     assert_eq!(rig.read("skills/kairos.rb").as_deref(), Some("# law\n"));
 }
 
@@ -365,8 +380,8 @@ async fn what_cannot_be_is_refused_before_it_waits() {
     };
     let large = "x".repeat(kairos_place::proposal::CONTENT_MAX + 1);
     for (change, content, words) in [
-        (update(), Some(TEA), "there is no `knowledge/tea/tea.md`"),
-        (delete(), None, "there is no `knowledge/tea/tea.md`"),
+        (update(), Some(TEA), "there is no `knowledge/tea`"),
+        (delete(), None, "there is no `knowledge/tea`"),
         (create(), None, "needs a text"),
         (delete(), Some(TEA), "does not take a text"),
         (create(), Some(""), "needs a text"),
@@ -417,7 +432,7 @@ async fn the_number_that_waits_is_bounded_and_time_makes_room() {
     let late = rig.decide(&first, true).await.unwrap_err();
     assert!(matches!(late, ApprovalError::Expired(_)), "{late}");
     rig.try_propose(named(4), Some(TEA), "cy").await.unwrap();
-    assert_eq!(rig.approvals.list().await.unwrap().proposals.len(), 1);
+    assert_eq!(rig.approvals.list(None).await.unwrap().proposals.len(), 1);
 }
 
 #[actix::test]
@@ -430,94 +445,6 @@ async fn a_ledger_that_takes_nothing_lets_nothing_be_changed() {
     }
     assert_eq!(rig.read(MAIN), None);
     assert_eq!(rig.state(&waiting).await, "open");
-}
-
-/// Leaves the decision as a crash would leave it: begun, and recorded or not.
-async fn crash(rig: &Rig, waiting: &Waiting, decided: Decided, recorded: bool) {
-    let decision = Decision {
-        decided,
-        by: person("ada", Role::Owner),
-        at: rig.clock.now(),
-        seal: waiting.seal,
-        stage: Stage::Begun { tip: None },
-    };
-    let folder = rig.path("storage/approvals").join(waiting.id.as_str());
-    let text = serde_json::to_vec(&decision).unwrap();
-    fs_err::write(folder.join("decision.json"), text).unwrap();
-    if recorded {
-        let entry = Entry::ApprovalDecision(ApprovalDecision {
-            approval_id: waiting.id.to_string(),
-            decision: decided,
-            change: String::new(),
-            subject: String::new(),
-            proposed_by: String::new(),
-            decided_by: String::new(),
-            seal: waiting.seal,
-            files: vec![],
-            reason: None,
-            timestamp: decision.at,
-        });
-        rig.chain.append(vec![entry.to_text()]).await.unwrap();
-    }
-}
-
-#[actix::test]
-async fn after_a_crash_what_was_recorded_is_made_and_nothing_else() {
-    // Nothing was recorded: the decision is taken back.
-    let rig = Rig::new().await;
-    let waiting = rig.propose(create(), Some(TEA)).await;
-    crash(&rig, &waiting, Decided::Approved, false).await;
-    assert_eq!(rig.state(&waiting).await, "unfinished");
-    rig.approvals.recover().await.unwrap();
-    assert_eq!((rig.state(&waiting).await, rig.read(MAIN)), ("open", None));
-    // Recorded: it is made, once.
-    crash(&rig, &waiting, Decided::Approved, true).await;
-    rig.approvals.recover().await.unwrap();
-    assert_eq!(rig.state(&waiting).await, "approved");
-    assert_eq!(rig.read(MAIN).as_deref(), Some(TEA));
-    assert_eq!(rig.ledger().await.len(), 1);
-    // Recorded and made: it is only written down.
-    let other = rig.propose(update(), Some("# Other\n")).await;
-    crash(&rig, &other, Decided::Approved, true).await;
-    fs_err::write(rig.path(MAIN), "# Other\n").unwrap();
-    rig.approvals.recover().await.unwrap();
-    assert_eq!(rig.state(&other).await, "approved");
-    // Recorded, and somebody else was faster: it is left alone, and the ledger gets to know.
-    let late = rig.propose(update(), Some("# Late\n")).await;
-    crash(&rig, &late, Decided::Approved, true).await;
-    fs_err::write(rig.path(MAIN), "# Faster\n").unwrap();
-    rig.approvals.recover().await.unwrap();
-    assert_eq!(
-        (rig.state(&late).await, rig.read(MAIN).as_deref()),
-        ("void", Some("# Faster\n"))
-    );
-    let last = rig.chain.history(1).await.unwrap();
-    assert!(last[0].data()[0].contains(r#""decision":"void""#));
-    // A rejection that was recorded.
-    let refused = rig.propose(delete(), None).await;
-    crash(&rig, &refused, Decided::Rejected, true).await;
-    rig.approvals.recover().await.unwrap();
-    assert_eq!(rig.state(&refused).await, "rejected");
-    assert!(rig.path(MAIN).exists());
-}
-
-#[actix::test]
-async fn a_decision_finishes_what_was_begun_before() {
-    let rig = Rig::new().await;
-    let waiting = rig.propose(create(), Some(TEA)).await;
-    crash(&rig, &waiting, Decided::Approved, true).await;
-    let again = rig.decide(&waiting, true).await.unwrap_err();
-    assert!(
-        matches!(
-            again,
-            ApprovalError::Decided {
-                how: "approved",
-                ..
-            }
-        ),
-        "{again}"
-    );
-    assert_eq!(rig.read(MAIN).as_deref(), Some(TEA));
 }
 
 fn set_in(folder: &Path, version: &str) -> String {
@@ -607,4 +534,49 @@ async fn stops_when_told() {
     rig.approvals.health().await.unwrap();
     rig.approvals.shutdown().await.unwrap();
     assert!(rig.approvals.health().await.is_err());
+}
+
+#[actix::test]
+async fn an_entry_keeps_its_main_text_whatever_that_is_called() {
+    let rig = Rig::new().await;
+    fs_err::create_dir_all(rig.path("knowledge/tea")).unwrap();
+    let main = "knowledge/tea/SKILL.md";
+    fs_err::write(rig.path(main), TEA).unwrap();
+    let black = rig.propose(update(), Some("# Tea\n\nBlack.\n")).await;
+    assert_eq!(black.proposal.main_file(), Some(main));
+    rig.decide(&black, true).await.unwrap();
+    assert_eq!(rig.read(main).as_deref(), Some("# Tea\n\nBlack.\n"));
+    assert_eq!(rig.read(MAIN), None);
+    // What takes the place of a main text makes what was shown another thing.
+    let green = rig.propose(update(), Some(TEA)).await;
+    fs_err::write(rig.path(MAIN), "# Other\n").unwrap();
+    assert_eq!(rig.state(&green).await, "void");
+    let unreadable = rig.try_propose(update(), Some("---\na: [\n---\n"), "cy");
+    assert!(unreadable.await.is_err(), "its frontmatter cannot be read");
+}
+
+#[actix::test]
+async fn a_list_is_of_one_user_and_compares_only_so_much() {
+    let rig = Rig::new().await;
+    let delete = |name: &str| Change::KnowledgeDelete {
+        name: name.parse().unwrap(),
+    };
+    for name in ["a", "b", "c"] {
+        fs_err::create_dir_all(rig.path("knowledge").join(name)).unwrap();
+        let text = rig.path("knowledge").join(name).join(format!("{name}.md"));
+        fs_err::write(text, "x".repeat(600)).unwrap();
+    }
+    rig.try_propose(delete("a"), None, "bo").await.unwrap();
+    rig.try_propose(delete("b"), None, "bo").await.unwrap();
+    rig.try_propose(delete("c"), None, "cy").await.unwrap();
+    let words = |overview: Overview| -> Vec<_> {
+        let proposals = overview.proposals.iter();
+        let mut words: Vec<_> = proposals.map(|(_, state)| state.word()).collect();
+        words.sort_unstable();
+        words
+    };
+    let all = rig.approvals.list(None).await.unwrap();
+    assert_eq!(words(all), ["open", "unlooked", "unlooked"]);
+    let own = rig.approvals.list(Some("cy".parse().unwrap())).await;
+    assert_eq!(words(own.unwrap()), ["open"]);
 }

@@ -3,7 +3,7 @@
 //! Blocking code: call it from a blocking thread.
 
 use std::fs::Metadata;
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use kairos_place::token::{FILE_MAX, TokenBook, TokenError, TokenFileError};
 use kairos_protocol::time::Timestamp;
 
 use super::AuthError;
-use crate::file_lock;
+use crate::{durable, file_lock};
 
 /// The file.
 const FILE: &str = "tokens.json";
@@ -129,14 +129,7 @@ impl TokenStore {
             // A file of another hand that has just enough room grows when it is written here.
             return Err(TokenFileError::TooLarge.into());
         }
-        // Temporary files are made with mode 0600.
-        let mut fresh = tempfile::Builder::new()
-            .prefix(".tokens-")
-            .tempfile_in(&self.folder)?;
-        fresh.write_all(&bytes)?;
-        fresh.as_file().sync_all()?;
-        fresh.persist(self.folder.join(FILE)).map_err(|e| e.error)?;
-        File::open(&self.folder)?.sync_all()?;
+        durable::replace(&self.folder.join(FILE), &bytes)?;
         let snapshot = self.read(now)?;
         drop(lock);
         Ok((done, snapshot))

@@ -1,5 +1,7 @@
 //! One commit: what it writes, and what it tells each of those who wait for it.
 
+use std::sync::OnceLock;
+
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::time::Clock;
 
@@ -17,8 +19,19 @@ pub(super) enum Committed {
     Crashed,
 }
 
-/// Writes `jobs` in order. Blocks.
-pub(super) fn run(store: &dyn BlockStore, jobs: Vec<Job>, clock: &dyn Clock) -> Committed {
+/// Writes `jobs` in order. Notes in `begun`, once, where the ledger ended before. Blocks.
+pub(super) fn run(
+    store: &dyn BlockStore,
+    jobs: Vec<Job>,
+    clock: &dyn Clock,
+    begun: &OnceLock<u64>,
+) -> Committed {
+    // Where it cannot be told, the append tells why.
+    if begun.get().is_none()
+        && let Ok(tip) = store.tip()
+    {
+        begun.get_or_init(|| tip.map_or(0, |tip| tip.index));
+    }
     let found = jobs.iter().map(|job| find(store, job));
     let found: Vec<_> = match found.collect::<Result<_, _>>() {
         Ok(found) => found,
@@ -44,20 +57,28 @@ fn find(store: &dyn BlockStore, job: &Job) -> Result<Option<BlockRef>, StoreErro
     let Some(after) = job.tried_after else {
         return Ok(None);
     };
-    let blocks = store.history(HISTORY_MAX)?;
-    let mut blocks = blocks.iter().rev().filter(|block| block.index() > after);
-    let found = blocks.find(|block| block.data() == job.entries);
-    Ok(found.map(|block| block.to_ref()))
+    let mut next = after.saturating_add(1);
+    loop {
+        let blocks = store.blocks(next, HISTORY_MAX)?;
+        if let Some(found) = blocks.iter().find(|block| block.data() == job.entries) {
+            return Ok(Some(found.to_ref()));
+        }
+        let Some(last) = blocks.last() else {
+            return Ok(None);
+        };
+        next = last.index().saturating_add(1);
+    }
 }
 
 impl Committed {
-    /// How the job at position `at` ended, where the ledger had its last known block at `after`.
+    /// How the job at position `at` ended, where the ledger had a block at `after` before.
     pub(super) fn outcome(&self, at: usize, after: u64) -> Outcome {
         match self {
             Self::Done(refs) => refs
                 .get(at)
                 .map_or(Outcome::Unknown { after }, |block| Outcome::Done(*block)),
-            Self::Failed(StoreError::Unsettled(_)) | Self::Crashed => Outcome::Unknown { after },
+            Self::Failed(StoreError::Unsettled { after, .. }) => Outcome::Unknown { after: *after },
+            Self::Crashed => Outcome::Unknown { after },
             Self::Failed(_) => Outcome::Failed,
         }
     }
@@ -69,5 +90,37 @@ impl Committed {
             Self::Failed(error) => Err(error.again().into()),
             Self::Crashed => Err(ChainError::Crashed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::store::conformance::clock;
+    use crate::chain::store::memory::MemoryStore;
+
+    #[test]
+    fn what_an_earlier_try_left_is_found_however_much_came_since() {
+        let (store, clock) = (MemoryStore::default(), clock());
+        let entries = |n: usize| vec![n.to_string()];
+        store
+            .append((0..HISTORY_MAX + 9).map(entries).collect(), &clock)
+            .unwrap();
+        let job = |n, tried_after| Job {
+            entries: entries(n),
+            tried_after,
+        };
+        let found = |n, after| {
+            find(&store, &job(n, after))
+                .unwrap()
+                .map(|block| block.index)
+        };
+        assert_eq!(found(1, Some(0)), Some(2));
+        assert_eq!(
+            found(HISTORY_MAX + 3, Some(0)),
+            Some(HISTORY_MAX as u64 + 4)
+        );
+        assert_eq!(found(1, Some(2)), None);
+        assert_eq!(found(1, None), None);
     }
 }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::hash::ContentHash;
 use thiserror::Error;
+use uuid::Uuid;
 
 /// Most blocks of one batch.
 pub const BATCH_BLOCKS_MAX: usize = 1_024;
@@ -40,6 +41,18 @@ impl FromStr for IdempotencyKey {
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let plain = (1..=KEY_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
         plain.then(|| Self(text.to_owned())).ok_or(KeyError)
+    }
+}
+
+impl IdempotencyKey {
+    /// A key that nobody else uses.
+    pub fn fresh() -> Self {
+        Self(Uuid::new_v4().to_string())
+    }
+
+    /// The key of part `part` of what `whole` names.
+    pub fn part(whole: Uuid, part: usize) -> Self {
+        Self(format!("{whole}-{part}"))
     }
 }
 
@@ -90,6 +103,10 @@ pub(super) struct Queue<T> {
     recent: HashMap<IdempotencyKey, (ContentHash, Outcome)>,
     /// The keys of `recent`, the oldest first.
     order: VecDeque<IdempotencyKey>,
+    /// Appends taken in, ever.
+    asked: u64,
+    /// Appends of those that ended, or were dropped.
+    ended: u64,
 }
 
 impl<T> Default for Queue<T> {
@@ -99,6 +116,8 @@ impl<T> Default for Queue<T> {
             writing: Vec::new(),
             recent: HashMap::new(),
             order: VecDeque::new(),
+            asked: 0,
+            ended: 0,
         }
     }
 }
@@ -138,6 +157,7 @@ impl<T> Queue<T> {
                 }
             }
         }
+        self.asked += 1;
         self.waiting.push_back(Waiting {
             keyed,
             job: Job {
@@ -160,6 +180,7 @@ impl<T> Queue<T> {
         while let Some(waiting) = self.waiting.front() {
             if waiting.tellers.iter().all(&gone) {
                 self.waiting.pop_front();
+                self.ended += 1;
                 continue;
             }
             bytes = waiting
@@ -187,6 +208,7 @@ impl<T> Queue<T> {
     /// Takes in how each job of the batch ended, by its position, and says whom to tell.
     pub(super) fn end_batch(&mut self, outcome: impl Fn(usize) -> Outcome) -> Vec<Vec<T>> {
         let written = std::mem::take(&mut self.writing);
+        self.ended += written.len() as u64;
         let mut tell = Vec::with_capacity(written.len());
         for (at, (keyed, tellers)) in written.into_iter().enumerate() {
             if let Some((key, hash)) = keyed {
@@ -195,6 +217,16 @@ impl<T> Queue<T> {
             tell.push(tellers);
         }
         tell
+    }
+
+    /// How many appends were taken in. They end in this order, so all of them have once [`Self::ended`] says as much.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// How many appends have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended
     }
 
     /// Whether nothing waits and nothing is being written.

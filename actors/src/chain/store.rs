@@ -12,6 +12,7 @@ pub mod transfer;
 pub(crate) mod conformance;
 
 use std::io;
+use std::path::PathBuf;
 
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::{LoadState, VerifyReport};
@@ -75,6 +76,9 @@ pub enum StoreError {
     /// The ledger was there and is not any more, so that whoever took it away must say what is next.
     #[error("the ledger was taken away; start the program anew once that is meant")]
     Gone,
+    /// A ledger was begun in the other form meanwhile, so that another one here would hide it.
+    #[error("the ledger is in {}; start the program anew", .0.display())]
+    Elsewhere(PathBuf),
     /// The blocks together are longer than a ledger file takes at once.
     #[error("blocks of {0} bytes are too long to be written at once")]
     TooLong(usize),
@@ -89,7 +93,13 @@ pub enum StoreError {
     },
     /// The system refused halfway: the blocks are in the journal, and the ledger gets them when it is next used.
     #[error("cannot write the ledger; the blocks may still appear in it")]
-    Unsettled(#[source] io::Error),
+    Unsettled {
+        /// The position of the last block before them.
+        after: u64,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl StoreError {
@@ -104,12 +114,16 @@ impl StoreError {
             Self::NotReadable(state) => Self::NotReadable(*state),
             Self::Locked => Self::Locked,
             Self::Gone => Self::Gone,
+            Self::Elsewhere(path) => Self::Elsewhere(path.clone()),
             Self::TooLong(bytes) => Self::TooLong(*bytes),
             Self::Io { action, source } => Self::Io {
                 action,
                 source: same_io(source),
             },
-            Self::Unsettled(source) => Self::Unsettled(same_io(source)),
+            Self::Unsettled { after, source } => Self::Unsettled {
+                after: *after,
+                source: same_io(source),
+            },
         }
     }
 }

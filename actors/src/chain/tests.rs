@@ -19,13 +19,13 @@ fn entry(text: impl Into<String>) -> Vec<String> {
 }
 
 /// Tells when an append begins and lets it go on when told to, or panics if there is nobody to tell.
-struct Gated {
+pub(crate) struct Gated {
     inner: MemoryStore,
     begun: Sender<()>,
     go: Mutex<Receiver<()>>,
 }
 
-fn gated() -> (Gated, Receiver<()>, Sender<()>) {
+pub(crate) fn gated() -> (Gated, Receiver<()>, Sender<()>) {
     let ((begun, has_begun), (go, may_go)) = (channel(), channel());
     let store = Gated {
         inner: MemoryStore::default(),
@@ -241,6 +241,16 @@ async fn a_retry_with_the_same_key_is_no_second_block() {
 struct Forgetful {
     inner: MemoryStore,
     tried: std::sync::atomic::AtomicBool,
+    /// What becomes of the first append.
+    first: First,
+}
+
+#[derive(Default, Clone, Copy)]
+enum First {
+    #[default]
+    Written,
+    Lost,
+    Panics,
 }
 
 impl BlockStore for Forgetful {
@@ -249,13 +259,19 @@ impl BlockStore for Forgetful {
         batch: Vec<Vec<String>>,
         clock: &dyn Clock,
     ) -> Result<Vec<BlockRef>, StoreError> {
-        let done = self.inner.append(batch, clock);
         if self.tried.swap(true, std::sync::atomic::Ordering::SeqCst) {
-            return done;
+            return self.inner.append(batch, clock);
         }
-        Err(StoreError::Unsettled(
-            std::io::ErrorKind::StorageFull.into(),
-        ))
+        let after = self.inner.tip()?.map_or(0, |tip| tip.index);
+        match self.first {
+            First::Written => self.inner.append(batch, clock).map(drop)?,
+            First::Lost => {}
+            First::Panics => panic!("as told"),
+        }
+        Err(StoreError::Unsettled {
+            after,
+            source: std::io::ErrorKind::StorageFull.into(),
+        })
     }
     fn tip(&self) -> Result<Option<BlockRef>, StoreError> {
         self.inner.tip()
@@ -278,11 +294,108 @@ async fn a_retry_after_an_unknown_outcome_finds_the_block_of_the_first_try() {
     let unknown = chain.append_once(key(), entry("x")).await.unwrap_err();
     assert!(matches!(
         unknown,
-        ChainError::Store(StoreError::Unsettled(_))
+        ChainError::Store(StoreError::Unsettled { .. })
     ));
     let (other, again) = futures::join!(
         chain.append(entry("other")),
         chain.append_once(key(), entry("x"))
     );
     assert_eq!((other.unwrap().index, again.unwrap().index), (2, 1));
+}
+
+#[actix::test]
+async fn a_retry_never_takes_an_older_block_for_its_own() {
+    for first in [First::Lost, First::Panics] {
+        let store = Forgetful {
+            first,
+            ..Forgetful::default()
+        };
+        store.inner.append(vec![entry("x")], &clock()).unwrap();
+        let chain = start(store, 8);
+        let key = || "k".parse().unwrap();
+        chain.append_once(key(), entry("x")).await.unwrap_err();
+        let again = chain.append_once(key(), entry("x")).await.unwrap();
+        assert_eq!(again.index, 2);
+    }
+}
+
+#[actix::test]
+async fn a_retry_finds_its_block_however_many_came_since() {
+    let store = Arc::new(Forgetful::default());
+    let chain = ChainActor::start(store.clone(), Arc::new(clock()), 8, PATIENCE);
+    let key = || "k".parse().unwrap();
+    chain.append_once(key(), entry("x")).await.unwrap_err();
+    let more = vec![entry("more"); store::HISTORY_MAX + 1];
+    store.inner.append(more, &clock()).unwrap();
+    let again = chain.append_once(key(), entry("x")).await.unwrap();
+    assert_eq!(again.index, 1);
+}
+
+/// Shorter than the gate of [`Gated`] is closed, and long enough to ask four times while it opens.
+const IMPATIENCE: Duration = Duration::from_millis(500);
+
+fn impatient(store: impl BlockStore + 'static) -> ChainHandle {
+    ChainActor::start(Arc::new(store), Arc::new(clock()), 4, IMPATIENCE)
+}
+
+#[actix::test]
+async fn who_looks_for_an_append_that_was_given_up_waits_for_it() {
+    let (store, _begun, go) = gated();
+    let chain = impatient(store);
+    let unknown = chain.append(entry("late")).await.unwrap_err();
+    assert!(unknown.may_be_recorded());
+    let busy = chain.behind(None).await.unwrap_err();
+    assert!(matches!(busy, ChainError::Ask(AskError::Timeout)), "{busy}");
+    go.send(()).unwrap();
+    let first = chain.behind(None).await.unwrap();
+    let late = |block: &Block| (block.data() == ["late"]).then(|| block.index());
+    assert_eq!(chain.find(first, late).await.unwrap(), Some(1));
+    // With nothing under way there is nothing to wait for.
+    let tip = chain.tip().await.unwrap();
+    assert_eq!(chain.behind(tip).await.unwrap(), 2);
+    let other = tip.map(|tip| BlockRef { index: 0, ..tip });
+    assert_eq!(chain.behind(other).await.unwrap(), 0, "another ledger");
+}
+
+#[actix::test]
+async fn a_record_that_takes_long_is_asked_for_again_and_written_once() {
+    let (store, _begun, go) = gated();
+    let chain = impatient(store);
+    let late = async {
+        let busy = chain.rest().await.unwrap_err();
+        assert!(matches!(busy, ChainError::Ask(AskError::Timeout)), "{busy}");
+        go.send(()).unwrap();
+    };
+    let record = chain.record(IdempotencyKey::fresh(), entry("late"));
+    let (block, ()) = futures::join!(record, late);
+    assert_eq!(block.unwrap().index, 1);
+    assert_eq!(chain.history(9).await.unwrap().len(), 2);
+}
+
+#[actix::test]
+async fn blocks_are_found_from_either_end_however_many_there_are() {
+    let store = MemoryStore::default();
+    let entries = |n: usize| entry((n % 1_500).to_string());
+    store
+        .append((1..2_500).map(entries).collect(), &clock())
+        .unwrap();
+    let chain = start(store, 4);
+    let wanted = |block: &Block| (block.data() == ["900"]).then(|| block.index());
+    assert_eq!(chain.find(0, wanted).await.unwrap(), Some(900));
+    assert_eq!(chain.find(901, wanted).await.unwrap(), Some(2_400));
+    assert_eq!(chain.find_last(wanted).await.unwrap(), Some(2_400));
+    let mut seen = Vec::new();
+    let all = |block: &Block| {
+        seen.push(block.index());
+        None::<()>
+    };
+    assert_eq!(chain.find_last(all).await.unwrap(), None);
+    assert_eq!(seen, (0..2_500).rev().collect::<Vec<_>>());
+    assert_eq!(
+        start(MemoryStore::default(), 4)
+            .find_last(wanted)
+            .await
+            .unwrap(),
+        None
+    );
 }

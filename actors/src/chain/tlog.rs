@@ -5,34 +5,34 @@
 //! Invariants: a checkpoint is durable before anyone sees it; one is signed only if the ledger continues the one
 //! signed before; a proof is checked before it is handed out.
 
+mod error;
 mod log;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message, ResponseFuture};
 use arc_swap::ArcSwap;
 use kairos_protocol::time::{Clock, Timestamp};
-use kairos_protocol::tlog::checkpoint::{CheckpointError, SignedCheckpoint};
-use kairos_protocol::tlog::inclusion::{InclusionError, InclusionProof};
-use kairos_protocol::tlog::note::{NoteError, SigningKey, VerifierKey};
-use kairos_protocol::tlog::proof::{Head, ProofError};
+use kairos_protocol::tlog::checkpoint::SignedCheckpoint;
+use kairos_protocol::tlog::inclusion::InclusionProof;
+use kairos_protocol::tlog::note::{SigningKey, VerifierKey};
+use kairos_protocol::tlog::proof::Head;
 use kairos_protocol::tlog::statement::{Attributed, LogStatement};
 use kairos_protocol::tlog::witness::CosignRequest;
 use kairos_protocol::wire::history::Continued;
-use thiserror::Error;
-use tokio::task::spawn_blocking;
 
-use super::store::{BlockStore, StoreError};
-use crate::bounded_addr::{AskError, BoundedAddr};
+use super::store::BlockStore;
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr};
 use log::{Current, Log, Shared};
-use store::{Held, Kept, TlogStore};
+use store::{Held, TlogStore};
+
+pub use error::TlogError;
 
 /// The keys of our log and our witness, and our statement that they are ours.
 #[derive(Debug)]
@@ -45,74 +45,12 @@ pub struct LogKeys {
     pub statement: LogStatement,
 }
 
-/// Why there is no checkpoint or proof.
-#[derive(Debug, Error)]
-pub enum TlogError {
-    /// The ledger does not load, or cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The ledger does not continue a checkpoint that we signed.
-    #[error(
-        "the ledger was cut or rewritten: we signed a checkpoint over {} blocks that it does not continue, it has \
-         {blocks} now. Nothing more is signed. Restore the ledger from a backup that is not older",
-        .signed.size
-    )]
-    Rewritten {
-        /// The head we signed.
-        signed: Head,
-        /// How many blocks there are now.
-        blocks: u64,
-    },
-    /// A checkpoint of ours on disk cannot be read.
-    #[error("{} holds no checkpoint: {source}; restore it from a backup", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: CheckpointError,
-    },
-    /// There is no such block under the checkpoint.
-    #[error("there is no block {index}")]
-    NoBlock {
-        /// Its position.
-        index: u64,
-    },
-    /// There is nothing to sign.
-    #[error(
-        "there is no ledger yet; it begins with the first record: kairos-chain chain record TEXT"
-    )]
-    NoLedger,
-    /// Nobody cosigned a checkpoint.
-    #[error(
-        "no checkpoint was cosigned yet; give one to another agent: kairos-chain chain checkpoint --out FILE"
-    )]
-    NotCosigned,
-    /// A checkpoint that is to be kept as cosigned is not ours, or not signed as it must be.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// None of the signatures is by a known witness.
-    #[error("no signature is by a witness that is known; name its key with --key")]
-    UnknownWitness,
-    /// The proof could not be written.
-    #[error(transparent)]
-    Inclusion(#[from] InclusionError),
-    /// The tiles do not fit together. They are built anew when this is met.
-    #[error("the tiles of the log do not fit together: {0}")]
-    Tiles(#[from] ProofError),
-    /// A file could not be read or written.
-    #[error("the files of the log cannot be used: {0}")]
-    Io(#[source] io::Error),
-    /// The work panicked.
-    #[error("the log ended unexpectedly")]
-    Crashed,
-    /// The actor did not answer.
-    #[error("the log {0}")]
-    Ask(#[from] AskError),
-}
-
-impl From<NoteError> for TlogError {
-    fn from(error: NoteError) -> Self {
-        Self::Checkpoint(error.into())
+impl LogKeys {
+    fn attributed(&self, checkpoint: SignedCheckpoint) -> Attributed {
+        Attributed {
+            checkpoint,
+            statement: self.statement.clone(),
+        }
     }
 }
 
@@ -121,7 +59,7 @@ impl From<NoteError> for TlogError {
 pub struct TlogStatus {
     /// The last checkpoint we signed.
     pub signed: Option<SignedCheckpoint>,
-    /// The last one that others cosigned.
+    /// The largest one that others cosigned.
     pub cosigned: Option<SignedCheckpoint>,
     /// Whose log it is.
     pub statement: LogStatement,
@@ -195,27 +133,26 @@ impl TlogHandle {
         self.addr.ask(Sign).await?
     }
 
-    /// Our checkpoint, at most `max_age` behind the ledger; nothing if there is none, or none can be given.
+    /// Our checkpoint, at most `max_age` behind the ledger where the log keeps up, else the last one we signed; nothing
+    /// if there is none, or the ledger does not bear it out.
     ///
-    /// Costs a look at memory unless `max_age` is over.
+    /// Costs a look at memory unless `max_age` is over. Then one caller looks, and the others take what there is.
     pub async fn fresh(&self, max_age: Duration) -> Option<Arc<Attributed>> {
         let since = self.shared.clock.now().minus(max_age);
-        if self.shared.current.load().checked < since {
-            let _one_at_a_time = self.looking.lock().await;
-            if self.shared.current.load().checked < since
-                && let Err(error) = self.checkpoint().await
-            {
-                tracing::error!(%error, "no checkpoint of now can be given to peers");
-                // What was signed stays true where the log is merely busy.
-                if !matches!(error, TlogError::Ask(_)) {
-                    self.shared.publish(None);
-                }
+        if self.shared.current.load().checked < since
+            && let Ok(_one_at_a_time) = self.looking.try_lock()
+            && let Err(error) = self.checkpoint().await
+        {
+            tracing::error!(%error, "no checkpoint of now can be given to peers");
+            match error.condemns() {
+                true => self.shared.publish(None),
+                false => self.shared.keep(),
             }
         }
         self.shared.current.load().checkpoint.clone()
     }
 
-    /// Proves that the block at `index` is in the ledger, under the last checkpoint or the last cosigned one. The
+    /// Proves that the block at `index` is in the ledger, under the last checkpoint or the largest cosigned one. The
     /// block is part of the proof unless `hash_only`.
     pub async fn prove(
         &self,
@@ -246,8 +183,8 @@ impl TlogHandle {
         })
     }
 
-    /// Takes cosignatures by any of `keys`: a checkpoint of ours with signature lines, or the lines alone, which then
-    /// belong to the last checkpoint or the last cosigned one.
+    /// Takes cosignatures by any of `keys`, and says which are on disk now: a checkpoint of ours with signature lines,
+    /// or the lines alone, which then belong to the last checkpoint or to those that were cosigned.
     pub async fn add_cosignatures(
         &self,
         text: String,
@@ -279,11 +216,14 @@ impl TlogHandle {
 }
 
 /// See the module.
-pub struct TlogActor(Arc<Log>);
+pub struct TlogActor {
+    log: Arc<Log>,
+    jobs: BlockingJobs,
+}
 
 impl TlogActor {
-    /// Starts the actor on the log in the directory `dir`, over the ledger in `store`. Touches nothing before the
-    /// first ask.
+    /// Starts the actor on the log in the directory `dir`, over the ledger in `store`. Reads the last checkpoint that
+    /// was signed, so that there is one to give before the ledger was looked at, and touches nothing else.
     pub fn start(
         dir: &Path,
         store: Arc<dyn BlockStore>,
@@ -292,21 +232,29 @@ impl TlogActor {
         permits: usize,
         patience: Duration,
     ) -> TlogHandle {
+        let store = TlogStore::new(dir, store);
+        // One that cannot be read is told of by whoever looks at the ledger first.
+        let signed = store.signed().ok().flatten();
+        let signed = signed.filter(|signed| signed.verify(keys.log.verifier()).is_ok());
+        let signed = signed.map(|checkpoint| keys.attributed(checkpoint));
         let shared = Arc::new(Shared {
             current: ArcSwap::from_pointee(Current {
-                checkpoint: None,
+                checkpoint: signed.map(Arc::new),
                 checked: Timestamp::EPOCH,
             }),
             clock,
         });
         let log = Arc::new(Log {
-            store: TlogStore::new(dir, store),
+            store,
             keys,
             turn: Mutex::default(),
             shared: Arc::clone(&shared),
         });
         TlogHandle {
-            addr: BoundedAddr::start(permits, patience, |_| Self(log)),
+            addr: BoundedAddr::start(permits, patience, |_| Self {
+                log,
+                jobs: BlockingJobs::new(permits),
+            }),
             shared,
             looking: Arc::default(),
         }
@@ -329,17 +277,10 @@ impl TlogActor {
         &self,
         work: impl FnOnce(&Log) -> Result<T, TlogError> + Send + 'static,
     ) -> ResponseFuture<Result<T, TlogError>> {
-        let log = Arc::clone(&self.0);
-        Box::pin(blocking(move || work(&log)))
+        let log = Arc::clone(&self.log);
+        let done = self.jobs.run(move || work(&log));
+        Box::pin(async move { done.await? })
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, TlogError> + Send + 'static,
-) -> Result<T, TlogError> {
-    spawn_blocking(work)
-        .await
-        .unwrap_or(Err(TlogError::Crashed))
 }
 
 impl Actor for TlogActor {
@@ -384,8 +325,8 @@ impl Handler<Status> for TlogActor {
     fn handle(&mut self, _: Status, _ctx: &mut Self::Context) -> Self::Result {
         self.read(|log| {
             Ok(TlogStatus {
-                signed: log.store.kept(Kept::Signed)?,
-                cosigned: log.store.kept(Kept::Cosigned)?,
+                signed: log.store.signed()?,
+                cosigned: log.store.cosigned()?.into_iter().next(),
                 statement: log.keys.statement.clone(),
             })
         })
@@ -397,7 +338,7 @@ impl Handler<Compare> for TlogActor {
 
     fn handle(&mut self, _: Compare, _ctx: &mut Self::Context) -> Self::Result {
         self.read(|log| {
-            let signed = log.store.kept(Kept::Signed)?.map(|signed| signed.head());
+            let signed = log.store.signed()?.map(|signed| signed.head());
             if let Some(signed) = signed {
                 log.store.compare(signed)?;
             }

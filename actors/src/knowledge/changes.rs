@@ -104,16 +104,8 @@ impl KnowledgeHandle {
         Ok(recorded::compare(&entries, &archived, &ledger))
     }
 
-    /// The last `limit` records of the knowledge `name`, newest first. Reads the whole ledger.
+    /// The last `limit` records of the knowledge `name`, newest first.
     pub async fn history(&self, name: &str, limit: usize) -> Result<Vec<Record>, KnowledgeError> {
-        let mut last = std::collections::VecDeque::new();
-        recorded::read(&self.chain, |record| {
-            if record.knowledge_id == name {
-                last.push_front(record);
-                last.truncate(limit);
-            }
-        })
-        .await?;
-        Ok(last.into())
+        recorded::last(&self.chain, name, limit).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kairos_protocol::block::Block;
 use kairos_protocol::id::SkillName;
 use kairos_protocol::time::Timestamp;
 
@@ -9,14 +10,9 @@ use super::recorded::{self, Ledger, Standing};
 use super::store::unit::{Intent, Locked, Point, Prepared};
 use super::store::{Changed, KnowledgeStore};
 use super::{KnowledgeError, Shared, blocking};
-use crate::bounded_addr::AskError;
 use crate::chain::queue::IdempotencyKey;
-use crate::chain::store::{HISTORY_MAX, StoreError};
 use crate::chain::{ChainError, ChainHandle};
 use crate::staging::Held;
-
-/// How often the ledger is asked for the outcome of an append before it counts as unknown.
-const TRIES: usize = 4;
 
 /// Makes the change that `prepare` prepares under the lock, once what a crash left is settled.
 pub(super) async fn change<T: Send + 'static>(
@@ -79,7 +75,7 @@ async fn settle(
 ) -> Result<(), KnowledgeError> {
     let recorded = recorded(chain, &intent).await.map_err(unsettled)?;
     tracing::warn!(
-        knowledge.name = %intent.name, recorded, of = intent.entries.len(), "an interrupted change was found"
+        knowledge.name = %intent.name, recorded, of = intent.blocks.len(), "an interrupted change was found"
     );
     if recorded == 0 {
         return back(shared, held).await;
@@ -94,7 +90,7 @@ async fn settle(
     }
 }
 
-/// Appends the entries of the intent but the first `recorded`, then does its steps.
+/// Appends the blocks of the intent but the first `recorded`, then does its steps.
 async fn record(
     shared: &Arc<Shared>,
     chain: &ChainHandle,
@@ -102,9 +98,9 @@ async fn record(
     intent: Intent,
     mut recorded: usize,
 ) -> Result<(), KnowledgeError> {
-    while let Some(entry) = intent.entries.get(recorded) {
-        let key = format!("{}-{recorded}", intent.id);
-        if let Err(error) = append(chain, &key, entry).await {
+    while let Some(entries) = intent.blocks.get(recorded) {
+        let key = IdempotencyKey::part(intent.id, recorded);
+        if let Err(error) = chain.record(key, entries.clone()).await {
             return failed(shared, chain, held, &intent, recorded, error).await;
         }
         recorded += 1;
@@ -124,22 +120,6 @@ async fn record(
     })
 }
 
-/// Appends an entry, and asks again for the outcome while there is none: an append that is still under way must not
-/// be taken for one that will not happen.
-async fn append(chain: &ChainHandle, key: &str, entry: &str) -> Result<(), ChainError> {
-    let entries = vec![entry.to_owned()];
-    let Ok(key) = key.parse::<IdempotencyKey>() else {
-        return chain.append(entries).await.map(drop);
-    };
-    for _ in 1..TRIES {
-        match chain.append_once(key.clone(), entries.clone()).await {
-            Err(ChainError::Ask(AskError::Timeout)) => {}
-            answered => return answered.map(drop),
-        }
-    }
-    chain.append_once(key, entries).await.map(drop)
-}
-
 /// Decides what becomes of an intent whose entry the ledger did not take.
 async fn failed(
     shared: &Arc<Shared>,
@@ -149,25 +129,15 @@ async fn failed(
     before: usize,
     error: ChainError,
 ) -> Result<(), KnowledgeError> {
-    let certain = !matches!(error, ChainError::Ask(AskError::Timeout));
-    let refused_at_once = matches!(
-        error,
-        ChainError::Entries(_)
-            | ChainError::Ask(AskError::Busy | AskError::Stopped)
-            | ChainError::Store(
-                StoreError::Refused(_)
-                    | StoreError::Locked
-                    | StoreError::TooLong(_)
-                    | StoreError::Io { .. }
-            )
-    );
-    // A refusal at the first entry leaves nothing to look for. Anything else is looked up.
-    let found = match recorded(chain, intent).await {
-        Ok(found) => found,
-        Err(_) if refused_at_once && before == 0 => 0,
-        Err(_) => return Err(unsettled(error)),
+    // What was refused leaves nothing to look for. Anything else is looked up.
+    let found = match before == 0 && !error.may_be_recorded() {
+        true => 0,
+        false => match recorded(chain, intent).await {
+            Ok(found) => found,
+            Err(_) => return Err(unsettled(error)),
+        },
     };
-    if certain && found == 0 {
+    if found == 0 {
         back(shared, held).await?;
         return Err(KnowledgeError::Ledger(error));
     }
@@ -229,35 +199,17 @@ async fn back(shared: &Arc<Shared>, held: Held) -> Result<(), KnowledgeError> {
     on_disk(shared, move |shared| Ok(shared.store.roll_back(&held)?)).await
 }
 
-/// How many entries of the intent the ledger has, behind the place where it ended.
+/// How many blocks of the intent the ledger has, behind the place where it ended.
 async fn recorded(chain: &ChainHandle, intent: &Intent) -> Result<usize, ChainError> {
-    let mut next = match intent.tip {
-        None => 0,
-        Some(tip) => {
-            let there = chain.blocks(tip.index, 1).await?;
-            // Another ledger than it was: all of it is looked at.
-            match there.first().is_some_and(|block| block.to_ref() == tip) {
-                true => tip.index + 1,
-                false => 0,
-            }
-        }
+    let first = chain.behind(intent.tip).await?;
+    let (mut found, all) = (0, intent.blocks.len());
+    let count = |block: &Block| {
+        let wanted = intent.blocks.get(found);
+        found += usize::from(wanted.is_some_and(|entries| block.data() == *entries));
+        (found == all).then_some(())
     };
-    let mut found = 0;
-    loop {
-        let page = chain.blocks(next, HISTORY_MAX).await?;
-        for block in &page {
-            if let Some(entry) = intent.entries.get(found)
-                && let [only] = block.data()
-                && only == entry
-            {
-                found += 1;
-            }
-        }
-        next += page.len() as u64;
-        if page.len() < HISTORY_MAX {
-            return Ok(found);
-        }
-    }
+    chain.find(first, count).await?;
+    Ok(found)
 }
 
 fn unsettled(reason: impl std::fmt::Display) -> KnowledgeError {

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::KnowledgeError;
 use super::store::{Archived, Changed, KnowledgeEntry};
 use crate::chain::ChainHandle;
-use crate::chain::store::HISTORY_MAX;
 
 /// One record of a change, as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,18 +90,32 @@ pub(super) async fn read(
     chain: &ChainHandle,
     mut seen: impl FnMut(Record),
 ) -> Result<(), KnowledgeError> {
-    let mut next = 0;
-    loop {
-        let page = chain
-            .blocks(next, HISTORY_MAX)
-            .await
-            .map_err(KnowledgeError::Unreadable)?;
-        page.iter().flat_map(records).for_each(&mut seen);
-        next += page.len() as u64;
-        if page.len() < HISTORY_MAX {
-            return Ok(());
-        }
-    }
+    let all = |block: &Block| {
+        records(block).for_each(&mut seen);
+        None::<()>
+    };
+    let read = chain.find(0, all).await;
+    read.map(drop).map_err(KnowledgeError::Unreadable)
+}
+
+/// The last `limit` records of the knowledge `name`, newest first. Reads the ledger no further back than they are.
+pub(super) async fn last(
+    chain: &ChainHandle,
+    name: &str,
+    limit: usize,
+) -> Result<Vec<Record>, KnowledgeError> {
+    let mut last = Vec::new();
+    let enough = |block: &Block| {
+        let own: Vec<_> = records(block)
+            .filter(|record| record.knowledge_id == name)
+            .collect();
+        last.extend(own.into_iter().rev());
+        (last.len() >= limit).then_some(())
+    };
+    let read = chain.find_last(enough).await;
+    read.map_err(KnowledgeError::Unreadable)?;
+    last.truncate(limit);
+    Ok(last)
 }
 
 fn records(block: &Block) -> impl Iterator<Item = Record> {

@@ -18,12 +18,12 @@ use kairos_protocol::skill::Skill;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-use tempfile::NamedTempFile;
 
 use super::catalogue::{Catalogue, is_main};
 use super::store::KnowledgeStore;
 use super::{KnowledgeError, KnowledgeHandle, Shared};
 use crate::beneath;
+use crate::passing::FRESH;
 
 mod law;
 
@@ -421,7 +421,7 @@ fn load(cache: &Path) -> Option<Index> {
 fn save(cache: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = cache.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut fresh = NamedTempFile::new_in(folder)?;
+    let mut fresh = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     fresh.write_all(bytes)?;
     fresh.persist(cache).map_err(|error| error.error)?;
     Ok(())

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use super::KnowledgeError;
 use super::catalogue::{Catalogue, Sharing, Unfit, entry_of, main_path, sidecar_path};
 
+mod approved;
 mod change;
 mod context;
 mod entry;
@@ -24,6 +25,7 @@ mod exchange;
 mod resource;
 pub(crate) mod unit;
 
+pub use approved::Approved;
 pub use change::{Archive, Changed, Create, Delete, Unarchive, Update};
 pub use context::{ContextSession, SaveContext, SavedContext};
 pub use entry::{Archived, KnowledgeEntry};
@@ -110,7 +112,7 @@ pub struct KnowledgeStore {
 
 /// What a test does when a change has come so far.
 #[cfg(test)]
-pub(super) type Reach = Box<dyn Fn(unit::Point) -> io::Result<()> + Send + Sync>;
+pub(crate) type Reach = Box<dyn Fn(unit::Point) -> io::Result<()> + Send + Sync>;
 
 impl KnowledgeStore {
     /// The knowledge of the data directory `data`.
@@ -125,7 +127,7 @@ impl KnowledgeStore {
 
     /// The same, with `reach` asked at each point of a change.
     #[cfg(test)]
-    pub(super) fn reaching(mut self, reach: Reach) -> Self {
+    pub(crate) fn reaching(mut self, reach: Reach) -> Self {
         self.reach = Some(reach);
         self
     }

@@ -1,8 +1,8 @@
 //! Whether an agent's ledger continues what it showed us before.
 //!
 //! Agents that know the member `ledger` of an introduction show their checkpoint. We keep the last one of each, and ask
-//! at the next meeting how the new one continues it. An agent that showed two histories is not dealt with any more,
-//! until a person forgets it.
+//! at the next meeting how the new one continues it. The answer must keep to what the introduction showed as well. An
+//! agent that showed two histories is not dealt with any more, until a person forgets it.
 
 use kairos_protocol::tlog::statement::{Attributed, log_name};
 use kairos_protocol::wire::history::Continued;
@@ -47,32 +47,33 @@ pub(super) async fn check(
     let known = seen.map(|seen| seen.checkpoint.head().size);
     let grown = known.filter(|known| introduced.checkpoint.head().size > *known);
     let (shown, continued) = match grown {
-        None => (introduced, None),
-        Some(known) => match ask(out, url, token, known).await? {
-            Some(continued) => (continued.now.clone(), Some(continued)),
-            None => {
-                return Err(fail(
-                    checks,
-                    CHECK,
-                    "it does not say how its ledger continues",
-                ));
-            }
-        },
+        None => (introduced.clone(), None),
+        Some(known) => {
+            let continued = ask(out, url, token, known, checks).await?;
+            (continued.now.clone(), Some(continued))
+        }
     };
-    if !is_of(&shown, identity) {
-        return Err(fail(
-            checks,
-            CHECK,
-            "its checkpoint is of another agent or key",
-        ));
-    }
+    let own = Observe::of(identity, introduced.clone()).and(Observe::of(identity, shown.clone()));
+    let Some(observe) = own else {
+        let detail = "its checkpoint is of another agent or key";
+        return Err(fail(checks, CHECK, detail));
+    };
     let size = shown.checkpoint.head().size;
     let observe = Observe {
-        shown,
         continued,
-        rotations: identity.rotations.clone(),
+        ..observe
     };
-    match out.witness.observe(observe).await {
+    let observed = match out.witness.observe(observe).await {
+        // It must keep to what it introduced itself with as well.
+        Ok(observed) if shown.checkpoint.head() != introduced.checkpoint.head() => {
+            let continued = since(out, url, token, (&introduced, shown), checks).await?;
+            let rotations = identity.rotations.clone();
+            let compared = out.witness.compare(introduced, continued, rotations).await;
+            compared.map(|()| observed)
+        }
+        observed => observed,
+    };
+    match observed {
         Ok(Observed::First) => {
             checks.pass(CHECK, format!("{size} blocks, remembered from now on"));
         }
@@ -98,23 +99,48 @@ pub(super) async fn check(
     Ok(())
 }
 
-fn is_of(shown: &Attributed, identity: &VerifiedIdentity) -> bool {
-    let statement = &shown.statement;
-    statement.instance_id == identity.agent_id && statement.identity_key == identity.key
+/// How the ledger in `shown` continues the one that was introduced before it.
+async fn since(
+    out: &Outbound,
+    url: &PeerUrl,
+    token: &str,
+    (introduced, shown): (&Attributed, Attributed),
+    checks: &mut Checks,
+) -> Result<Continued, MeetingError> {
+    let before = introduced.checkpoint.head().size;
+    let now = shown.checkpoint.head();
+    if now.size > before {
+        // It grew between the two requests. Of a third tree it would have to be shown that it continues both.
+        let continued = ask(out, url, token, before, checks).await?;
+        return match continued.now.checkpoint.head() == now {
+            true => Ok(continued),
+            false => {
+                let detail = "its ledger grows while we look at it; meet it again";
+                Err(fail(checks, CHECK, detail))
+            }
+        };
+    }
+    Ok(Continued {
+        now: shown,
+        before: now,
+        proof: Vec::new(),
+    })
 }
 
-/// How the agent says that its ledger continues that of `known` blocks; nothing if it does not say.
+/// How the agent says that its ledger continues that of `known` blocks.
 async fn ask(
     out: &Outbound,
     url: &PeerUrl,
     token: &str,
     known: u64,
-) -> Result<Option<Continued>, MeetingError> {
+    checks: &mut Checks,
+) -> Result<Continued, MeetingError> {
     let query = [("from", &*known.to_string())];
     let answer = out
         .client
         .get(url, "checkpoint", &query, Some(token))
         .await?;
     let continued = Continued::from_value(&Value::Object(answer));
-    Ok(continued.filter(|continued| continued.before.size == known))
+    let continued = continued.filter(|continued| continued.before.size == known);
+    continued.ok_or_else(|| fail(checks, CHECK, "it does not say how its ledger continues"))
 }

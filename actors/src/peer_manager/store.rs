@@ -18,7 +18,7 @@ use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::table::{Peer, Trust};
-use crate::file_lock;
+use crate::{durable, file_lock};
 
 /// Version of the line format.
 const VERSION: u32 = 1;
@@ -179,17 +179,14 @@ impl PeerStore {
             self.start_over();
             return Ok(false);
         }
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut fresh = tempfile::Builder::new()
-            .prefix(".peers")
-            .tempfile_in(folder)?;
-        for peer in live {
-            serde_json::to_writer(&mut fresh, &Line::from(Change::Put(Box::new(peer.clone()))))?;
-            fresh.write_all(b"\n")?;
-        }
-        fresh.as_file().sync_all()?;
-        fresh.persist(&self.path).map_err(|e| e.error)?;
-        File::open(folder)?.sync_all()?;
+        durable::replace_with(&self.path, |fresh| {
+            for peer in live {
+                let put = Change::Put(Box::new(peer.clone()));
+                serde_json::to_writer(&mut *fresh, &Line::from(put))?;
+                fresh.write_all(b"\n")?;
+            }
+            Ok(())
+        })?;
         self.file = open_log(&self.path)?;
         self.inode = self.file.metadata()?.ino();
         self.read_to = self.file.metadata()?.len();

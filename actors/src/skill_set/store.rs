@@ -39,6 +39,7 @@ pub use origin::{ORIGIN_FILE, Origin, OriginRecord, PeerEvidence};
 pub use registry::{REGISTRY_FILE, REGISTRY_MAX};
 pub use tree::{TREE_BYTES_MAX, TREE_DEPTH_MAX, TREE_ENTRIES_MAX};
 
+use crate::passing::{SKILL_SET as TEMP_PREFIX, SKILL_SET_OLD as OLD_PREFIX};
 use lock::Lock;
 use registry::Registry;
 
@@ -48,10 +49,6 @@ pub const SKILL_SETS_DIRECTORY: &str = "skillsets";
 pub const SETS_MAX: usize = 10_000;
 /// How long a change waits for another process.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// What is being prepared or thrown away.
-const TEMP_PREFIX: &str = ".tmp-";
-/// What a replacement has moved aside: `.old-NAME-RANDOM`, the way back until it is complete.
-const OLD_PREFIX: &str = ".old-";
 
 /// The SkillSets of one data directory.
 #[derive(Debug, Clone)]

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use kairos_protocol::block::entry::Kind;
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::state::Change;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 
+use crate::chain::queue::IdempotencyKey;
 use crate::chain::store::HISTORY_MAX;
 use crate::chain::{ChainError, ChainHandle};
 
@@ -22,7 +24,9 @@ pub(super) trait Ledger {
     fn recent(&self) -> Result<Vec<Block>, ChainError>;
     /// At most [`HISTORY_MAX`] blocks from the one at `first` on, oldest first.
     fn blocks(&self, first: u64) -> Result<Vec<Block>, ChainError>;
-    /// Appends one block and returns once it is durable.
+    /// Whether `is_it` is true of a block from the one at `first` on, once no append is under way any more.
+    fn has(&self, first: u64, is_it: &dyn Fn(&Block) -> bool) -> Result<bool, ChainError>;
+    /// Appends one block and returns once it is durable, or nothing more can be found out about it.
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError>;
 }
 
@@ -45,13 +49,22 @@ impl Ledger for Asking {
         self.runtime.block_on(self.chain.blocks(first, HISTORY_MAX))
     }
 
+    fn has(&self, first: u64, is_it: &dyn Fn(&Block) -> bool) -> Result<bool, ChainError> {
+        self.runtime.block_on(async {
+            self.chain.rest().await?;
+            let found = self.chain.find(first, |block| is_it(block).then_some(()));
+            Ok(found.await?.is_some())
+        })
+    }
+
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
-        self.runtime.block_on(self.chain.append(entries))
+        let key = IdempotencyKey::fresh();
+        self.runtime.block_on(self.chain.record(key, entries))
     }
 }
 
 /// Most blocks looked into for the last commit; beyond them the snapshots themselves decide which is the last.
-const LOOK_BACK_MAX: usize = 100_000;
+pub(super) const LOOK_BACK_MAX: usize = 100_000;
 /// Most changes since the last commit that are told; a snapshot holds no more.
 const CHANGES_MAX: usize = 1_000;
 
@@ -77,30 +90,27 @@ pub(super) struct Records {
     pub(super) since: Vec<Change>,
     /// Knowledge that was promoted after the newest commit.
     pub(super) promoted: BTreeSet<String>,
-    /// The oldest block looked into.
-    oldest: u64,
-    /// The hash of every entry, for looking up.
-    texts: HashSet<ContentHash>,
 }
 
 impl Records {
-    pub(super) fn read(ledger: &dyn Ledger) -> Result<Self, ChainError> {
+    /// Reads until the newest commit, and no more than `most` blocks by and large.
+    pub(super) fn read(ledger: &dyn Ledger, most: usize) -> Result<Self, ChainError> {
         let mut blocks = ledger.recent()?;
         let mut records = Self::default();
         let mut looked = 0;
         loop {
-            records.oldest = blocks.last().map_or(0, Block::index);
+            let oldest = blocks.last().map_or(0, Block::index);
             looked += blocks.len();
             for block in &blocks {
                 records.look_into(block);
             }
             // Genesis is no record.
-            if records.oldest <= 1 || !records.commits.is_empty() || looked >= LOOK_BACK_MAX {
+            if oldest <= 1 || !records.commits.is_empty() || looked >= most {
                 break;
             }
-            let first = records.oldest.saturating_sub(HISTORY_MAX as u64).max(1);
+            let first = oldest.saturating_sub(HISTORY_MAX as u64).max(1);
             blocks = ledger.blocks(first)?;
-            blocks.retain(|block| block.index() < records.oldest);
+            blocks.retain(|block| block.index() < oldest);
             blocks.reverse();
             if blocks.is_empty() {
                 break;
@@ -110,10 +120,16 @@ impl Records {
         Ok(records)
     }
 
+    /// Whether the block tells of the commit that wrote `file`.
+    pub(super) fn tells(block: &Block, file: &str) -> bool {
+        let mut records = Self::default();
+        records.look_into(block);
+        records.commit_of(file).is_some()
+    }
+
     fn look_into(&mut self, block: &Block) {
         let texts = block.data().iter().rev();
         for text in texts.filter(|text| text.len() <= ENTRY_MAX) {
-            self.texts.insert(ContentHash::of(text));
             if let Ok(Value::Object(entry)) = serde_json::from_str(text) {
                 self.note(block, &entry);
             }
@@ -123,7 +139,8 @@ impl Records {
     fn note(&mut self, block: &Block, entry: &Map<String, Value>) {
         let text = |name: &str| entry.get(name).and_then(Value::as_str);
         let hash = |name: &str| text(name).and_then(|hash| hash.parse().ok());
-        if text("type") == Some("state_commit") {
+        let kind = Kind::of(entry);
+        if kind == Some(Kind::StateCommit) {
             let file = text("snapshot_ref").and_then(|path| path.rsplit('/').next());
             self.commits.push(Recorded {
                 file: file.unwrap_or_default().to_owned(),
@@ -136,14 +153,15 @@ impl Records {
         if !self.commits.is_empty() {
             return;
         }
-        let is_transition = entry.contains_key("next_ast_hash") && text("type").is_none();
-        let (layer, name, action) = match text("type") {
-            Some("knowledge_update") => (
+        let (layer, name, action) = match kind {
+            Some(Kind::KnowledgeUpdate) => (
                 "L1",
                 text("knowledge_id"),
                 text("action").unwrap_or("update"),
             ),
-            _ if is_transition => ("L0", text("skill_id"), "update"),
+            Some(Kind::SkillTransition | Kind::InstructionsUpdate) => {
+                ("L0", text("skill_id"), "update")
+            }
             _ => return,
         };
         let Some(name) = name else { return };
@@ -164,19 +182,36 @@ impl Records {
         });
     }
 
-    /// Whether exactly this entry is among the blocks looked into.
-    pub(super) fn holds(&self, text: &str) -> bool {
-        self.texts.contains(&ContentHash::of(text))
-    }
-
-    /// Whether every block after the one at `index` was looked into.
-    pub(super) fn covers(&self, index: u64) -> bool {
-        self.oldest <= index + 1
-    }
-
     /// The commit that wrote `file`.
     pub(super) fn commit_of(&self, file: &str) -> Option<&Recorded> {
         self.commits.iter().find(|commit| commit.file == file)
+    }
+}
+
+/// Which of `texts` are entries of the ledger behind the block at `after`.
+pub(super) fn recorded<'a>(
+    ledger: &dyn Ledger,
+    after: u64,
+    texts: &'a [String],
+) -> Result<HashSet<&'a str>, ChainError> {
+    let mut found = HashSet::new();
+    let mut first = after.saturating_add(1);
+    loop {
+        let blocks = ledger.blocks(first)?;
+        let Some(last) = blocks.last() else {
+            return Ok(found);
+        };
+        first = last.index().saturating_add(1);
+        let entries: HashSet<&str> = blocks
+            .iter()
+            .flat_map(|block| block.data().iter().map(String::as_str))
+            .collect();
+        found.extend(
+            texts
+                .iter()
+                .map(String::as_str)
+                .filter(|text| entries.contains(text)),
+        );
     }
 }
 

@@ -11,13 +11,12 @@ use fs_err::{self as fs, File};
 use kairos_protocol::hash::ContentHash;
 
 use super::error::StateError;
+use crate::passing::STAGED;
 
 /// Longest text kept, in bytes.
 pub(super) const OBJECT_MAX: u64 = 16 * 1024 * 1024;
 /// Longest list of files, in bytes: as long as one of the most files with long names.
 pub(super) const TREE_MAX: u64 = 64 * 1024 * 1024;
-/// Start of the name of a file on its way.
-const STAGED: &str = ".staged-";
 
 /// The directory `objects` beside the snapshots.
 #[derive(Debug, Clone)]

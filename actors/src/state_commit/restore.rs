@@ -1,7 +1,7 @@
 //! Bringing the layers back to a snapshot: every text is checked first, each file is replaced whole, and an intent
 //! on disk lets whoever comes after a crash complete it, or take it back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::Permissions;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,10 +18,11 @@ use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::error::StateError;
-use super::ledger::{Ledger, Records};
+use super::ledger::{Ledger, recorded};
 use super::objects::OBJECT_MAX;
 use super::scan;
 use super::store::{Cause, Committed, Held, StateStore, write};
+use crate::passing::RESTORED;
 use crate::staging::sync_directory;
 
 /// The intent, beside the snapshots.
@@ -30,8 +31,6 @@ const INTENT: &str = ".restore.json";
 const UNBEGUN: &str = ".restore.new";
 /// Longest intent read, in bytes: two hashes and a path for each of the most files.
 const INTENT_MAX: u64 = 256 * 1024 * 1024;
-/// Start of the name of a file on its way.
-const STAGED: &str = ".restore-";
 
 /// A file that differs between the state and a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +84,7 @@ impl StateStore {
         if !held.settings.enabled {
             return Err(StateError::Disabled);
         }
-        let records = Records::read(ledger)?;
+        let records = held.records(ledger)?;
         let kept = held.find(wanted, &records)?;
         let file = kept.file.clone();
         let Some(target) = held.tree(&kept)? else {
@@ -130,7 +129,7 @@ impl StateStore {
             };
             restored.safety = Some(held.commit(ledger, &records, look, cause, Vec::new())?);
         }
-        let records = Records::read(ledger)?;
+        let records = held.records(ledger)?;
         let now = held.look(&records)?;
         if now.manifest.tree != before {
             return Err(StateError::Restless);
@@ -289,7 +288,7 @@ impl Held<'_> {
         let folder = self.folder(&step.path, true)?;
         clear_staged(&folder)?;
         let mut file = tempfile::Builder::new()
-            .prefix(STAGED)
+            .prefix(RESTORED)
             .tempfile_in(&folder)?;
         file.write_all(&bytes)?;
         let mode = if to.executable { 0o755 } else { 0o644 };
@@ -329,7 +328,7 @@ impl Held<'_> {
         intent: &Intent,
         stay: &BTreeSet<String>,
     ) -> Result<Option<Committed>, StateError> {
-        let records = Records::read(ledger)?;
+        let records = self.records(ledger)?;
         let is_its = |reason: &str, block| reason == intent.reason && block > intent.after;
         if records
             .commits
@@ -342,15 +341,20 @@ impl Held<'_> {
         let stays: BTreeSet<_> = stay.iter().filter_map(|path| entry_of(path)).collect();
         let is_so = |update: &&String| !names_one_of(&stays, update);
         let updates: Vec<_> = intent.updates.iter().filter(is_so).cloned().collect();
+        // A restore that was interrupted has told of some.
+        let known = match updates.len() < ENTRIES_MAX {
+            true => HashSet::new(),
+            false => recorded(ledger, intent.after, &updates)?,
+        };
         let mut chunks = updates.chunks(ENTRIES_MAX - 1);
         // The last ones share the block of the commit.
         let last = chunks.next_back().unwrap_or_default();
         for chunk in chunks {
-            if !chunk.iter().all(|text| records.holds(text)) {
+            if !chunk.iter().all(|text| known.contains(text.as_str())) {
                 ledger.append(chunk.to_vec())?;
             }
         }
-        let records = Records::read(ledger)?;
+        let records = self.records(ledger)?;
         let look = self.look(&records)?;
         let mut commit =
             self.commit(ledger, &records, look, human(&intent.reason), last.to_vec())?;
@@ -485,7 +489,7 @@ fn state(target: &Path) -> Result<Option<(ContentHash, bool)>, StateError> {
 fn clear_staged(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(STAGED) {
+        if entry.file_name().to_string_lossy().starts_with(RESTORED) {
             fs::remove_file(entry.path())?;
         }
     }

@@ -14,6 +14,7 @@ use kairos_protocol::state::{
 
 use super::error::StateError;
 use super::objects::OBJECT_MAX;
+use crate::passing::is_no_content;
 
 /// Deepest directory looked into.
 const DEPTH_MAX: usize = 32;
@@ -134,7 +135,7 @@ impl Scan<'_> {
                     let shown = format!("{path}/{}", name.to_string_lossy());
                     self.unread(&shown, "its name is not UTF-8");
                 }
-                Some(name) if is_passing(name) => {}
+                Some(name) if is_no_content(name) => {}
                 // Hidden sessions and contexts are none to the reference, nor is anything but the archive in L1.
                 Some(name) => self.visit(&format!("{path}/{name}"), depth + 1)?,
             }
@@ -213,14 +214,6 @@ fn is_entry(path: &str) -> bool {
         }
         _ => false,
     }
-}
-
-/// Whether the name is that of a lock or of something on its way in or out.
-pub(super) fn is_passing(name: &str) -> bool {
-    [".lock", ".intent.json", ".intent.new"].contains(&name)
-        || [".staged-", ".replaced-", ".restore-"]
-            .iter()
-            .any(|start| name.starts_with(start))
 }
 
 /// Everything of a file, or one byte more than `max`.

@@ -15,6 +15,8 @@ use super::scan;
 use super::store::{Held, Kept, is_snapshot};
 use crate::staging::sync_directory;
 
+/// Snapshots beyond the setting that wait to be pruned together, as a part of the setting.
+const SLACK: usize = 10;
 /// Most snapshot files looked at.
 const FILES_MAX: usize = 20_000;
 
@@ -143,14 +145,15 @@ impl Held<'_> {
         }
     }
 
-    /// Removes the oldest snapshots beyond the setting but the `spared` ones, and the texts that no snapshot needs any
+    /// Once there are a tenth more snapshots than the setting allows, removes the oldest ones beyond it but the `spared` ones, and the texts that no snapshot needs any
     /// more. A clock that went back makes the newest snapshot look old, so it has to be spared too.
     pub(super) fn prune(&self, spared: &[&str], ledger: &dyn Ledger) -> Result<(), StateError> {
-        let names = self.names()?;
-        if names.len() <= self.settings.max_snapshots {
+        // All snapshots are read to prune one, so several are pruned at once.
+        let slack = self.settings.max_snapshots / SLACK;
+        if self.names()?.len() <= self.settings.max_snapshots + slack {
             return Ok(());
         }
-        let (mut stay, problems) = self.all(&Records::read(ledger)?)?;
+        let (mut stay, problems) = self.all(&self.records(ledger)?)?;
         let gone = stay.split_off(self.settings.max_snapshots.min(stay.len()));
         let (needed, gone): (Vec<_>, Vec<_>) = gone
             .into_iter()

@@ -10,20 +10,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err::{self as fs, OpenOptions};
-use kairos_protocol::block::BlockRef;
 use kairos_protocol::block::entry::{CommitActor, CommitType, Entry, StateCommit, StateSummary};
+use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::state::{Diff, Manifest, Side, Snapshot, StateSettings, Tree};
 use kairos_protocol::time::Clock;
 use serde::Serialize;
 
 use super::error::StateError;
-use super::ledger::{Ledger, Records};
+use super::ledger::{LOOK_BACK_MAX, Ledger, Records};
 use super::objects::Objects;
 use super::pending::changes;
 use super::scan::{self, scan};
 use crate::file_lock;
-use crate::knowledge::INTENT;
+use crate::passing::{INTENT, LOCK};
 use crate::staging;
 use crate::staging::sync_directory;
 
@@ -118,7 +118,7 @@ impl StateStore {
     pub(super) fn hold(&self, ledger: &dyn Ledger) -> Result<Held<'_>, StateError> {
         let settings = self.settings()?;
         let dir = self.data.join(&settings.snapshot_dir);
-        let lock = file_lock::hold(&dir.join(".lock"))?;
+        let lock = file_lock::hold(&dir.join(LOCK))?;
         let held = Held {
             store: self,
             settings,
@@ -143,11 +143,10 @@ impl Held<'_> {
         if left.is_empty() {
             return Ok(());
         }
-        let records = Records::read(ledger)?;
         for staged in left {
             let path = self.dir.join(staged.name());
-            // Where the ledger went on too far to tell, a snapshot without a block does no harm.
-            let keep = records.commit_of(&staged.file).is_some() || !records.covers(staged.after);
+            let tells = |block: &Block| Records::tells(block, &staged.file);
+            let keep = ledger.has(staged.after + 1, &tells)?;
             tracing::warn!(file = %staged.file, keep, "a commit of the state was interrupted; it is settled");
             match keep {
                 true => fs::rename(path, self.dir.join(&staged.file))?,
@@ -156,6 +155,15 @@ impl Held<'_> {
         }
         sync_directory(&self.dir)?;
         Ok(())
+    }
+
+    /// What the ledger tells. Without a snapshot no commit in it is of use, so it is not searched for one.
+    pub(super) fn records(&self, ledger: &dyn Ledger) -> Result<Records, StateError> {
+        let most = match self.names()?.is_empty() {
+            true => 0,
+            false => LOOK_BACK_MAX,
+        };
+        Ok(Records::read(ledger, most)?)
     }
 
     /// Compares the state with the last snapshot.

@@ -9,6 +9,7 @@ use kairos_protocol::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::ledger::{LOOK_BACK_MAX, Records};
 use super::*;
 use crate::chain::ChainError;
 use crate::chain::store::memory::MemoryStore;
@@ -27,6 +28,8 @@ struct Fake {
     store: MemoryStore,
     clock: Arc<ManualClock>,
     fails: Cell<Fails>,
+    /// How many pages were read besides the newest.
+    reads: Cell<usize>,
     /// Seen by each append before it happens.
     appended: RefCell<Vec<Vec<String>>>,
 }
@@ -41,7 +44,13 @@ impl Ledger for Fake {
     }
 
     fn blocks(&self, first: u64) -> Result<Vec<Block>, ChainError> {
+        self.reads.set(self.reads.get() + 1);
         Ok(self.store.blocks(first, 1_000)?)
+    }
+
+    fn has(&self, first: u64, is_it: &dyn Fn(&Block) -> bool) -> Result<bool, ChainError> {
+        let mut blocks = self.blocks(first)?.into_iter();
+        Ok(blocks.any(|block| is_it(&block)))
     }
 
     fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
@@ -80,6 +89,7 @@ fn place() -> Place {
             store: MemoryStore::default(),
             clock,
             fails: Cell::new(Fails::Never),
+            reads: Cell::new(0),
             appended: RefCell::default(),
         },
     };
@@ -594,6 +604,58 @@ fn old_snapshots_and_the_texts_only_they_need_are_pruned() {
 }
 
 #[test]
+fn snapshots_are_pruned_several_at_once() {
+    let place = place();
+    let config = CONFIG.replace("max_snapshots: 3", "max_snapshots: 20");
+    place.write("skills/config.yml", &config);
+    let counts: Vec<_> = (0..24)
+        .map(|round| {
+            place.write("knowledge/alpha/alpha.md", &format!("round {round}\n"));
+            place.commit(&round.to_string()).unwrap();
+            place.snapshots().len()
+        })
+        .collect();
+    assert_eq!(counts[19..], [20, 21, 22, 20, 21]);
+}
+
+#[test]
+fn a_ledger_without_snapshots_is_not_read_to_its_beginning() {
+    let place = place();
+    let fill = |count: u64| {
+        let blocks = (0..count).map(|n| vec![n.to_string()]).collect();
+        let clock = &*place.ledger.clock;
+        place.ledger.store.append(blocks, clock).unwrap();
+    };
+    fill(2_100);
+    place.ledger.reads.set(0);
+    place.status();
+    assert_eq!(place.ledger.reads.get(), 0);
+    place.commit("first").unwrap();
+    fill(1_100);
+    place.ledger.reads.set(0);
+    let last = place.status().last_commit.unwrap();
+    assert!(last.block.is_some(), "it is looked for where there is one");
+    assert_eq!(place.ledger.reads.get(), 1);
+}
+
+#[test]
+fn entries_are_known_by_either_name_of_their_type() {
+    let place = place();
+    place.commit("first").unwrap();
+    for entry in [
+        r#"{"_type":"knowledge_update","knowledge_id":"a","action":"create"}"#,
+        r#"{"_type":"skill_provenance","type":"knowledge_update","knowledge_id":"b"}"#,
+        r#"{"_type":"skill_provenance","skill_id":"c","next_ast_hash":"x"}"#,
+        r#"{"skill_id":"d","next_ast_hash":"x"}"#,
+    ] {
+        place.ledger.append(vec![entry.to_owned()]).unwrap();
+    }
+    let records = Records::read(&place.ledger, LOOK_BACK_MAX).unwrap();
+    let names: Vec<_> = records.since.iter().map(|c| c.skill_id.as_str()).collect();
+    assert_eq!(names, ["a", "d"]);
+}
+
+#[test]
 fn a_clock_that_goes_back_does_not_take_away_the_newest_snapshot() {
     let place = place();
     for round in 0..4 {
@@ -711,6 +773,7 @@ fn a_ledger_that_does_not_load_stops_it_and_changes_nothing() {
         store: MemoryStore::holding(vec![]),
         clock: place.ledger.clock.clone(),
         fails: Cell::new(Fails::Never),
+        reads: Cell::new(0),
         appended: RefCell::default(),
     };
     let (reason, force) = ("x".to_owned(), true);
@@ -832,4 +895,29 @@ proptest! {
             prop_assert_eq!((place.files("knowledge"), place.files("context")), second);
         }
     }
+}
+
+#[actix::test]
+async fn a_commit_whose_block_comes_late_has_its_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("knowledge/a")).unwrap();
+    fs::write(dir.path().join("knowledge/a/a.md"), "a\n").unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let (store, begun, go) = crate::chain::tests::gated();
+    let patience = Duration::from_millis(500);
+    let chain = crate::chain::ChainActor::start(Arc::new(store), clock.clone(), 8, patience);
+    let state = StateCommitActor::start(dir.path(), chain.clone(), clock, 8, patience).await;
+    let late = async {
+        let _begun = spawn_blocking(move || begun.recv().map(|()| begun)).await;
+        // Asked after the append, so that one was not answered in time either.
+        chain.rest().await.unwrap_err();
+        go.send(()).unwrap();
+    };
+    let commit = state.commit(Commit {
+        reason: "late".to_owned(),
+        force: true,
+    });
+    let (committed, ()) = futures::join!(commit, late);
+    assert_eq!(committed.unwrap().block.index, 1);
+    assert_eq!(state.status().await.unwrap().snapshot_count, 1);
 }

@@ -105,7 +105,7 @@ impl StateStore {
         if !held.settings.enabled {
             return Err(StateError::Disabled);
         }
-        let records = Records::read(ledger)?;
+        let records = held.records(ledger)?;
         let look = held.look(&records)?;
         // What the reference committed is committed again, to keep its texts.
         let is_kept = !look.diff.changed && look.last_tree.is_some();
@@ -138,7 +138,7 @@ impl StateStore {
             return Ok(None);
         }
         let held = self.hold(ledger)?;
-        let records = Records::read(ledger)?;
+        let records = held.records(ledger)?;
         let look = held.look(&records)?;
         let pending = pending(&records, &look);
         let Some(trigger) = due(&held.settings, &pending, &look, ends) else {
@@ -156,7 +156,7 @@ impl StateStore {
 
     pub(super) fn status(&self, ledger: &dyn Ledger) -> Result<Status, StateError> {
         let held = self.hold(ledger)?;
-        let records = Records::read(ledger)?;
+        let records = held.records(ledger)?;
         let look = held.look(&records)?;
         let pending = pending(&records, &look);
         Ok(Status {
@@ -178,7 +178,7 @@ impl StateStore {
 
     pub(super) fn history(&self, ledger: &dyn Ledger, limit: usize) -> Result<History, StateError> {
         let held = self.hold(ledger)?;
-        let records = Records::read(ledger)?;
+        let records = held.records(ledger)?;
         let (kept, problems) = held.all(&records)?;
         let shown = kept.iter().take(limit.min(HISTORY_MAX));
         let commits = shown.map(|kept| summary(kept, &records)).collect();
@@ -191,7 +191,7 @@ impl StateStore {
         message: &Compare,
     ) -> Result<Comparison, StateError> {
         let held = self.hold(ledger)?;
-        let records = Records::read(ledger)?;
+        let records = held.records(ledger)?;
         let look = held.look(&records)?;
         let (before, old_tree) = match &message.before {
             None => (look.last, look.last_tree),

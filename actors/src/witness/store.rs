@@ -1,7 +1,8 @@
 //! What was seen of other logs, on disk: one file for each, and one for each piece of evidence.
 
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -11,15 +12,19 @@ use kairos_protocol::time::Timestamp;
 use kairos_protocol::tlog::checkpoint::SignedCheckpoint;
 use kairos_protocol::tlog::fork::ForkProof;
 use kairos_protocol::tlog::note::VerifierKey;
-use kairos_protocol::tlog::proof::verify_consistency;
+use kairos_protocol::tlog::proof::{Head, ProofError, beginning, verify_consistency};
 use kairos_protocol::tlog::statement::{Attributed, LogStatement, log_name};
 use kairos_protocol::tlog::witness::CosignRequest;
+use kairos_protocol::wire::history::Continued;
+use kairos_protocol::wire::rotation::Rotation;
 use serde::{Deserialize, Serialize};
 
 use super::{Observe, Observed, Seen, WitnessError};
-use crate::file_lock;
+use crate::passing::LOCK;
+use crate::{durable, file_lock};
 
-const LOCK: &str = ".lock";
+/// What the name of evidence has behind the hash of its log.
+const EVIDENCE: &str = ".fork-";
 /// Version of the records.
 const VERSION: u32 = 1;
 
@@ -38,17 +43,69 @@ struct Record {
     fork: Option<String>,
 }
 
-/// The directory of what was seen.
+impl Record {
+    fn new(shown: &Attributed, at: Timestamp) -> Self {
+        Self {
+            v: VERSION,
+            key: shown.statement.log_key.clone(),
+            statement: Some(shown.statement.clone()),
+            checkpoint: shown.checkpoint.to_string(),
+            at,
+            fork: None,
+        }
+    }
+}
+
+impl Seen {
+    /// The checkpoint with whose it is, if its owner said so.
+    fn attributed(&self) -> Option<Attributed> {
+        Some(Attributed {
+            checkpoint: self.checkpoint.clone(),
+            statement: self.statement.clone()?,
+        })
+    }
+
+    /// Fails if the log showed two histories.
+    fn unless_convicted(&self, agent: String) -> Result<&Self, WitnessError> {
+        match self.fork.clone() {
+            Some(file) => Err(WitnessError::Fork { agent, file }),
+            None => Ok(self),
+        }
+    }
+}
+
+/// What stands for a log in the names of its files.
+pub(super) fn log_hash(origin: &str) -> String {
+    ContentHash::of(origin).to_hex()
+}
+
+/// Whether a file of this name is what is known of a log.
+fn is_record(name: &str) -> bool {
+    let hash = name.strip_suffix(".json");
+    hash.is_some_and(|hash| hash.parse::<ContentHash>().is_ok())
+}
+
+/// Two checkpoints of one log, and what its owner says about the beginning of the later one.
+struct Shown {
+    before: Attributed,
+    now: Attributed,
+    /// The root over as many blocks as `before` has, in the tree of `now`.
+    root: ContentHash,
+    /// Shows that.
+    proof: Vec<ContentHash>,
+    rotations: Vec<Rotation>,
+}
+
+/// The directory of what was seen: for each log a record, named by the hash of its origin, and beside it, as
+/// `<hash>.fork-<...>.json`, the evidence that it showed two histories.
 pub(super) struct WitnessStore {
     dir: PathBuf,
-    limit: usize,
 }
 
 impl WitnessStore {
-    pub(super) fn new(dir: &Path, limit: usize) -> Self {
+    pub(super) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
-            limit,
         }
     }
 
@@ -59,7 +116,37 @@ impl WitnessStore {
 
     /// What is known of the log `origin`.
     pub(super) fn find(&self, origin: &str) -> Result<Option<Seen>, WitnessError> {
-        let path = self.path(origin);
+        self.read(&log_hash(origin))
+    }
+
+    /// The logs that showed two histories and were not forgotten since, as [`log_hash`] names them.
+    pub(super) fn convicted(&self) -> Result<HashSet<String>, WitnessError> {
+        let mut convicted = HashSet::new();
+        for name in self.names()? {
+            if let Some((hash, _)) = name.split_once(EVIDENCE)
+                && self.read(hash)?.is_some_and(|seen| seen.fork.is_some())
+            {
+                convicted.insert(hash.to_owned());
+            }
+        }
+        Ok(convicted)
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn path(&self, hash: &str) -> PathBuf {
+        self.dir.join(format!("{hash}.json"))
+    }
+
+    fn read(&self, hash: &str) -> Result<Option<Seen>, WitnessError> {
+        let path = self.path(hash);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -86,11 +173,13 @@ impl WitnessStore {
         }))
     }
 
-    /// Compares what is shown with what is known, and keeps it if it continues that.
+    /// Compares what is shown with what is known, and keeps it if it continues that. The first of a log is kept if fewer
+    /// than `limit` logs are known.
     pub(super) fn observe(
         &self,
         observe: Observe,
         now: Timestamp,
+        limit: usize,
     ) -> Result<Observed, WitnessError> {
         let Observe {
             shown,
@@ -99,22 +188,14 @@ impl WitnessStore {
         } = observe;
         shown.verify()?;
         let origin = &shown.checkpoint.checkpoint().origin;
-        let agent = shown.statement.instance_id.to_string();
-        let keep = |fork| self.keep(origin, &shown, fork, now);
         let Some(seen) = self.find(origin)? else {
-            keep(None)?;
+            self.put(origin, &Record::new(&shown, now), limit)?;
             return Ok(Observed::First);
         };
-        if let Some(file) = seen.fork {
-            return Err(WitnessError::Fork { agent, file });
-        }
-        let (known, head) = (seen.checkpoint.head(), shown.checkpoint.head());
-        if head.size < known.size {
-            return Err(WitnessError::Shorter {
-                known: known.size,
-                shown: head.size,
-            });
-        }
+        let agent = shown.statement.instance_id.to_string();
+        let known = seen.unless_convicted(agent)?.checkpoint.head();
+        let head = shown.checkpoint.head();
+        not_shorter(known, head)?;
         // Where both have as many blocks, the roots say it all.
         let (root, proof) = match continued {
             _ if head.size == known.size => (head.root, Vec::new()),
@@ -123,36 +204,45 @@ impl WitnessStore {
             }
             _ => (known.root, Vec::new()),
         };
-        let told = verify_consistency(known, head, &proof);
-        let Err(source) = told else {
-            if head != known {
-                keep(None)?;
-                return Ok(Observed::Grown { from: known.size });
+        let Err(source) = verify_consistency(known, head, &proof) else {
+            if head == known {
+                return Ok(Observed::Same);
             }
-            return Ok(Observed::Same);
+            self.put(origin, &Record::new(&shown, now), limit)?;
+            return Ok(Observed::Grown { from: known.size });
         };
-        let unproven = WitnessError::Unproven {
-            known: known.size,
-            source,
+        let shown = seen.attributed().map(|before| Shown {
+            before,
+            now: shown,
+            root,
+            proof,
+            rotations,
+        });
+        Err(self.refuse(known, source, shown))
+    }
+
+    /// Checks that a log continues `shown` as its owner says. Something is known of the log already.
+    pub(super) fn compare(
+        &self,
+        shown: Attributed,
+        continued: Continued,
+        rotations: Vec<Rotation>,
+    ) -> Result<(), WitnessError> {
+        shown.verify()?;
+        continued.now.verify()?;
+        let (known, head) = (shown.checkpoint.head(), continued.now.checkpoint.head());
+        not_shorter(known, head)?;
+        let Err(source) = verify_consistency(known, head, &continued.proof) else {
+            return Ok(());
         };
-        let Some(statement) = seen.statement.clone() else {
-            return Err(unproven);
+        let shown = Shown {
+            before: shown,
+            now: continued.now,
+            root: continued.before.root,
+            proof: continued.proof,
+            rotations,
         };
-        let before = Attributed {
-            checkpoint: seen.checkpoint.clone(),
-            statement,
-        };
-        let Ok(evidence) = ForkProof::new(before.clone(), shown.clone(), root, proof, rotations)
-        else {
-            return Err(unproven);
-        };
-        let text = evidence.to_json()?;
-        let name = format!("fork-{:.16}.json", ContentHash::of(&text).to_hex());
-        self.write(&name, text.as_bytes())?;
-        self.keep(origin, &before, Some(name.clone()), seen.at)?;
-        let file = self.dir.join(name);
-        tracing::error!(peer.id = agent, file = %file.display(), "an agent showed two histories");
-        Err(WitnessError::Fork { agent, file })
+        Err(self.refuse(known, source, Some(shown)))
     }
 
     /// Keeps the checkpoint of a request, if it is the first of its log or continues the one that is known.
@@ -161,6 +251,7 @@ impl WitnessStore {
         request: &CosignRequest,
         key: Option<VerifierKey>,
         now: Timestamp,
+        limit: usize,
     ) -> Result<(), WitnessError> {
         let checkpoint = &request.checkpoint;
         let origin = &checkpoint.checkpoint().origin;
@@ -170,92 +261,130 @@ impl WitnessStore {
             .or(key)
             .ok_or_else(|| WitnessError::UnknownLog(origin.clone()))?;
         checkpoint.verify(&key)?;
-        let mut statement = None;
-        if let Some(seen) = seen {
-            let (known, head) = (seen.checkpoint.head(), checkpoint.head());
-            if let Some(file) = seen.fork {
-                let agent = origin.clone();
-                return Err(WitnessError::Fork { agent, file });
-            }
-            if head.size < known.size {
-                return Err(WitnessError::Shorter {
-                    known: known.size,
-                    shown: head.size,
-                });
-            }
-            if head.size > known.size && request.old != known.size {
-                return Err(WitnessError::From { known: known.size });
-            }
-            let told = request.continues(known);
-            told.map_err(|source| WitnessError::Unproven {
-                known: known.size,
-                source,
-            })?;
-            statement = seen.statement;
-        } else if request.old > 0 {
-            return Err(WitnessError::From { known: 0 });
+        match &seen {
+            Some(seen) => self.continues(seen, request)?,
+            None if request.old > 0 => return Err(WitnessError::From { known: 0 }),
+            None => {}
         }
         let record = Record {
             v: VERSION,
             key,
-            statement,
+            statement: seen.and_then(|seen| seen.statement),
             checkpoint: checkpoint.to_string(),
             at: now,
             fork: None,
         };
-        self.put(origin, &record)
+        self.put(origin, &record, limit)
     }
 
-    /// Removes what is known of the log of `id`. Evidence stays: it is still true.
-    pub(super) fn forget(&self, id: &AgentId) -> Result<(), WitnessError> {
-        match fs::remove_file(self.path(&log_name(id))) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
+    /// Checks that a request continues what was seen of its log.
+    fn continues(&self, seen: &Seen, request: &CosignRequest) -> Result<(), WitnessError> {
+        let checkpoint = &request.checkpoint;
+        let agent = checkpoint.checkpoint().origin.clone();
+        let known = seen.unless_convicted(agent)?.checkpoint.head();
+        let head = checkpoint.head();
+        not_shorter(known, head)?;
+        if head.size > known.size && request.old != known.size {
+            return Err(WitnessError::From { known: known.size });
+        }
+        let Err(source) = request.continues(known) else {
+            return Ok(());
+        };
+        // Of two checkpoints over as many blocks the roots say it all, whatever the request proves.
+        let proof = match head.size == known.size {
+            true => Vec::new(),
+            false => request.proof.clone(),
+        };
+        let root = beginning(known, head, &proof).ok();
+        let shown = seen.attributed().zip(root).map(|(before, root)| Shown {
+            now: Attributed {
+                checkpoint: checkpoint.clone(),
+                statement: before.statement.clone(),
+            },
+            before,
+            root,
+            proof,
+            rotations: Vec::new(),
+        });
+        Err(self.refuse(known, source, shown))
+    }
+
+    /// Why a checkpoint is not taken that is not shown to continue `known`. If what was shown is evidence, the agent is
+    /// convicted.
+    fn refuse(&self, known: Head, source: ProofError, shown: Option<Shown>) -> WitnessError {
+        match shown.map(|shown| self.accuse(shown)) {
+            Some(Ok(Some(fork))) => fork,
+            Some(Err(error)) => error,
+            Some(Ok(None)) | None => WitnessError::Unproven {
+                known: known.size,
+                source,
+            },
         }
     }
 
-    fn keep(
-        &self,
-        origin: &str,
-        shown: &Attributed,
-        fork: Option<String>,
-        at: Timestamp,
-    ) -> Result<(), WitnessError> {
+    /// Keeps the evidence and marks the log, if its two checkpoints contradict each other; nothing if they do not.
+    fn accuse(&self, shown: Shown) -> Result<Option<WitnessError>, WitnessError> {
+        let origin = shown.before.checkpoint.checkpoint().origin.clone();
+        let agent = shown.before.statement.instance_id.to_string();
+        let Some(seen) = self.find(&origin)? else {
+            return Ok(None);
+        };
+        let Shown {
+            before,
+            now,
+            root,
+            proof,
+            rotations,
+        } = shown;
+        let Ok(evidence) = ForkProof::new(before, now, root, proof, rotations) else {
+            return Ok(None);
+        };
+        let text = evidence.to_json()?;
+        let (log, evidence) = (log_hash(&origin), ContentHash::of(&text).to_hex());
+        let name = format!("{log}{EVIDENCE}{evidence:.16}.json");
+        let file = self.dir.join(&name);
+        durable::replace(&file, text.as_bytes())?;
         let record = Record {
             v: VERSION,
-            key: shown.statement.log_key.clone(),
-            statement: Some(shown.statement.clone()),
-            checkpoint: shown.checkpoint.to_string(),
-            at,
-            fork,
+            key: seen.key,
+            statement: seen.statement,
+            checkpoint: seen.checkpoint.to_string(),
+            at: seen.at,
+            fork: Some(name),
         };
-        self.put(origin, &record)
+        self.put(&origin, &record, usize::MAX)?;
+        tracing::error!(peer.id = agent, file = %file.display(), "an agent showed two histories");
+        Ok(Some(WitnessError::Fork { agent, file }))
     }
 
-    fn put(&self, origin: &str, record: &Record) -> Result<(), WitnessError> {
-        let path = self.path(origin);
-        if !path.try_exists()? && fs::read_dir(&self.dir)?.count() > self.limit {
-            return Err(WitnessError::Full { limit: self.limit });
+    /// Removes what is known of the log of `id`, and says whether there was anything. Evidence stays: it is still true.
+    pub(super) fn forget(&self, id: &AgentId) -> Result<bool, WitnessError> {
+        match fs::remove_file(self.path(&log_hash(&log_name(id)))) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            removed => removed?,
+        }
+        fs::File::open(&self.dir)?.sync_all()?;
+        Ok(true)
+    }
+
+    fn put(&self, origin: &str, record: &Record, limit: usize) -> Result<(), WitnessError> {
+        let path = self.path(&log_hash(origin));
+        if !path.try_exists()?
+            && self.names()?.iter().filter(|name| is_record(name)).count() >= limit
+        {
+            return Err(WitnessError::Full { limit });
         }
         let text = serde_json::to_vec_pretty(record).map_err(io::Error::from)?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Ok(self.write(&name, &text)?)
+        Ok(durable::replace(&path, &text)?)
     }
+}
 
-    /// Any origin has a file name of its own.
-    fn path(&self, origin: &str) -> PathBuf {
-        self.dir.join(format!("{}.json", ContentHash::of(origin)))
-    }
-
-    /// Writes a file whole or not at all, durably.
-    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempfile_in(&self.dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(self.dir.join(name))
-            .map_err(|failed| failed.error)?;
-        fs::File::open(&self.dir)?.sync_all()
+fn not_shorter(known: Head, shown: Head) -> Result<(), WitnessError> {
+    match shown.size < known.size {
+        true => Err(WitnessError::Shorter {
+            known: known.size,
+            shown: shown.size,
+        }),
+        false => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use kairos_protocol::tlog::note::{Purpose, SigningKey};
 use kairos_protocol::tlog::proof::Head;
 use kairos_protocol::tlog::statement::{log_name, witness_name};
 use kairos_protocol::tlog::tree::{Frontier, leaf_hash, node_hash};
+use kairos_protocol::wire::introduction::VerifiedIdentity;
 use tempfile::TempDir;
 
 use super::*;
@@ -246,6 +247,188 @@ async fn cosigns_only_what_continues_what_it_saw() {
         witness.cosign(foreign, other).await.is_err(),
         "the known key counts"
     );
+}
+
+fn evidence(dir: &TempDir) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.path()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let is_evidence = |path: &PathBuf| path.to_string_lossy().contains(".fork-");
+    paths.filter(is_evidence).collect()
+}
+
+/// Whether `told` is a conviction with evidence that holds.
+fn convicted<T: std::fmt::Debug>(told: Result<T, WitnessError>) -> bool {
+    match told {
+        Err(WitnessError::Fork { file, .. }) => {
+            let evidence = ForkProof::from_json(&std::fs::read(file).unwrap()).unwrap();
+            evidence.verify().is_ok()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[actix::test]
+async fn an_answer_that_contradicts_the_introduction_convicts() {
+    let answers = |log: &Log, leaves: &str, before: &str, proof: &[char]| Continued {
+        now: log.shows(leaves),
+        before: head(before),
+        proof: proof.iter().map(|c| leaf(*c)).collect(),
+    };
+    for (is, leaves, before, proof) in [
+        ("as long", "axc", "axc", &[][..]),
+        ("longer", "abyd", "aby", &['y', 'd']),
+    ] {
+        let (dir, log) = (tempfile::tempdir().unwrap(), Log::new());
+        let witness = start(&dir, 10);
+        let introduced = log.shows("abc");
+        witness
+            .observe(observe(log.shows(leaves), None))
+            .await
+            .unwrap();
+        let mut continued = answers(&log, leaves, before, proof);
+        if leaves.len() > 3 {
+            continued.proof.push(node_hash(&leaf('a'), &leaf('b')));
+        }
+        let told = witness.compare(introduced, continued, vec![]).await;
+        assert!(convicted(told), "{is}");
+        assert!(witness.is_convicted(&"peer".parse().unwrap()));
+    }
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::new());
+    let witness = start(&dir, 10);
+    witness
+        .observe(observe(log.shows("ab"), None))
+        .await
+        .unwrap();
+    let same = answers(&log, "ab", "ab", &[]);
+    witness
+        .compare(log.shows("ab"), same.clone(), vec![])
+        .await
+        .unwrap();
+    let told = witness.compare(log.shows("abc"), same, vec![]).await;
+    assert!(matches!(told, Err(WitnessError::Shorter { .. })));
+    let forged = Attributed {
+        statement: Log::new().0.statement.clone(),
+        ..log.shows("ax")
+    };
+    let same = answers(&log, "ab", "ab", &[]);
+    let told = witness.compare(forged, same, vec![]).await;
+    assert!(matches!(told, Err(WitnessError::Statement(_))));
+    assert_eq!(evidence(&dir), Vec::<PathBuf>::new());
+}
+
+#[actix::test]
+async fn a_request_to_cosign_another_history_leaves_evidence() {
+    let longer = [leaf('y'), leaf('d'), node_hash(&leaf('a'), &leaf('b'))];
+    for (leaves, old, proof) in [("axc", 0, &[][..]), ("abyd", 3, &longer[..])] {
+        let (dir, log) = (tempfile::tempdir().unwrap(), Log::new());
+        let witness = start(&dir, 10);
+        let request = CosignRequest {
+            old,
+            proof: proof.to_vec(),
+            checkpoint: log.shows(leaves).checkpoint,
+        };
+        witness
+            .observe(observe(log.shows("abc"), None))
+            .await
+            .unwrap();
+        for _ in 0..2 {
+            let told = witness.cosign(request.clone(), None).await;
+            assert!(convicted(told), "{leaves}");
+        }
+        assert_eq!(evidence(&dir).len(), 1);
+    }
+}
+
+#[actix::test]
+async fn visitors_are_remembered_and_convicted_while_nobody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let witness = start(&dir, 4);
+    let identity = |key: &Keypair, id: &str| VerifiedIdentity {
+        agent_id: id.parse().unwrap(),
+        key: key.public().clone(),
+        name: id.to_owned(),
+        rotations: Vec::new(),
+    };
+    let until = |is: &'static str, holds: Box<dyn Fn() -> bool>| async move {
+        for _ in 0..1_000 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never happens: {is}");
+    };
+    let records = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".json")).count()
+    };
+    let key = Keypair::generate().unwrap();
+    let log = Log(keys(&key, "peer"));
+    let peer = identity(&key, "peer");
+    let id = peer.agent_id.clone();
+    // Nobody can show the ledger of somebody else, or nonsense.
+    let stranger = identity(&Keypair::generate().unwrap(), "peer");
+    witness.visited(&stranger, &log.shows("ax").to_value());
+    witness.visited(&peer, &serde_json::json!("nonsense"));
+    witness.visited(&peer, &log.shows("ab").to_value());
+    let origin = log.origin();
+    for _ in 0..1_000 {
+        if witness.find(origin.clone()).await.unwrap().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let seen = witness.find(origin.clone()).await.unwrap().unwrap();
+    assert_eq!(seen.checkpoint, log.shows("ab").checkpoint);
+    assert!(!witness.is_convicted(&id));
+
+    witness.visited(&peer, &log.shows("ax").to_value());
+    let ours = witness.clone();
+    until(
+        "convicted",
+        Box::new(move || ours.is_convicted(&"peer".parse().unwrap())),
+    )
+    .await;
+    // Whoever starts later knows, and another process that forgets it is heard of.
+    let other = start(&dir, 4);
+    assert!(other.is_convicted(&id) && !other.is_convicted(&"else".parse().unwrap()));
+    assert!(other.forget(id.clone()).await.unwrap());
+    assert!(!other.forget(id.clone()).await.unwrap());
+    assert!(!other.is_convicted(&id));
+    until("forgotten", Box::new(move || !witness.is_convicted(&id))).await;
+
+    // Strangers take half of the room.
+    for n in 0..4 {
+        let (key, id) = (Keypair::generate().unwrap(), format!("peer-{n}"));
+        let shown = Log(keys(&key, &id)).shows("a").to_value();
+        let visit = visit::Visit {
+            identity: identity(&key, &id),
+            ledger: shown,
+        };
+        assert_eq!(other.addr.ask(visit).await.unwrap().unwrap(), n < 2);
+    }
+    // And the evidence.
+    assert_eq!(records(), 2 + 1);
+}
+
+#[actix::test]
+async fn only_records_count_towards_the_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let witness = start(&dir, 1);
+    for name in [
+        "fork-0123456789abcdef.json",
+        ".new-a",
+        ".new-b",
+        "x.fork-1.json",
+    ] {
+        std::fs::write(dir.path().join(name), "{}").unwrap();
+    }
+    let first = witness.observe(observe(Log::new().shows("a"), None)).await;
+    assert_eq!(first.unwrap(), Observed::First);
+    let other = Log(keys(&Keypair::generate().unwrap(), "other"));
+    let told = witness.observe(observe(other.shows("a"), None)).await;
+    assert!(matches!(told, Err(WitnessError::Full { limit: 1 })));
 }
 
 #[actix::test]

@@ -1,111 +1,105 @@
-//! All locks below a data directory at once, without ever waiting for one while holding another.
+//! All locks below a data directory at once. Whoever waits for one of them holds none.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
+use kairos_actors::passing::INBOX;
+
 use super::Failure;
-use crate::data_dir::survey::{Entry, Survey};
+use crate::data_dir::survey::{Entry, Survey, survey};
 use crate::data_dir::{DataDir, holders};
 
-/// The inbox is its own lock.
-const INBOX: &str = "storage/inbox.jsonl";
 /// How long others may take for what they are at.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause before all locks are tried again.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Locks that are held until this is dropped.
+/// Locks that are held until this is dropped, by their paths.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    held: Vec<File>,
+    held: BTreeMap<String, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Device and number of the file, which another one may have replaced.
+    identity: (u64, u64),
+    _lock: File,
 }
 
 impl Locks {
-    /// Shares every lock of `survey` with other readers, so that nobody writes.
-    pub(super) fn take(dir: &DataDir, survey: &Survey) -> Result<Self, Failure> {
+    /// Shares every lock below `dir` with other readers, so that nobody writes, and looks at what is there then.
+    pub(super) fn take(dir: &DataDir) -> Result<(Self, Survey), Failure> {
         let begun = Instant::now();
+        let mut known = survey(dir);
         loop {
-            match Self::attempt(survey)? {
-                Ok(locks) => return Ok(locks),
-                Err(path) if begun.elapsed() >= PATIENCE => {
-                    let by = holders::of(&dir.path().join(&path));
-                    return Err(Failure::Locked { path, by });
+            let missing = match Self::attempt(&known)? {
+                Ok(locks) => {
+                    // Whoever made a lock meanwhile may be writing.
+                    known = survey(dir);
+                    match locks.missing(&known) {
+                        None => return Ok((locks, known)),
+                        Some(path) => path,
+                    }
                 }
-                Err(_) => std::thread::park_timeout(PAUSE),
+                Err(path) => path,
+            };
+            if begun.elapsed() >= PATIENCE {
+                let by = holders::of(&dir.path().join(&missing));
+                return Err(Failure::Locked { path: missing, by });
             }
+            std::thread::park_timeout(PAUSE);
         }
     }
 
     /// All locks, or the path of one that somebody else has.
     fn attempt(survey: &Survey) -> Result<Result<Self, String>, Failure> {
         let mut locks = Self::default();
-        for entry in &survey.entries {
-            if !is_taken(entry) {
-                continue;
-            }
+        for entry in survey.entries.iter().filter(|entry| is_taken(entry)) {
             let file = match File::open(&entry.path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(Failure::io("open", &entry.path)(error)),
             };
             match file.try_lock_shared() {
-                Ok(()) => locks.held.push(file),
+                Ok(()) => {}
                 Err(std::fs::TryLockError::WouldBlock) => return Ok(Err(entry.shown.clone())),
                 Err(std::fs::TryLockError::Error(error)) => {
                     return Err(Failure::io("lock", &entry.path)(error));
                 }
             }
+            let metadata = file
+                .metadata()
+                .map_err(Failure::io("look at", &entry.path))?;
+            let held = Held {
+                identity: (metadata.dev(), metadata.ino()),
+                _lock: file,
+            };
+            locks.held.insert(entry.shown.clone(), held);
         }
         Ok(Ok(locks))
     }
+
+    /// The path of a lock in `survey` that is not among these.
+    fn missing(&self, survey: &Survey) -> Option<String> {
+        let is_held = |entry: &&Entry| {
+            let held = self.held.get(&entry.shown);
+            let identity = (entry.metadata.dev(), entry.metadata.ino());
+            held.is_some_and(|held| held.identity == identity)
+        };
+        let mut locks = survey.entries.iter().filter(|entry| is_taken(entry));
+        locks
+            .find(|entry| !is_held(entry))
+            .map(|entry| entry.shown.clone())
+    }
 }
 
-/// The locks in `survey`, but for the ledger's own and that of the whole directory, which are left to those who know
-/// them.
-pub(super) fn paths(survey: &Survey) -> Vec<String> {
-    let locks = survey.entries.iter().filter(|entry| is_taken(entry));
-    locks.map(|entry| entry.shown.clone()).collect()
-}
-
+/// Whether `entry` is a lock that is taken: not the ledger's own nor that of the whole directory, which are left to those
+/// who know them.
 fn is_taken(entry: &Entry) -> bool {
     let own = entry.shown == ".lock" || entry.shown == "storage/blockchain.json.lock";
-    !own && (entry.is_lock() || entry.shown == INBOX)
-}
-
-/// Whether nobody of ours writes to the file at `path` while the locks at `locks` are held.
-pub(super) fn protect(locks: &[String], path: &str) -> bool {
-    locks.iter().any(|lock| {
-        lock == path
-            || lock.strip_suffix(".lock").is_some_and(|base| {
-                match base.strip_suffix('/') {
-                    // `folder/.lock` is for everything in the folder.
-                    Some(folder) => path
-                        .strip_prefix(folder)
-                        .is_some_and(|below| below.starts_with('/')),
-                    None => base == path,
-                }
-            })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_protects_its_file_or_everything_in_its_directory() {
-        let locks = ["knowledge/.lock", "storage/peers.jsonl.lock", INBOX].map(str::to_owned);
-        for (path, protected) in [
-            ("knowledge/a/a.md", true),
-            ("knowledge", false),
-            ("knowledge2/a", false),
-            ("storage/peers.jsonl", true),
-            ("storage/peers.jsonl.old", false),
-            (INBOX, true),
-            ("storage/other", false),
-        ] {
-            assert_eq!(protect(&locks, path), protected, "{path}");
-        }
-    }
+    !own && entry.lasts() && (entry.is_lock() || entry.shown == INBOX)
 }

@@ -1,18 +1,19 @@
 //! Puts a backup in the place of a data directory.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, BufReader, ErrorKind, Read, Write as _};
+use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use kairos_actors::chain::store::file;
+use kairos_actors::chain::store::place::{OpenError, Places};
+use kairos_actors::chain::store::{file, sqlite};
 use kairos_protocol::backup::{
-    self, BackupError, BackupLimits, Entry, Kind, LEDGER, Manifest, Visitor,
+    self, BackupError, BackupLimits, Entry, Kind, LedgerPart, Manifest, Visitor,
 };
 use kairos_protocol::time::Timestamp;
 use serde_json::json;
 
-use super::{Failure, agent_of, check_agent, check_ledger, swap};
+use super::{Failure, agent_of, check_agent, check_ledger, room, swap};
 use crate::data_dir::tenancy::Occupied;
 use crate::data_dir::{DataDir, Surroundings, Tenancy};
 use crate::identity;
@@ -23,8 +24,6 @@ pub const UNPACKING: &str = ".restoring-";
 pub const REPLACED: &str = ".before-restore-";
 /// The file in a restored directory that says where it came from.
 pub const MARKER: &str = ".restored.json";
-/// Room that is left free, as a part of what is unpacked: file systems need some for themselves.
-const SPARE: u64 = 20;
 
 /// What a restore would do, or did, to a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +34,8 @@ pub struct Plan {
     pub replaces: bool,
     /// Blocks of the ledger in place that the backup does not have; they would be set aside with the directory.
     pub blocks_lost: u64,
+    /// Whether the ledger in place has another block where that of the backup ends.
+    pub other_history: bool,
     /// The agent in place, if it is another one than that of the backup.
     pub other_agent: Option<String>,
 }
@@ -61,12 +62,12 @@ pub fn is_the_new_one(path: &Path, stamp: &str) -> bool {
     marker.is_some_and(|marker| marker.get("restore").and_then(|is| is.as_str()) == Some(stamp))
 }
 
-/// Looks at the directory that the backup of `manifest` would replace. Changes nothing.
+/// Looks at the directory that the backup of `manifest` would replace, whose ledger is in `places`. Changes nothing.
 ///
 /// # Errors
 ///
 /// [`Failure::Io`] and [`Failure::NotReplaceable`].
-pub fn examine(dir: &DataDir, manifest: &Manifest) -> Result<Plan, Failure> {
+pub fn examine(dir: &DataDir, places: &Places, manifest: &Manifest) -> Result<Plan, Failure> {
     let place = real(dir.path())?;
     let replaces = match fs::read_dir(&place) {
         // The lock may be ours.
@@ -75,8 +76,7 @@ pub fn examine(dir: &DataDir, manifest: &Manifest) -> Result<Plan, Failure> {
         Err(error) => return Err(Failure::io("look at", &place)(error)),
     };
     let dir = at(&place);
-    let there = file::inspect(&dir.ledger()).map_or(0, |found| found.report.length);
-    let theirs = manifest.ledger.map_or(0, |part| part.length);
+    let (blocks_lost, other_history) = lost(places, manifest.ledger);
     let agent = identity::inspect(&dir.keys()).ok().flatten();
     let agent = agent.map(|found| found.loaded.instance_id);
     let other_agent = agent
@@ -85,7 +85,8 @@ pub fn examine(dir: &DataDir, manifest: &Manifest) -> Result<Plan, Failure> {
     Ok(Plan {
         place,
         replaces,
-        blocks_lost: there.saturating_sub(theirs),
+        blocks_lost,
+        other_history,
         other_agent,
     })
 }
@@ -95,10 +96,11 @@ pub fn examine(dir: &DataDir, manifest: &Manifest) -> Result<Plan, Failure> {
 ///
 /// # Errors
 ///
-/// Whatever is returned, the directory in place is the old one and whole, with one exception: the old one cannot be
-/// removed, which names it.
+/// Whatever is returned, the directory in place is the old one and whole. Only after [`Failure::Unfinished`] it is the
+/// new one, and whole.
 pub fn restore(
     dir: &DataDir,
+    places: &Places,
     archive: impl Read,
     discard: bool,
     now: Timestamp,
@@ -131,13 +133,21 @@ pub fn restore(
     )?;
     unpacking.check(&manifest)?;
     unpacking.mark(&manifest, now, &stamp)?;
-    let plan = examine(&dir, &manifest)?;
+    let plan = examine(&dir, places, &manifest)?;
     swap::sync(&unpacking.folder).map_err(Failure::io("make durable", &unpacking.folder))?;
-    let was_there = swap::swap(&unpacking.folder, &place, &old)?;
+    let swapped = swap::swap(&unpacking.folder, &place, &old, swap::sync_names)?;
     unpacking.keep = true;
-    let kept = match was_there {
+    let kept = match swapped.check(&place)? {
         Some(old) if discard || !plan.replaces => {
-            fs::remove_dir_all(&old).map_err(Failure::io("remove", &old))?;
+            if let Err(source) = fs::remove_dir_all(&old) {
+                let (old, action) = (Some(old), "remove the old one");
+                return Err(Failure::Unfinished {
+                    place,
+                    old,
+                    action,
+                    source,
+                });
+            }
             None
         }
         kept => kept,
@@ -149,6 +159,31 @@ pub fn restore(
         kept,
         cleared,
     })
+}
+
+/// How many blocks of the ledger in place the backup does not have, and whether its history is another one. Whatever
+/// cannot be looked at is kept with the directory.
+fn lost(places: &Places, part: Option<LedgerPart>) -> (u64, bool) {
+    let at = part.map(|part| part.tip.index);
+    let looked = match places.inspect(at) {
+        Err(OpenError::Elsewhere { found, .. }) => Places {
+            backend: found,
+            ..places.clone()
+        }
+        .inspect(at),
+        looked => looked,
+    };
+    let Ok(there) = looked else {
+        return (0, false);
+    };
+    let theirs = part.map_or(0, |part| part.length);
+    let differs = there
+        .at
+        .is_some_and(|at| Some(at) != part.map(|part| part.tip));
+    match differs {
+        true => (there.report.length, true),
+        false => (there.report.length.saturating_sub(theirs), false),
+    }
 }
 
 fn at(path: &Path) -> DataDir {
@@ -236,16 +271,10 @@ impl<T: FnMut(u64)> Unpacking<T> {
 
     fn begin_with(&self, manifest: &Manifest) -> Result<(), Failure> {
         check_agent(manifest)?;
-        let total = manifest.total();
-        let needed = total.saturating_add(total / SPARE);
-        let space = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| Failure::io("look at", &self.folder)(error.into()))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize);
-        if needed > free {
-            let path = self.folder.parent().unwrap_or(&self.folder).to_owned();
-            return Err(Failure::NoRoom { path, needed, free });
-        }
-        Ok(())
+        room(
+            self.folder.parent().unwrap_or(&self.folder),
+            manifest.total(),
+        )
     }
 
     fn unpack(&mut self, entry: &Entry, bytes: &mut dyn Read) -> io::Result<()> {
@@ -279,9 +308,14 @@ impl<T: FnMut(u64)> Unpacking<T> {
     fn check(&self, manifest: &Manifest) -> Result<(), Failure> {
         let unfit = |error: &dyn std::fmt::Display| Failure::Content(error.to_string());
         if let Some(part) = manifest.ledger {
-            let path = self.folder.join(LEDGER);
-            let ledger = File::open(&path).map_err(Failure::io("read", &path))?;
-            let report = file::verify(BufReader::new(ledger));
+            let path = self.folder.join(manifest.ledger_path());
+            let report = match manifest.is_database() {
+                true => sqlite::inspect(&path, None)?.report,
+                false => {
+                    let ledger = File::open(&path).map_err(Failure::io("read", &path))?;
+                    file::verify(ledger)
+                }
+            };
             check_ledger(part, &report).map_err(|error| unfit(&error))?;
         }
         if manifest.keys {

@@ -25,23 +25,55 @@ pub(super) fn sync(folder: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Puts `fresh` where `place` is, and returns where that went: to `old`, or nowhere if there was nothing. Whoever is
-/// killed on the way leaves `place` as one of the two, whole.
-pub(super) fn swap(fresh: &Path, place: &Path, old: &Path) -> Result<Option<PathBuf>, Failure> {
+/// Two directories that have changed places.
+#[derive(Debug)]
+pub(super) struct Swapped {
+    /// Where the old one is now, if there was one.
+    pub(super) old: Option<PathBuf>,
+    /// Whether that is on disk.
+    pub(super) durable: io::Result<()>,
+}
+
+impl Swapped {
+    /// Where the old one is, if all is on disk.
+    pub(super) fn check(self, place: &Path) -> Result<Option<PathBuf>, Failure> {
+        match self.durable {
+            Ok(()) => Ok(self.old),
+            Err(source) => Err(Failure::Unfinished {
+                place: place.to_owned(),
+                old: self.old,
+                action: "make durable",
+                source,
+            }),
+        }
+    }
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_names(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Puts `fresh` where `place` is; what was there goes to `old`. Whoever is killed on the way leaves `place` as one of
+/// the two, whole. Where it fails, `place` is the old one.
+pub(super) fn swap(
+    fresh: &Path,
+    place: &Path,
+    old: &Path,
+    sync: impl Fn(&Path) -> io::Result<()>,
+) -> Result<Swapped, Failure> {
     let parent = place.parent().unwrap_or(Path::new("/"));
-    let synced = |done: Result<Option<PathBuf>, Failure>| {
-        let done = done?;
-        let sync = File::open(parent).and_then(|parent| parent.sync_all());
-        sync.map_err(Failure::io("make durable", parent))?;
-        Ok(done)
+    let swapped = |old: Option<&Path>| Swapped {
+        old: old.map(Path::to_owned),
+        durable: sync(parent),
     };
     match renameat_with(CWD, fresh, CWD, place, RenameFlags::NOREPLACE) {
-        Ok(()) => return synced(Ok(None)),
+        Ok(()) => return Ok(swapped(None)),
         Err(error) if io::Error::from(error).kind() == ErrorKind::AlreadyExists => {}
         // Where the system knows no such flag: renaming never replaces a directory that holds anything.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if !place.exists() => {
             fs::rename(fresh, place).map_err(Failure::io("rename", fresh))?;
-            return synced(Ok(None));
+            return Ok(swapped(None));
         }
         Err(error) => return Err(refused(place, error)),
     }
@@ -51,7 +83,7 @@ pub(super) fn swap(fresh: &Path, place: &Path, old: &Path) -> Result<Option<Path
         fs::rename(old, fresh).map_err(Failure::io("rename", old))?;
         return Err(refused(place, error));
     }
-    synced(Ok(Some(old.to_owned())))
+    Ok(swapped(Some(old)))
 }
 
 fn refused(place: &Path, error: rustix::io::Errno) -> Failure {
@@ -65,5 +97,32 @@ fn refused(place: &Path, error: rustix::io::Errno) -> Failure {
     Failure::NotReplaceable {
         path: place.to_owned(),
         reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_after_the_exchange_does_not_deny_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        for name in ["new", "place"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join(name), "").unwrap();
+        }
+        let fails = |_: &Path| Err(io::Error::other("the disk is gone"));
+        let swapped = swap(&at("new"), &at("place"), &at("old"), fails).unwrap();
+        assert!(at("place/new").exists() && at("old/place").exists());
+        let failed = swapped.check(&at("place")).unwrap_err();
+        let told = failed.to_string();
+        assert!(
+            told.contains("is in place") && told.contains(at("old").to_str().unwrap()),
+            "{told}"
+        );
+        fs::create_dir(at("other")).unwrap();
+        let swapped = swap(&at("other"), &at("first"), &at("old2"), sync_names).unwrap();
+        assert_eq!(swapped.check(&at("first")).unwrap(), None);
     }
 }

@@ -69,7 +69,7 @@ pub fn run(args: ApprovalsArgs, session: &mut Session) -> anyhow::Result<Exit> {
 }
 
 async fn list(approvals: &ApprovalHandle, all: bool, out: &mut Out) -> anyhow::Result<Exit> {
-    let mut overview = approvals.list().await?;
+    let mut overview = approvals.list(None).await?;
     overview
         .proposals
         .retain(|(_, state)| all || !matches!(state, State::Decided(_)));
@@ -106,6 +106,16 @@ async fn list(approvals: &ApprovalHandle, all: bool, out: &mut Out) -> anyhow::R
         ["ID", "STATE", "CHANGE", "OF", "BY", "PROPOSED", "EXPIRES"],
         rows,
     )?;
+    for (waiting, state) in &overview.proposals {
+        if let State::Unfinished { decision, reason } = state {
+            let reason = reason.as_deref().unwrap_or("not tried yet");
+            out.note(format_args!(
+                "{} was {}, and that is not settled: {reason}",
+                waiting.id,
+                decision.word()
+            ))?;
+        }
+    }
     for broken in &overview.broken {
         out.note(format_args!(
             "{} is unreadable: {}",
@@ -119,7 +129,9 @@ async fn list(approvals: &ApprovalHandle, all: bool, out: &mut Out) -> anyhow::R
 fn tone(state: &State) -> Tone {
     match state {
         State::Open => Tone::Good,
-        State::Expired | State::Void(_) => Tone::Careful,
+        State::Unlooked | State::Expired | State::Void(_) | State::Unfinished { .. } => {
+            Tone::Careful
+        }
         State::Decided(_) => Tone::Quiet,
     }
 }
@@ -139,7 +151,18 @@ fn show(shown: &Shown, content: bool, out: &mut Out) -> std::io::Result<()> {
             "  State: {state} by {} at {}",
             decision.by.user, decision.at
         ))?,
-        State::Open | State::Expired => out.line(format_args!("  State: {state}"))?,
+        State::Unfinished { decision, reason } => {
+            let reason = reason.as_deref().unwrap_or("not tried yet");
+            out.line(format_args!(
+                "  State: {state}, {} by {} at {}: {reason}",
+                decision.word(),
+                decision.by.user,
+                decision.at
+            ))?;
+        }
+        State::Open | State::Unlooked | State::Expired => {
+            out.line(format_args!("  State: {state}"))?
+        }
     }
     let by = &proposal.by;
     out.line(format_args!(

@@ -167,12 +167,9 @@ fn summary(manifest: &Manifest, place: &str) -> String {
 fn warn(manifest: &Manifest, session: &mut Session) -> io::Result<()> {
     let out = &mut session.out;
     let word = out.paint_note(Tone::Careful, "warning:");
-    let public = |path: &str| {
-        path.ends_with(".pub") || path.ends_with(".json") || path == "keys/instance_id"
-    };
     let mut keys = manifest
         .files()
-        .filter(|entry| entry.path.starts_with("keys/") && !public(&entry.path))
+        .filter(|entry| backup::is_private_key(&entry.path))
         .peekable();
     if keys.peek().is_some() {
         let names: Vec<_> = keys.map(|entry| entry.path.as_str()).collect();

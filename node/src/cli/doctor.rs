@@ -7,7 +7,6 @@ use super::Session;
 use super::exit::Exit;
 use super::out::{Out, Tone};
 use crate::clock::SystemClock;
-use crate::data_dir::survey::survey;
 use crate::doctor::fix::Deed;
 use crate::doctor::{self, Finding, Level, Patient};
 
@@ -45,7 +44,7 @@ struct Told<'a> {
 pub fn run(args: &DoctorArgs, session: &mut Session) -> anyhow::Result<Exit> {
     let data_dir = session.data_dir();
     let fixed = if args.fix && data_dir.is_initialized() {
-        doctor::fix::apply(&survey(&data_dir), SystemClock.now())
+        doctor::fix::apply(&data_dir, SystemClock.now())
     } else {
         Vec::new()
     };

@@ -1,8 +1,8 @@
 //! `peers`: agents we know, the keys by which we know them, and what to do about conflicts.
 
 use clap::Subcommand;
-use kairos_actors::peer_manager::Decide;
-use kairos_actors::peer_manager::table::Peer;
+use kairos_actors::peer_manager::table::{Peer, PeerTableError};
+use kairos_actors::peer_manager::{Decide, PeerError};
 use kairos_actors::witness::Seen;
 use kairos_protocol::tlog::statement::log_name;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::Session;
 use super::exit::Exit;
 use super::out::{Cell, Out, Tone};
+use crate::agent::Agent;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -84,11 +85,17 @@ pub fn run(args: PeersArgs, session: &mut Session) -> anyhow::Result<Exit> {
             } => (Decide::Accept(id, key), "Accepted the new key of"),
             PeersCommand::Resolve { id, .. } => (Decide::Keep(id), "Kept the known key of"),
         };
-        let forgets = matches!(decision, Decide::Forget(_));
-        let peer = peers.decide(decision).await?;
-        if forgets {
-            agent.handles.witness.forget(peer.id.clone()).await?;
-        }
+        // Its ledger first: whoever is stopped in between can say it again. A log may be known without its agent.
+        let forgot_log = match &decision {
+            Decide::Forget(id) => forget_log(&agent, id).await?,
+            _ => false,
+        };
+        let peer = match peers.decide(decision).await {
+            Err(PeerError::Table(PeerTableError::Unknown(id))) if forgot_log => {
+                return forgot_only_log(&id, &mut out);
+            }
+            decided => decided?,
+        };
         if out.wants_json() {
             out.json(&peer_json(&peer))?;
         } else {
@@ -96,6 +103,21 @@ pub fn run(args: PeersArgs, session: &mut Session) -> anyhow::Result<Exit> {
         }
         Ok(Exit::Done)
     })
+}
+
+/// Forgets what the ledger of `id` was, and says whether anything was known of it.
+async fn forget_log(agent: &Agent, id: &str) -> anyhow::Result<bool> {
+    // What is no id is told of by whoever looks for the peer.
+    let Ok(id) = id.parse() else { return Ok(false) };
+    Ok(agent.handles.witness.forget(id).await?)
+}
+
+fn forgot_only_log(id: &str, out: &mut Out) -> anyhow::Result<Exit> {
+    match out.wants_json() {
+        true => out.json(&json!({"id": id}))?,
+        false => out.line(format_args!("Forgot the ledger of '{id}'"))?,
+    }
+    Ok(Exit::Done)
 }
 
 fn list(peers: &[Peer], out: &mut Out) -> std::io::Result<()> {

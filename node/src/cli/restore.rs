@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::out::Tone;
 use super::{Session, progress};
+use crate::agent;
 use crate::backup::restore::{Plan, Restored, examine, restore};
 use crate::backup::verify;
 use crate::clock::SystemClock;
@@ -43,9 +44,12 @@ pub struct RestoreArgs {
 ///
 /// # Errors
 ///
-/// The directory in place is as it was.
+/// The directory in place is as it was, unless the error says that the backup is in place.
 pub fn run(args: &RestoreArgs, session: &mut Session) -> anyhow::Result<Exit> {
     let data_dir = session.data_dir();
+    // What is to be replaced may have no settings, or none that can be read.
+    let settings = session.settings(&[]).unwrap_or_default();
+    let places = agent::ledger(&data_dir, &settings);
     let (archive, size): (Box<dyn Read>, _) = if args.file == Path::new("-") {
         (Box::new(std::io::stdin().lock()), None)
     } else {
@@ -66,7 +70,7 @@ pub fn run(args: &RestoreArgs, session: &mut Session) -> anyhow::Result<Exit> {
         let checked = verify(archive, tell);
         bar.finish_and_clear();
         let manifest = checked?;
-        let plan = examine(&data_dir, &manifest)?;
+        let plan = examine(&data_dir, &places, &manifest)?;
         if out.wants_json() {
             out.json(&report(&manifest, &plan, size, true, None))?;
             return Ok(Exit::Done);
@@ -86,6 +90,7 @@ pub fn run(args: &RestoreArgs, session: &mut Session) -> anyhow::Result<Exit> {
     }
     let restored = restore(
         &data_dir,
+        &places,
         archive,
         args.discard_old,
         SystemClock.now(),
@@ -138,7 +143,13 @@ fn warn(manifest: &Manifest, plan: &Plan, session: &mut Session) -> std::io::Res
             plan.blocks_lost,
             if plan.blocks_lost == 1 { "" } else { "s" },
         );
-        out.note(format_args!("{word} the ledger in place has {count} block{s} more than the backup; others may have seen them"))?;
+        let more = match plan.other_history {
+            true => "of another history",
+            false => "more than the backup",
+        };
+        out.note(format_args!(
+            "{word} the ledger in place has {count} block{s} {more}; others may have seen them"
+        ))?;
     }
     if let Some(agent) = &plan.other_agent {
         out.note(format_args!(
@@ -169,6 +180,6 @@ fn report(
         "total": manifest.total(), "program": manifest.program, "created_at": manifest.created_at.wire(),
         "instance_id": manifest.instance_id, "keys": manifest.keys, "ledger": manifest.ledger,
         "left_out": manifest.left_out, "replaces": plan.replaces, "blocks_lost": plan.blocks_lost,
-        "other_agent": plan.other_agent, "kept": kept,
+        "other_history": plan.other_history, "other_agent": plan.other_agent, "kept": kept,
     })
 }

@@ -72,8 +72,7 @@ impl WhichArgs {
 
 /// Runs `token`.
 pub fn run(args: TokenArgs, session: &mut Session) -> anyhow::Result<Exit> {
-    session.with_agent(|agent, mut out| async move {
-        let auth = &agent.handles.auth;
+    session.with_tokens(|auth, now, mut out| async move {
         let by = || LOCAL.to_owned();
         match args.command {
             TokenCommand::Create {
@@ -121,7 +120,6 @@ pub fn run(args: TokenArgs, session: &mut Session) -> anyhow::Result<Exit> {
             }
             TokenCommand::List { all } => {
                 let book = auth.book().await?;
-                let now = agent.clock.now();
                 let wanted = |token: &&Token| all || token.standing(now) == Standing::Active;
                 let tokens: Vec<_> = book.tokens().filter(wanted).collect();
                 if out.wants_json() {

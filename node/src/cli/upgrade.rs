@@ -1,7 +1,7 @@
 //! `upgrade`: bring the texts of a data directory to those of this version, and keep what its owner changed.
 
-use std::sync::Arc;
-
+use kairos_actors::chain::queue::IdempotencyKey;
+use kairos_protocol::block::entry::Entry;
 use kairos_protocol::time::Timestamp;
 use serde_json::json;
 
@@ -62,25 +62,12 @@ pub fn run(args: UpgradeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         let (takes, dir) = (args.take, agent.data_dir.clone());
         let apply = move || upgrade::apply(&dir, &takes, now);
         let (plan, applied) = tokio::task::spawn_blocking(apply).await??;
-        let entry = upgrade::record(&plan, now);
-        let block = match Arc::clone(&agent)
-            .handles
-            .chain
-            .append(vec![entry.to_text()])
-            .await
-        {
-            Ok(block) => block,
-            Err(error) => {
-                let failed = upgrade::UpgradeError::Io {
-                    action: "record the upgrade in",
-                    path: agent.data_dir.ledger(),
-                    source: std::io::Error::other(error.to_string()),
-                };
-                let told = tokio::task::spawn_blocking(move || applied.put_back(failed)).await?;
-                return Err(told.into());
-            }
-        };
-        let done = tokio::task::spawn_blocking(move || applied.finish()).await??;
+        let entries = upgrade::record(&plan, now);
+        let entries = entries.iter().map(Entry::to_text).collect();
+        let chain = &agent.handles.chain;
+        let recorded = chain.record(IdempotencyKey::fresh(), entries).await;
+        let end = move || applied.end(recorded);
+        let (block, done) = tokio::task::spawn_blocking(end).await??;
         if out.wants_json() {
             out.json(&json!({"plan": plan, "done": done, "block": block}))?;
             return Ok(Exit::Done);

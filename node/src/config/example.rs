@@ -8,7 +8,7 @@ const HEADER: &str = "\
 # Settings of kairos-chain, read from config/kairos.yml in the data directory.
 #
 # Every line below shows a default; remove the `#` before a key to change it. A later place wins over an earlier one:
-# built-in, skills/config.yml and skillsets/mmp/config/meeting.yml, this file, variables such as KAIROS_HTTP__PORT,
+# built-in, skills/config.yml, meeting.yml and hestia.yml below skillsets/, this file, variables like KAIROS_HTTP__PORT,
 # and arguments such as `--set http.port=8081`. `kairos-chain config show` prints each value and where it comes from.
 #
 # Durations are written like 30s, 5m or 1h 30m, sizes like 64KiB or 5MB; bare numbers are seconds and bytes.

@@ -21,6 +21,9 @@ pub(super) const SERVER: &str = "skills/config.yml";
 /// The reference's file for meetings, below the data directory.
 pub(super) const MEETING: &str = "skillsets/mmp/config/meeting.yml";
 
+/// The reference's file for its Meeting Place and HestiaChain, below the data directory.
+pub(super) const HESTIA: &str = "skillsets/hestia/config/hestia.yml";
+
 /// The largest configuration file read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -68,6 +71,14 @@ pub(super) fn reference(data_dir: &Path) -> Reading {
     }
     let path = data_dir.join(MEETING);
     match read::<MeetingFile>(&path, twice) {
+        Ok(file) => file.unwrap_or_default().collect(&mut Target {
+            reading: &mut reading,
+            path: &path,
+        }),
+        Err(problem) => reading.problems.push(problem),
+    }
+    let path = data_dir.join(HESTIA);
+    match read::<HestiaFile>(&path, twice) {
         Ok(file) => file.unwrap_or_default().collect(&mut Target {
             reading: &mut reading,
             path: &path,
@@ -145,6 +156,36 @@ struct SkillSetExchange {
     enabled: Field<bool>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct HestiaFile {
+    chain: Option<HestiaChain>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct HestiaChain {
+    enabled: Field<bool>,
+    backend: Field<String>,
+    private: Option<HestiaPrivate>,
+    batching: Option<HestiaBatching>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct HestiaPrivate {
+    storage_path: Field<String>,
+    max_anchors: Field<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct HestiaBatching {
+    enabled: Field<bool>,
+    interval_seconds: Field<u64>,
+    max_batch_size: Field<u64>,
+}
+
 /// Where the fields of one of the reference's files go.
 struct Target<'a> {
     reading: &'a mut Reading,
@@ -171,6 +212,21 @@ impl ServerFile {
         let http = self.http.unwrap_or_default();
         into.put("http.host", http.host);
         into.put("http.port", http.port);
+    }
+}
+
+impl HestiaFile {
+    fn collect(self, into: &mut Target<'_>) {
+        let chain = self.chain.unwrap_or_default();
+        let private = chain.private.unwrap_or_default();
+        let batching = chain.batching.unwrap_or_default();
+        into.put("anchors.enabled", chain.enabled);
+        into.put("anchors.backend", chain.backend);
+        into.put("anchors.storage_path", private.storage_path);
+        into.put("anchors.max_anchors", private.max_anchors);
+        into.put("anchors.batching", batching.enabled);
+        into.put("anchors.batch_interval", batching.interval_seconds);
+        into.put("anchors.batch_size", batching.max_batch_size);
     }
 }
 

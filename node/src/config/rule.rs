@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::value::{Backend, LogFormat, Period, Size, Strength};
+use super::value::{AnchorBackend, Backend, LogFormat, Period, Size, Strength};
 
 /// The most entries a list may have.
 const MAX_LIST: usize = 16;
@@ -159,6 +159,10 @@ impl Shape for Strength {
 
 impl Shape for Backend {
     const NOUN: &'static str = "file or sqlite";
+}
+
+impl Shape for AnchorBackend {
+    const NOUN: &'static str = "in_memory or private";
 }
 
 impl Shape for LogFormat {

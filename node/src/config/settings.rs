@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rule::{Rule, Shape, any, between, filter, host, line, prose, words};
-use super::value::{Backend, LogFormat, Period, Size, Strength};
+use super::value::{AnchorBackend, Backend, LogFormat, Period, Size, Strength};
 
 /// A group of settings, for listings.
 pub(super) struct Group {
@@ -94,6 +94,24 @@ settings! {
         sqlite_path: String = "storage/kairos.db".to_owned(), line(4096);
         /// Whether the database keeps a write-ahead log, so that readers and a writer may work at once.
         sqlite_wal: bool = true, any();
+    }
+
+    /// Anchors of HestiaChain: hashes of what happened. The reference has these keys below `chain` in hestia.yml.
+    anchors: Anchors {
+        /// Whether anything is anchored.
+        enabled: bool = true, any();
+        /// Stage 0, in a journal of this node's own, or the private file of stage 1, which the reference reads too.
+        backend: AnchorBackend = AnchorBackend::InMemory, any();
+        /// The private file, relative to the data directory.
+        storage_path: String = "storage/hestia_anchors.json".to_owned(), line(4096);
+        /// Anchors kept.
+        max_anchors: usize = 100_000, between(1, 1_000_000);
+        /// Whether anchors may wait for others and be kept together.
+        batching: bool = false, any();
+        /// How long the first of a batch waits at most.
+        batch_interval: Period = Period::mins(60), between(Period::secs(1), Period::days(30));
+        /// How many make a batch.
+        batch_size: usize = 100, between(1, 10_000);
     }
 
     /// The HTTP server of `serve`.

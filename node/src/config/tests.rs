@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use super::file::{MEETING, OWN, SERVER};
+use super::file::{HESTIA, MEETING, OWN, SERVER};
 use super::*;
 
 /// A directory with these files, loaded with these variables and arguments.
@@ -112,6 +112,13 @@ identity.scope general
 storage.backend file
 storage.sqlite_path "storage/kairos.db"
 storage.sqlite_wal true
+anchors.enabled true
+anchors.backend in_memory
+anchors.storage_path "storage/hestia_anchors.json"
+anchors.max_anchors 100000
+anchors.batching false
+anchors.batch_interval 1h
+anchors.batch_size 100
 http.host 127.0.0.1
 http.port 8080
 http.names []
@@ -276,6 +283,43 @@ fn the_reference_meeting_file_says_what_is_offered() {
     assert_eq!(settings.limits.skill, Size::bytes(5000));
     assert!(settings.meeting.enabled && settings.meeting.public_by_default);
     assert!(!settings.meeting.skillset_exchange && settings.meeting.allowed_formats.is_empty());
+}
+
+#[test]
+fn the_reference_hestia_file_says_where_anchors_go() {
+    let text = "enabled: false\nmeeting_place: {name: x, max_agents: 100}\nchain:\n  enabled: false\n  \
+                backend: private\n  private:\n    storage_path: a.json\n    max_anchors: 7\n  \
+                batching: {enabled: true, interval_seconds: 60, max_batch_size: 3}\n";
+    let settings = Case {
+        files: &[(HESTIA, text)],
+        ..Case::default()
+    }
+    .accepted()
+    .settings;
+    let anchors = Anchors {
+        enabled: false,
+        backend: AnchorBackend::Private,
+        storage_path: "a.json".to_owned(),
+        max_anchors: 7,
+        batching: true,
+        batch_interval: Period::mins(1),
+        batch_size: 3,
+    };
+    let expected = Settings {
+        anchors,
+        ..Settings::default()
+    };
+    assert_eq!(settings, expected);
+    let defaults = "chain: {enabled: true, backend: in_memory, private: {storage_path: \
+                    storage/hestia_anchors.json, max_anchors: 100000}, batching: {enabled: false, \
+                    interval_seconds: 3600, max_batch_size: 100}}\n";
+    let loaded = Case {
+        files: &[(HESTIA, defaults)],
+        ..Case::default()
+    }
+    .accepted();
+    assert_eq!(loaded.settings, Settings::default());
+    assert_eq!(loaded.sources.len(), 7);
 }
 
 #[test]

@@ -36,6 +36,16 @@ pub enum Backend {
     Sqlite,
 }
 
+/// Where anchors are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnchorBackend {
+    /// The reference's stage 0.
+    InMemory,
+    /// The reference's stage 1.
+    Private,
+}
+
 /// The shape of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use kairos_actors::passing::WHOLE;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
@@ -185,7 +186,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<Outcome> {
     }
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".kairos-").suffix(".tmp");
+    builder.prefix(WHOLE.0).suffix(WHOLE.1);
     readable(&mut builder);
     let mut file = builder.tempfile_in(parent)?;
     file.write_all(text.as_bytes())?;

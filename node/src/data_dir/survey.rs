@@ -1,9 +1,12 @@
 //! One walk over a data directory, for those who look at all of it.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use kairos_actors::passing::{INTENT, LOCK, STAGED, is_temporary};
 
 use super::DataDir;
 
@@ -11,11 +14,6 @@ use super::DataDir;
 const ENTRIES_MAX: usize = 200_000;
 /// Deepest directory looked into.
 const DEPTH_MAX: usize = 32;
-
-/// How the names of things begin that are on their way somewhere else, and are worth nothing afterwards.
-const TEMPORARY: [&str; 5] = [".kairos-", ".staged-", ".tmp-", BACKING_UP, ".new"];
-/// How the name of the directory begins in which a backup is prepared, below `storage/`.
-pub(crate) const BACKING_UP: &str = ".backup-";
 
 /// Everything below a data directory, as far as it can be read.
 #[derive(Debug, Default)]
@@ -35,6 +33,18 @@ pub(crate) struct Entry {
     /// Below the data directory; what is not UTF-8 is replaced.
     pub(crate) shown: String,
     pub(crate) metadata: Metadata,
+    pub(crate) standing: Standing,
+}
+
+/// Whether an entry is part of the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is.
+    Lasting,
+    /// It is on its way somewhere else, whoever is at work on it.
+    Temporary,
+    /// It lies in something temporary.
+    WithinTemporary,
 }
 
 impl Entry {
@@ -52,23 +62,12 @@ impl Entry {
 
     /// Whether it is a lock file, by the convention that all parts of the program follow.
     pub(crate) fn is_lock(&self) -> bool {
-        self.metadata.is_file() && (self.name() == ".lock" || self.name().ends_with(".lock"))
+        self.metadata.is_file() && self.name().ends_with(LOCK)
     }
 
-    /// Whether it is a temporary file or directory of this program, whoever is at work on it.
-    pub(crate) fn is_temporary(&self) -> bool {
-        let name = self.name();
-        // Editors and packages use dot-files too: only where this program makes such names.
-        let ours = [
-            "knowledge",
-            "skillsets",
-            "storage",
-            "storage/quarantine",
-            "keys",
-        ];
-        TEMPORARY.iter().any(|prefix| name.starts_with(prefix))
-            && (ours.contains(&self.folder())
-                || name.starts_with(".kairos-") && name.ends_with(".tmp"))
+    /// Whether it is part of the agent.
+    pub(crate) fn lasts(&self) -> bool {
+        self.standing == Standing::Lasting
     }
 
     pub(crate) fn modified(&self) -> Option<SystemTime> {
@@ -87,7 +86,44 @@ pub fn survey(dir: &DataDir) -> Survey {
         }
     }
     survey.entries.sort_by(|a, b| a.shown.cmp(&b.shown));
+    survey.stand();
     survey
+}
+
+impl Survey {
+    /// Decides for each entry whether it is part of the agent.
+    fn stand(&mut self) {
+        let intents: HashSet<String> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.name() == INTENT)
+            .map(|entry| entry.folder().to_owned())
+            .collect();
+        // What is so of a directory is so of everything in it; directories come first.
+        let mut within: HashMap<String, Standing> = HashMap::new();
+        for entry in &mut self.entries {
+            let (folder, name) = (entry.folder(), entry.name());
+            let (standing, below) = match within.get(folder) {
+                Some(standing) => (*standing, *standing),
+                None if !is_temporary(folder, name) => continue,
+                // An interrupted change is completed with what it staged.
+                None if name.starts_with(STAGED) && intents.contains(folder) => {
+                    (Standing::Lasting, Standing::Lasting)
+                }
+                None => (Standing::Temporary, Standing::WithinTemporary),
+            };
+            entry.standing = standing;
+            if entry.metadata.is_dir() {
+                within.insert(entry.shown.clone(), below);
+            }
+        }
+    }
+
+    /// What is on its way somewhere else, without what lies in it.
+    pub(crate) fn temporary(&self) -> impl Iterator<Item = &Entry> {
+        let is_temporary = |entry: &&Entry| entry.standing == Standing::Temporary;
+        self.entries.iter().filter(is_temporary)
+    }
 }
 
 fn look_into(
@@ -120,6 +156,7 @@ fn look_into(
             shown: shown(&path, root),
             path,
             metadata,
+            standing: Standing::Lasting,
         });
     }
     Ok(())

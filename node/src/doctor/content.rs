@@ -1,12 +1,10 @@
 //! What the agent keeps: its key, its ledger, what it knows.
 
-use std::path::Path;
-
-use kairos_actors::chain::store::file::{Inspection, Leftover, inspect};
-use kairos_actors::chain::store::place::{Backend, Places};
+use kairos_actors::chain::store::StoreError;
+use kairos_actors::chain::store::file::{Inspection, Leftover};
+use kairos_actors::chain::store::place::{Backend, OpenError, Places};
 use kairos_actors::knowledge::store::{KnowledgePolicy, KnowledgeStore, Snapshot};
 use kairos_actors::skill_set::SkillSetStore;
-use kairos_protocol::block::Block;
 use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::package::PackageLimits;
 use kairos_protocol::time::Timestamp;
@@ -69,40 +67,49 @@ pub(super) fn keys(dir: &DataDir, found: &mut Findings) {
 }
 
 const LEDGER: &str = "ledger";
-const LEDGER_FIX: &str = "restore the newest backup that kairos-chain restore accepts; the file itself is never overwritten, so keep it";
 
 /// Whether the ledger of `places` loads and what a crash left beside it; returns when its last block was written.
 pub(super) fn ledger(places: &Places, found: &mut Findings) -> Option<Timestamp> {
-    match places.backend {
-        Backend::File => ledger_file(&places.file, found),
-        Backend::Sqlite => database(places, found),
+    let Inspection {
+        report,
+        bytes,
+        newest,
+        journal,
+        ..
+    } = match places.inspect(None) {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            let fix = match &error {
+                // It says what to do.
+                OpenError::Elsewhere { .. } => "nothing is recorded until one of the two is done",
+                OpenError::Store(StoreError::Locked) => "try again when that one is done",
+                OpenError::Io { .. } | OpenError::Store(_) => ledger_fix(places),
+            };
+            found.fail(LEDGER, format!("cannot be looked at: {error}"), fix);
+            return None;
+        }
+    };
+    state_of(&report, bytes, ledger_fix(places), found);
+    if places.backend == Backend::File {
+        leftover(&journal, found);
     }
+    newest
 }
 
-fn database(places: &Places, found: &mut Findings) -> Option<Timestamp> {
-    let read = places.open().and_then(|store| {
-        let report = store.verify()?;
-        let newest = match report.is_valid() {
-            true => store.history(1)?,
-            false => Vec::new(),
-        };
-        Ok((report, newest))
-    });
-    match read {
-        Ok((report, newest)) => {
-            let size = places.sqlite.metadata().map_or(0, |there| there.len());
-            state_of(&report, size, found);
-            newest.first().map(Block::instant)
+fn ledger_fix(places: &Places) -> &'static str {
+    match places.backend {
+        Backend::File => {
+            "restore the newest backup that kairos-chain restore accepts; the file itself is never overwritten, so keep it"
         }
-        Err(error) => {
-            found.fail(LEDGER, format!("cannot be looked at: {error}"), LEDGER_FIX);
-            None
+        Backend::Sqlite => {
+            "restore the newest backup that kairos-chain restore accepts; a database that does not load is never written \
+             to, so keep it with the -wal and -journal files beside it"
         }
     }
 }
 
 /// Tells what `report` says of a ledger that takes `bytes`.
-fn state_of(report: &VerifyReport, bytes: u64, found: &mut Findings) {
+fn state_of(report: &VerifyReport, bytes: u64, fix: &str, found: &mut Findings) {
     let size = bytesize::ByteSize(bytes);
     match (&report.problem, &report.tip) {
         (None, Some(tip)) => found.ok(
@@ -120,7 +127,7 @@ fn state_of(report: &VerifyReport, bytes: u64, found: &mut Findings) {
         (None, None) => found.fail(
             LEDGER,
             format!("{}: nothing can be added to it", report.state),
-            LEDGER_FIX,
+            fix,
         ),
         (Some(problem), _) => found.fail(
             LEDGER,
@@ -129,7 +136,7 @@ fn state_of(report: &VerifyReport, bytes: u64, found: &mut Findings) {
                 report.state,
                 blocks(report.length)
             ),
-            LEDGER_FIX,
+            fix,
         ),
     }
     if report.warning_count > 0 {
@@ -143,20 +150,7 @@ fn state_of(report: &VerifyReport, bytes: u64, found: &mut Findings) {
     }
 }
 
-fn ledger_file(path: &Path, found: &mut Findings) -> Option<Timestamp> {
-    let Inspection {
-        report,
-        bytes,
-        newest,
-        journal,
-    } = match inspect(path) {
-        Ok(inspection) => inspection,
-        Err(error) => {
-            found.fail(LEDGER, format!("cannot be looked at: {error}"), LEDGER_FIX);
-            return None;
-        }
-    };
-    state_of(&report, bytes, found);
+fn leftover(journal: &Leftover, found: &mut Findings) {
     let fix =
         "the next command that reads the ledger deals with it, such as kairos-chain chain verify";
     match journal {
@@ -176,7 +170,6 @@ fn ledger_file(path: &Path, found: &mut Findings) -> Option<Timestamp> {
             );
         }
     }
-    newest
 }
 
 fn blocks(length: u64) -> String {

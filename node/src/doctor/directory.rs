@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
+use kairos_actors::passing::INBOX;
 
 use super::{Findings, some};
 use crate::data_dir::survey::Survey;
@@ -134,7 +135,7 @@ pub(super) fn is_secret(shown: &str) -> bool {
     let public = shown.ends_with(".pub");
     let private =
         shown == "keys" || shown.starts_with("keys/") || shown.starts_with("storage/tls/");
-    (private && !public) || shown == "storage/tokens.json" || shown == "storage/inbox.jsonl"
+    (private && !public) || shown == "storage/tokens.json" || shown == INBOX
 }
 
 /// Whether the disk takes writes, how long they take, how much room there is, and whether its locks mean anything.

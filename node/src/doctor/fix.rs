@@ -1,17 +1,19 @@
 //! What can be put right without asking anyone: rights that nobody needs, and temporary files of programs that ended.
 
-use std::fs::{self, Permissions};
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use kairos_actors::passing::LOCK;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
 use super::directory::is_secret;
 use super::leftovers::is_stale;
-use crate::data_dir::holders::{self, Holding};
-use crate::data_dir::survey::{Entry, Survey};
+use crate::data_dir::DataDir;
+use crate::data_dir::survey::{Entry, survey};
 
 /// Something that was put right, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,10 +27,11 @@ pub struct Deed {
 }
 
 /// Closes secrets to other users and removes temporary files that are older than an hour at `now` and on which
-/// nobody is at work. Touches nothing else.
-pub fn apply(survey: &Survey, now: Timestamp) -> Vec<Deed> {
+/// nobody is at work. Touches nothing else. Waits for nobody.
+pub fn apply(dir: &DataDir, now: Timestamp) -> Vec<Deed> {
+    let found = survey(dir);
     let mut deeds = Vec::new();
-    for entry in survey
+    for entry in found
         .entries
         .iter()
         .filter(|entry| is_secret(&entry.shown) && !entry.metadata.is_symlink())
@@ -45,16 +48,20 @@ pub fn apply(survey: &Survey, now: Timestamp) -> Vec<Deed> {
     }
     let now = std::time::UNIX_EPOCH
         + std::time::Duration::from_secs(now.as_secs().try_into().unwrap_or(0));
-    for entry in survey
-        .entries
-        .iter()
-        .filter(|entry| entry.is_temporary() && is_stale(entry, now))
+    let mut locks = Locks::default();
+    let stale = found.temporary().filter(|entry| is_stale(entry, now));
+    let free: Vec<PathBuf> = stale
+        .filter(|entry| locks.take(dir, entry))
+        .map(|entry| entry.path.clone())
+        .collect();
+    if free.is_empty() {
+        return deeds;
+    }
+    // Only while nobody else is at work does a look tell what is needed: an intent may have come meanwhile.
+    for entry in survey(dir)
+        .temporary()
+        .filter(|entry| is_stale(entry, now) && free.contains(&entry.path))
     {
-        // Whoever works in a directory holds its lock.
-        let lock = entry.path.with_file_name(".lock");
-        if lock.exists() && holders::of(&lock) != Holding::Free {
-            continue;
-        }
         deeds.push(deed(
             entry,
             "removed",
@@ -62,6 +69,35 @@ pub fn apply(survey: &Survey, now: Timestamp) -> Vec<Deed> {
         ));
     }
     deeds
+}
+
+/// Locks of those who make temporary files, by their paths; absent where somebody else holds one.
+#[derive(Default)]
+struct Locks(BTreeMap<PathBuf, Option<File>>);
+
+impl Locks {
+    /// Has the locks that protect `entry`; false if somebody is at work there.
+    fn take(&mut self, dir: &DataDir, entry: &Entry) -> bool {
+        let above = entry.path.ancestors().skip(1);
+        let mut folders = above.take_while(|folder| *folder != dir.path());
+        // What a lock of a directory protects is all that lies below it.
+        let around = folders.find_map(|folder| existing(folder.join(LOCK)));
+        // A program may lock what it prepares, too.
+        let within = existing(entry.path.join(LOCK));
+        around.into_iter().chain(within).all(|lock| self.hold(lock))
+    }
+
+    fn hold(&mut self, lock: PathBuf) -> bool {
+        let held = self.0.entry(lock).or_insert_with_key(|lock| {
+            let file = File::open(lock).ok()?;
+            file.try_lock().ok().map(|()| file)
+        });
+        held.is_some()
+    }
+}
+
+fn existing(lock: PathBuf) -> Option<PathBuf> {
+    lock.is_file().then_some(lock)
 }
 
 fn remove(path: &Path, is_dir: bool) -> io::Result<()> {

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use kairos_actors::passing::is_set_aside;
+
 use super::{Findings, some};
 use crate::backup::restore::{self, REPLACED, UNPACKING};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{Entry, Survey};
 
-/// How the names of things begin that stand for what they were about to be replaced with.
-const SET_ASIDE: [&str; 2] = [".replaced-", ".old-"];
 /// What is older than this was left behind; the longest change takes minutes.
 pub(super) const STALE: Duration = Duration::from_secs(3600);
 
@@ -28,28 +28,12 @@ pub(super) fn check(survey: &Survey, found: &mut Findings) {
             .map(|entry| entry.shown.clone())
             .collect::<Vec<_>>()
     };
-    let temporary = named(
-        survey
-            .entries
-            .iter()
-            .filter(|entry| entry.is_temporary())
-            .collect(),
-    );
+    let temporary = named(survey.temporary().collect());
     let replaced = named(
         survey
             .entries
             .iter()
-            .filter(|entry| {
-                SET_ASIDE
-                    .iter()
-                    .any(|prefix| entry.name().starts_with(prefix))
-            })
-            .filter(|entry| {
-                matches!(
-                    entry.folder(),
-                    "knowledge" | "skillsets" | "storage/quarantine"
-                )
-            })
+            .filter(|entry| is_set_aside(entry.folder(), entry.name()))
             .collect(),
     );
     if !replaced.is_empty() {

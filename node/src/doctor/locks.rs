@@ -1,12 +1,11 @@
 //! Who holds which lock, and whether they can let go of it.
 
+use kairos_actors::passing::INBOX;
+
 use super::{Findings, counted};
 use crate::data_dir::DataDir;
 use crate::data_dir::holders::{self, Condition, Holding};
 use crate::data_dir::survey::Survey;
-
-/// The inbox is its own lock.
-const INBOX: &str = "storage/inbox.jsonl";
 
 pub(super) fn check(dir: &DataDir, survey: &Survey, found: &mut Findings) {
     let tenancy = dir.tenancy_file();

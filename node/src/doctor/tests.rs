@@ -149,7 +149,7 @@ fn only_what_is_safe_is_fixed() {
     lock.lock().unwrap();
     let now = fs::metadata(&new).unwrap().modified().unwrap();
     let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let deeds = fix::apply(&survey(&dir), Timestamp::from_secs(now.try_into().unwrap()));
+    let deeds = fix::apply(&dir, Timestamp::from_secs(now.try_into().unwrap()));
     let done: Vec<_> = deeds
         .iter()
         .map(|deed| (deed.path.as_str(), deed.done))
@@ -171,6 +171,70 @@ fn only_what_is_safe_is_fixed() {
         [false, true, true, true]
     );
     assert_eq!(told(&examined(&dir, NOW), "permissions").0, Level::Ok);
+}
+
+#[test]
+fn what_an_interrupted_change_needs_is_neither_told_of_nor_removed() {
+    let (_temp, dir) = made();
+    let at = |below: &str| dir.path().join(below);
+    let (needed, other) = (at("knowledge/.staged-a"), at("context/.staged-b"));
+    let past = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for folder in [&needed, &other] {
+        fs::create_dir_all(folder.join("tea")).unwrap();
+        fs::write(folder.join("tea/.new-x"), "").unwrap();
+        fs::File::open(folder).unwrap().set_modified(past).unwrap();
+    }
+    fs::write(at("knowledge/.intent.json"), "{}").unwrap();
+    let (_, text) = told(&examined(&dir, NOW), "leftovers");
+    assert_eq!(text, "temporary files: context/.staged-b");
+    let removed = |dir: &DataDir| -> Vec<_> {
+        let deeds = fix::apply(dir, Timestamp::from_secs(NOW));
+        deeds.into_iter().map(|deed| deed.path).collect()
+    };
+    // Somebody at work there may be about to write an intent.
+    let lock = fs::File::create(at("context/.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(removed(&dir), [""; 0]);
+    lock.unlock().unwrap();
+    assert_eq!(removed(&dir), ["context/.staged-b"]);
+    assert!(needed.join("tea").exists());
+    fs::remove_file(at("knowledge/.intent.json")).unwrap();
+    assert_eq!(removed(&dir), ["knowledge/.staged-a"]);
+}
+
+#[test]
+fn a_ledger_in_a_database_is_looked_at_and_nothing_is_made_beside_it() {
+    let (_temp, dir) = made();
+    let mut settings = Settings::default();
+    settings.http.port = 0;
+    settings.storage.backend = crate::config::Backend::Sqlite;
+    let places = crate::agent::ledger(&dir, &settings);
+    let clock = kairos_protocol::time::ManualClock::new(Timestamp::from_secs(NOW));
+    let store = places.open().unwrap();
+    store.append(vec![vec!["one".to_owned()]], &clock).unwrap();
+    drop(store);
+    let look = |settings: &Settings| {
+        let mut found = Findings::default();
+        content::ledger(&crate::agent::ledger(&dir, settings), &mut found);
+        found.0
+    };
+    let before = names(dir.path());
+    let (level, text) = told(&look(&settings), "ledger");
+    assert!(
+        level == Level::Ok && text.starts_with("readable: 2 blocks"),
+        "{text}"
+    );
+    // In the other form than the settings say.
+    let (level, text) = told(&look(&Settings::default()), "ledger");
+    assert!(
+        level == Level::Fail && text.contains("chain migrate --to file"),
+        "{text}"
+    );
+    fs::write(&places.sqlite, "no database").unwrap();
+    let found = look(&settings);
+    assert_eq!(told(&found, "ledger").0, Level::Fail);
+    assert!(found[0].fix.as_ref().unwrap().contains("-wal"));
+    assert_eq!(names(dir.path()), before);
 }
 
 #[test]

@@ -125,6 +125,13 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "proof_required", message)
     }
 
+    /// 403 `two_histories`: evidence against the agent is kept here.
+    pub fn two_histories() -> Self {
+        let message = "This instance_id showed two histories of its ledger. The owner of this agent has to forget it \
+                       before it is dealt with.";
+        Self::new(StatusCode::FORBIDDEN, "two_histories", message)
+    }
+
     /// 503 `mmp_unavailable`.
     pub fn unavailable() -> Self {
         let message = "MMP SkillSet is not installed or not enabled";
@@ -275,7 +282,7 @@ impl From<ApprovalError> for ApiError {
             ApprovalError::Expired(_) => Self::conflict("expired", text),
             ApprovalError::NotAsShown(_) => Self::conflict("not_as_shown", text),
             ApprovalError::BasisChanged { .. } => Self::conflict("basis_changed", text),
-            ApprovalError::Unfinished(_) => Self::conflict("unfinished", text),
+            ApprovalError::Unfinished { .. } => Self::conflict("unfinished", text),
             ApprovalError::Damaged { .. } => Self::conflict("damaged", text),
             ApprovalError::Full { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "approvals_full", text)
@@ -294,6 +301,7 @@ impl From<ApprovalError> for ApiError {
                 | SkillSetError::Unchanged(_) => Self::conflict("not_possible", error.to_string()),
                 error => error.into(),
             },
+            ApprovalError::Knowledge(error) => error.into(),
             ApprovalError::NotAFile(_)
             | ApprovalError::TooLarge { .. }
             | ApprovalError::Content(_)

@@ -1,5 +1,6 @@
 //! What every request to `/meeting/` passes before its handler: is meeting possible, is the address within its
-//! allowance, and, but for the three open routes, whose token is this and is it within its allowance.
+//! allowance, and, but for the three open routes, whose token is this, is it within its allowance, and did its owner
+//! keep to one history.
 //!
 //! An unknown path without a token is therefore 401, not 404, as in the reference.
 
@@ -43,6 +44,9 @@ pub(super) async fn admit(
         let caller = doors.peers.admit(token).map_err(ApiError::from)?;
         if caller.strength < doors.read_strength {
             return Err(ApiError::unproven().into());
+        }
+        if doors.witness.is_convicted(&caller.agent_id) {
+            return Err(ApiError::two_histories().into());
         }
         request.extensions_mut().insert(caller);
     }

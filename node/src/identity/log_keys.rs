@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use kairos_actors::chain::tlog::LogKeys;
+use kairos_actors::durable;
 use kairos_protocol::crypto::{KeyError, Keypair};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
@@ -15,7 +16,7 @@ use kairos_protocol::tlog::note::{NoteKeyError, Purpose, SigningKey};
 use kairos_protocol::tlog::statement::{LogStatement, log_name, witness_name};
 use thiserror::Error;
 
-use super::{create, replace};
+use super::create;
 
 /// The log's private key.
 const LOG_FILE: &str = "log.key";
@@ -62,7 +63,7 @@ pub fn load_or_create(
         None => {
             let statement = LogStatement::sign(identity, id, log_key, witness_key, now)?;
             let text = serde_json::to_vec_pretty(&statement).map_err(io::Error::from)?;
-            replace(keys, STATEMENT_FILE, &text)?;
+            durable::replace(&keys.join(STATEMENT_FILE), &text)?;
             statement
         }
     };

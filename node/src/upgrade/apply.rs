@@ -4,13 +4,19 @@
 //! noted last, once the ledger has the record; a process that dies before that leaves every file as it was or as it
 //! will be, with its copy, and the next upgrade goes on from there.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use kairos_actors::chain::ChainError;
 use kairos_actors::file_lock;
-use kairos_protocol::block::entry::{Entry, SystemUpgrade, UpgradeActions};
+use kairos_actors::passing::{INTENT, LOCK, WHOLE};
+use kairos_protocol::block::BlockRef;
+use kairos_protocol::block::entry::{
+    Entry, KnowledgeAction, KnowledgeUpdate, SystemUpgrade, UpgradeActions,
+};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
@@ -26,8 +32,8 @@ pub struct Applied {
     /// What follows the names of copies.
     meta: String,
     meta_file: PathBuf,
-    /// Keeps other upgrades, changes of knowledge and backups waiting.
-    _lock: File,
+    /// Keep other upgrades, changes of knowledge and of the law, and backups waiting.
+    _locks: [File; 2],
 }
 
 /// A file that was made or replaced.
@@ -49,16 +55,15 @@ pub fn apply(
     takes: &[String],
     now: Timestamp,
 ) -> Result<(Plan, Applied), UpgradeError> {
-    let path = dir.knowledge().join(".lock");
-    fs::create_dir_all(dir.knowledge()).map_err(UpgradeError::io("make", &dir.knowledge()))?;
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(UpgradeError::io("open", &path))?;
-    file_lock::take(&lock).map_err(UpgradeError::io("lock", &path))?;
+    // Whoever takes several takes them in this order.
+    let locks = [hold(&dir.knowledge())?, hold(&dir.skills())?];
+    let intent = dir.knowledge().join(INTENT);
+    if intent
+        .try_exists()
+        .map_err(UpgradeError::io("look at", &intent))?
+    {
+        return Err(UpgradeError::Unsettled);
+    }
     let plan = plan(dir, takes)?;
     let meta_file = dir.meta_file();
     let before = match read_text(&meta_file) {
@@ -70,7 +75,7 @@ pub fn apply(
         done: Vec::new(),
         meta: meta::upgraded(before.as_deref(), &plan.from_version, now)?,
         meta_file,
-        _lock: lock,
+        _locks: locks,
     };
     let stamp: String = now.wire().chars().filter(char::is_ascii_digit).collect();
     for item in &plan.items {
@@ -83,10 +88,31 @@ pub fn apply(
     Ok((plan, applied))
 }
 
+fn hold(folder: &Path) -> Result<File, UpgradeError> {
+    let path = folder.join(LOCK);
+    file_lock::hold(&path).map_err(UpgradeError::io("lock", &path))
+}
+
 impl Applied {
+    /// Ends the upgrade by what became of its record: notes the version, or puts everything back where there is none
+    /// for certain.
+    ///
+    /// # Errors
+    ///
+    /// [`UpgradeError::Refused`], [`UpgradeError::MaybeRecorded`], [`UpgradeError::HalfDone`], and what the disk says.
+    pub fn end(
+        self,
+        recorded: Result<BlockRef, ChainError>,
+    ) -> Result<(BlockRef, Vec<Done>), UpgradeError> {
+        match recorded {
+            Ok(block) => Ok((block, self.finish()?)),
+            Err(error) if error.may_be_recorded() => Err(UpgradeError::MaybeRecorded(error)),
+            Err(error) => Err(self.put_back(UpgradeError::Refused(error))),
+        }
+    }
+
     /// Puts everything back that was replaced, since `failed` happened, which is returned.
-    #[must_use]
-    pub fn put_back(self, failed: UpgradeError) -> UpgradeError {
+    fn put_back(self, failed: UpgradeError) -> UpgradeError {
         for done in self.done.iter().rev() {
             let undone = match &done.copy {
                 Some(copy) => fs::rename(copy, &done.path),
@@ -102,25 +128,22 @@ impl Applied {
         failed
     }
 
-    /// Notes the version and the hashes of its texts. Comes after the record.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written; the next upgrade notes it then.
-    pub fn finish(self) -> Result<Vec<Done>, UpgradeError> {
-        write(&self.meta_file, &self.meta, true)
-            .map_err(UpgradeError::io("write", &self.meta_file))?;
-        Ok(self.done)
+    /// Notes the version and the hashes of its texts. Comes after the record; the next upgrade does it where it fails.
+    fn finish(self) -> Result<Vec<Done>, UpgradeError> {
+        let mode = mode_of(&self.meta_file);
+        let noted = mode.and_then(|mode| write(&self.meta_file, &self.meta, mode, true));
+        match noted {
+            Ok(()) => Ok(self.done),
+            Err(source) => Err(UpgradeError::Unnoted {
+                path: self.meta_file,
+                source,
+            }),
+        }
     }
 }
 
 fn carry_out(dir: &DataDir, item: &Item, stamp: &str) -> Result<Option<Done>, UpgradeError> {
     let path = dir.path().join(&item.path);
-    let with = |suffix: &str| {
-        let mut name = path.clone().into_os_string();
-        name.push(suffix);
-        PathBuf::from(name)
-    };
     let Some(text) = item.after.as_deref() else {
         return Ok(None);
     };
@@ -130,16 +153,24 @@ fn carry_out(dir: &DataDir, item: &Item, stamp: &str) -> Result<Option<Done>, Up
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(UpgradeError::io("make", parent))?;
             }
-            write(&path, text, false).map_err(UpgradeError::io("write", &path))?;
+            write(&path, text, None, false).map_err(UpgradeError::io("write", &path))?;
             Ok(Some(Done { path, copy: None }))
         }
         Step::Beside => {
-            let beside = with(".new");
-            write(&beside, text, true).map_err(UpgradeError::io("write", &beside))?;
-            Ok(Some(Done {
-                path: beside,
-                copy: None,
-            }))
+            let mode = mode_of(&path).map_err(UpgradeError::io("look at", &path))?;
+            let beside = self::beside(&path, ".new");
+            // The owner may have worked on the one of an earlier upgrade.
+            match read_text(&beside) {
+                Ok(there) if there == text => Ok(None),
+                Ok(there) => replace(beside, &there, text, stamp).map(Some),
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    write(&beside, text, mode, false)
+                        .map_err(UpgradeError::io("write", &beside))?;
+                    let copy = None;
+                    Ok(Some(Done { path: beside, copy }))
+                }
+                Err(error) => Err(UpgradeError::io("read", &beside)(error)),
+            }
         }
         Step::Replace | Step::Merge => {
             // The owner's editor takes no lock.
@@ -147,37 +178,57 @@ fn carry_out(dir: &DataDir, item: &Item, stamp: &str) -> Result<Option<Done>, Up
             if Some(&there) != item.before.as_ref() {
                 return Err(UpgradeError::Changed(item.path.clone()));
             }
-            let copy = with(&format!(".bak.{stamp}"));
-            write(&copy, &there, false).map_err(UpgradeError::io("write", &copy))?;
-            let mode = fs::metadata(&path).map(|metadata| metadata.permissions());
-            let replaced = write(&path, text, true)
-                .and_then(|()| mode.and_then(|mode| fs::set_permissions(&path, mode)));
-            if let Err(error) = replaced {
-                let failed = UpgradeError::io("write", &path)(error);
-                return Err(match fs::rename(&copy, &path) {
-                    Ok(()) => failed,
-                    Err(_) => UpgradeError::HalfDone {
-                        failed: Box::new(failed),
-                        undone: item.path.clone(),
-                    },
-                });
-            }
-            Ok(Some(Done {
-                path,
-                copy: Some(copy),
-            }))
+            replace(path, &there, text, stamp).map(Some)
         }
     }
 }
 
-/// Writes a file, whole or not at all and durably.
-fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
+/// Keeps a copy of the file at `path`, in which `there` stands, and writes `text` in its place, both with its mode.
+fn replace(path: PathBuf, there: &str, text: &str, stamp: &str) -> Result<Done, UpgradeError> {
+    let mode = mode_of(&path).map_err(UpgradeError::io("look at", &path))?;
+    let copy = beside(&path, &format!(".bak.{stamp}"));
+    write(&copy, there, mode.clone(), false).map_err(UpgradeError::io("write", &copy))?;
+    if let Err(error) = write(&path, text, mode, true) {
+        let shown = path.display().to_string();
+        let failed = UpgradeError::io("write", &path)(error);
+        return Err(match fs::rename(&copy, &path) {
+            Ok(()) => failed,
+            Err(_) => UpgradeError::HalfDone {
+                failed: Box::new(failed),
+                undone: shown,
+            },
+        });
+    }
+    let copy = Some(copy);
+    Ok(Done { path, copy })
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The mode of the file at `path`; nothing if there is none.
+fn mode_of(path: &Path) -> io::Result<Option<Permissions>> {
+    match fs::metadata(path) {
+        Ok(there) => Ok(Some(there.permissions())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a file, whole or not at all and durably, with `mode` or that of any new file.
+fn write(path: &Path, text: &str, mode: Option<Permissions>, replace: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
-        .prefix(".kairos-")
-        .suffix(".tmp")
+        .prefix(WHOLE.0)
+        .suffix(WHOLE.1)
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
+    if let Some(mode) = mode {
+        file.as_file().set_permissions(mode)?;
+    }
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     let persisted = match replace {
@@ -188,8 +239,43 @@ fn write(path: &Path, text: &str, replace: bool) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The ledger's entry on an upgrade.
-pub fn record(plan: &Plan, now: Timestamp) -> Entry {
+/// The ledger's entries on an upgrade: one for each piece of knowledge that it made or replaced, and one on all of it.
+pub fn record(plan: &Plan, now: Timestamp) -> Vec<Entry> {
+    let changed = |item: &&Item| {
+        item.what == What::Knowledge && matches!(item.step, Step::Create | Step::Replace)
+    };
+    let knowledge = plan.items.iter().filter(changed);
+    let mut entries: Vec<_> = knowledge.map(|item| update(item, now)).collect();
+    entries.push(summary(plan, now));
+    entries
+}
+
+fn update(item: &Item, now: Timestamp) -> Entry {
+    let hash = |text: &Option<String>| text.as_ref().map(ContentHash::of);
+    let hashes = (hash(&item.before), hash(&item.after));
+    let action = match item.before {
+        None => KnowledgeAction::Create,
+        Some(_) => KnowledgeAction::Update,
+    };
+    let reason = Some("system_upgrade".to_owned());
+    Entry::KnowledgeUpdate(KnowledgeUpdate::new(
+        name(item),
+        action,
+        hashes,
+        reason,
+        now,
+    ))
+}
+
+/// What the ledger calls an item: knowledge goes by its name.
+fn name(item: &Item) -> &str {
+    match item.what {
+        What::Knowledge => item.path.split('/').nth(1).unwrap_or(&item.path),
+        _ => &item.path,
+    }
+}
+
+fn summary(plan: &Plan, now: Timestamp) -> Entry {
     let mut actions = UpgradeActions::default();
     for item in &plan.items {
         let list = match (item.what, item.step, item.status) {
@@ -203,12 +289,7 @@ pub fn record(plan: &Plan, now: Timestamp) -> Entry {
             (_, Step::Keep, Status::Unchanged) => &mut actions.unchanged,
             (_, Step::Keep | Step::Beside | Step::Propose, _) => &mut actions.skipped,
         };
-        // Knowledge goes by its name.
-        let name = match item.what {
-            What::Knowledge => item.path.split('/').nth(1).unwrap_or(&item.path),
-            _ => item.path.as_str(),
-        };
-        list.push(name.to_owned());
+        list.push(name(item).to_owned());
     }
     Entry::SystemUpgrade(SystemUpgrade {
         from_version: plan.from_version.clone(),

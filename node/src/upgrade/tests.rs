@@ -1,11 +1,19 @@
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 
+use kairos_protocol::block::BlockRef;
+use kairos_protocol::block::entry::Entry;
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 
 use super::*;
 use crate::data_dir::Surroundings;
 
 const NOW: Timestamp = Timestamp::EPOCH;
+
+fn recorded() -> Result<BlockRef, ChainError> {
+    Ok(kairos_protocol::block::Block::genesis().to_ref())
+}
 
 fn made() -> (tempfile::TempDir, DataDir) {
     let temp = tempfile::tempdir().unwrap();
@@ -95,7 +103,7 @@ fn every_text_is_compared_three_ways() {
     assert!(matches!(unknown, UpgradeError::Unknown(_)));
 
     let (applied_plan, applied) = apply(&dir, &takes[..1], NOW).unwrap();
-    assert_eq!(applied.finish().unwrap().len(), 6);
+    assert_eq!(applied.end(recorded()).unwrap().1.len(), 6);
     let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
     let template = |path| TRACKED.iter().find(|t| t.path == path).unwrap().text;
     assert_eq!(read("skills/kairos.rb"), template("skills/kairos.rb"));
@@ -117,10 +125,11 @@ fn every_text_is_compared_three_ways() {
     );
     assert!(!again.needed, "{again:?}");
 
-    let text = record(&applied_plan, NOW).to_text();
+    let texts = record(&applied_plan, NOW);
+    let texts: Vec<_> = texts.iter().map(|entry| entry.to_text()).collect();
     assert_eq!(
-        text,
-        format!(
+        texts,
+        [format!(
             "{{\"type\":\"system_upgrade\",\"from_version\":\"0.0.9\",\"to_version\":\"{}\",\"actions\":{{\
              \"auto_updated\":[\"skills/kairos.rb\",\"skills/kairos_quickguide.md\",\"config/tool_metadata.yml\"],\
              \"merged\":[\"skills/config.yml\"],\"l0_proposed\":[],\"skipped\":[\"skills/kairos.md\",\
@@ -128,8 +137,98 @@ fn every_text_is_compared_three_ways() {
              \"knowledge_kept\":[],\"knowledge_conflict\":[\"meeting_safely\"]}},\
              \"timestamp\":\"1970-01-01T00:00:00Z\"}}",
             env!("CARGO_PKG_VERSION")
-        )
+        )]
     );
+}
+
+#[test]
+fn knowledge_that_an_upgrade_changes_is_recorded_as_any_other_change() {
+    let (_temp, dir) = made();
+    let guide = "knowledge/meeting_safely/meeting_safely.md";
+    aged(&dir, guide, "old", "old");
+    let (plan, applied) = apply(&dir, &[], NOW).unwrap();
+    applied.end(recorded()).unwrap();
+    let entries = record(&plan, NOW);
+    let [Entry::KnowledgeUpdate(update), Entry::SystemUpgrade(_)] = entries.as_slice() else {
+        panic!("{entries:?}");
+    };
+    let now = fs::read(dir.path().join(guide)).unwrap();
+    let hashes = (update.prev_hash, update.next_hash);
+    assert_eq!(
+        hashes,
+        (Some(ContentHash::of("old")), Some(ContentHash::of(now)))
+    );
+    assert_eq!(update.knowledge_id, "meeting_safely");
+    assert_eq!(update.reason, "system_upgrade");
+}
+
+#[test]
+fn copies_and_new_texts_have_the_mode_of_the_file_and_replace_nothing_of_the_owner() {
+    let (_temp, dir) = made();
+    let at = |path: &str| dir.path().join(path);
+    aged(&dir, "skills/kairos_quickguide.md", "old", "old");
+    aged(&dir, "config/safety.yml", "old", "{safe_root: /mine}\n");
+    fs::write(at("config/safety.yml.new"), "notes of mine").unwrap();
+    for path in ["skills/kairos_quickguide.md", "config/safety.yml.new"] {
+        fs::set_permissions(at(path), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let (_, applied) = apply(&dir, &[], NOW).unwrap();
+    applied.end(recorded()).unwrap();
+    let kept = at("config/safety.yml.new.bak.19700101000000");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), "notes of mine");
+    for path in [
+        at("skills/kairos_quickguide.md"),
+        at("skills/kairos_quickguide.md.bak.19700101000000"),
+        at("config/safety.yml.new"),
+        kept,
+    ] {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn only_what_is_not_recorded_for_certain_is_put_back() {
+    let (_temp, dir) = made();
+    let path = "skills/kairos_quickguide.md";
+    aged(&dir, path, "old", "old");
+    let read = || fs::read_to_string(dir.path().join(path)).unwrap();
+    let apply = || apply(&dir, &[], NOW).unwrap().1;
+    let refused = apply().end(Err(ChainError::KeyReused)).unwrap_err();
+    assert!(
+        refused.to_string().ends_with("nothing was changed"),
+        "{refused}"
+    );
+    assert_eq!(read(), "old");
+    let unknown = apply().end(Err(ChainError::Crashed)).unwrap_err();
+    assert!(
+        unknown.to_string().starts_with("the files are in place"),
+        "{unknown}"
+    );
+    assert_ne!(read(), "old");
+    assert!(
+        plan(&dir, &[]).unwrap().needed,
+        "the next one records and notes it"
+    );
+    assert_eq!(apply().end(recorded()).unwrap().1, []);
+    assert!(!plan(&dir, &[]).unwrap().needed);
+}
+
+#[test]
+fn an_upgrade_waits_for_those_who_change_the_law_and_leaves_what_is_unsettled() {
+    let (_temp, dir) = made();
+    let lock = fs::File::create(dir.skills().join(".lock")).unwrap();
+    lock.lock().unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| apply(&dir, &[], NOW).map(drop));
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+        assert!(!waits.is_finished());
+        drop(lock);
+        waits.join().unwrap().unwrap();
+    });
+    fs::write(dir.knowledge().join(".intent.json"), "{}").unwrap();
+    let refused = apply(&dir, &[], NOW).unwrap_err();
+    assert!(matches!(refused, UpgradeError::Unsettled), "{refused}");
 }
 
 #[test]
@@ -161,7 +260,7 @@ fn a_directory_of_the_reference_keeps_its_law_its_settings_and_its_tracking() {
     .unwrap();
     fs::write(dir.meta_file(), &meta).unwrap();
     let (plan, applied) = apply(&dir, &[], NOW).unwrap();
-    applied.finish().unwrap();
+    applied.end(recorded()).unwrap();
     assert_eq!(plan.from_version, "2.2.0");
     let found = steps(&plan);
     use Status::*;

@@ -46,6 +46,10 @@ fn is_read_as_it_was_written() {
         ("knowledge/tea/assets/a.png", true, false),
     ];
     let delete = proposal(delete, &files);
+    assert_eq!(delete.main_file(), Some(MAIN));
+    let skill = Change::KnowledgeUpdate { name: tea() };
+    let skill = proposal(skill, &[("knowledge/tea/SKILL.md", true, true)]);
+    assert_eq!(Proposal::parse(&skill.to_bytes().unwrap()).unwrap(), skill);
     assert_eq!(
         Proposal::parse(&delete.to_bytes().unwrap()).unwrap(),
         delete
@@ -58,7 +62,13 @@ fn names_no_file_but_those_of_its_change() {
     let delete = || Change::KnowledgeDelete { name: tea() };
     for (change, files) in [
         (update(), &[("../../etc/passwd", true, true)][..]),
-        (update(), &[("knowledge/tea/other.md", true, true)]),
+        (update(), &[("knowledge/tea/a/tea.md", true, true)]),
+        (update(), &[("knowledge/tea/.md", true, true)]),
+        (update(), &[("knowledge/tea/tea.txt", true, true)]),
+        (
+            delete(),
+            &[("knowledge/tea/x", true, false), (MAIN, true, false)],
+        ),
         (update(), &[(MAIN, true, true), (MAIN, true, true)]),
         (update(), &[(MAIN, true, false)]),
         (update(), &[]),
@@ -134,7 +144,7 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] = to;
         if let Ok(read) = Proposal::parse(&bytes) {
-            prop_assert_eq!(read.files[0].path.clone(), read.change.main_file().unwrap());
+            prop_assert!(read.change.is_main(&read.files[0].path));
         }
     }
 }

@@ -13,9 +13,11 @@ use crate::time::Timestamp;
 
 /// What `format` says.
 const FORMAT: &str = "kairos-backup";
-/// The version of the format that is written, and the last one that is read.
-const VERSION: u32 = 1;
-/// Where the ledger is, below the data directory.
+/// The last version of the format that is read.
+const VERSION: u32 = 2;
+/// The version that is written where the ledger is a file, which earlier programs read too.
+const WITH_FILE: u32 = 1;
+/// Where the ledger is, below the data directory, if it is a file.
 pub const LEDGER: &str = "storage/blockchain.json";
 /// Most bytes of a path.
 const PATH_MAX: usize = 4000;
@@ -42,6 +44,9 @@ pub struct Manifest {
     pub keys: bool,
     /// The ledger, if there was one.
     pub ledger: Option<LedgerPart>,
+    /// The path of the database that the ledger is in; nothing if it is the file [`LEDGER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    database: Option<String>,
     /// Every file and directory, in byte order of the paths.
     pub entries: Vec<Entry>,
     /// What lay in the data directory and is not in the backup.
@@ -190,12 +195,13 @@ impl Manifest {
     pub fn new(program: impl Into<String>, created_at: Timestamp) -> Self {
         Self {
             format: FORMAT.to_owned(),
-            version: VERSION,
+            version: WITH_FILE,
             program: program.into(),
             created_at,
             instance_id: None,
             keys: false,
             ledger: None,
+            database: None,
             entries: Vec::new(),
             left_out: Vec::new(),
         }
@@ -237,6 +243,23 @@ impl Manifest {
             .map_err(|error| ManifestFault::Syntax(error.to_string()))?;
         json.push(b'\n');
         Ok(json)
+    }
+
+    /// Notes that the ledger is `part`, in the SQLite database at `path` below the data directory.
+    pub fn set_database(&mut self, path: impl Into<String>, part: LedgerPart) {
+        self.version = VERSION;
+        self.ledger = Some(part);
+        self.database = Some(path.into());
+    }
+
+    /// Whether the ledger is in a database.
+    pub fn is_database(&self) -> bool {
+        self.database.is_some()
+    }
+
+    /// The path of the entry that holds the ledger, if there is one.
+    pub fn ledger_path(&self) -> &str {
+        self.database.as_deref().unwrap_or(LEDGER)
     }
 
     /// Bytes of all files together.
@@ -284,8 +307,10 @@ impl Manifest {
                 directories.insert(path);
             }
         }
-        let ledger = self.files().any(|entry| entry.path == LEDGER);
-        if ledger != self.ledger.is_some() {
+        let path = self.ledger_path();
+        let ledger = self.files().any(|entry| entry.path == path);
+        let fits = self.database.is_none() || self.version > WITH_FILE;
+        if ledger != self.ledger.is_some() || !fits {
             return Err(ManifestFault::Ledger.into());
         }
         if !self.keys && self.files().any(|entry| entry.path.starts_with("keys/")) {

@@ -360,7 +360,7 @@ fn a_manifest_that_contradicts_itself_is_refused() {
     let folder = |path: &str| json!({"path": path, "mode": 493, "kind": "directory"});
     for (pointer, value, said) in [
         ("/format", json!("other"), "of the format `other`"),
-        ("/version", json!(2), "use a newer kairos-chain"),
+        ("/version", json!(3), "use a newer kairos-chain"),
         ("/created_at", json!("now"), "not valid"),
         (
             "/entries",

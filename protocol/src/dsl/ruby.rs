@@ -66,8 +66,6 @@ pub(super) struct Call {
 /// What stands between `do` and `end`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Block {
-    /// Whether it takes parameters.
-    pub(super) parameters: bool,
     pub(super) statements: Vec<Node>,
 }
 
@@ -221,7 +219,6 @@ fn kind(tree: &Tree, depth: usize) -> Kind {
         Tree::Block(block) => match kind(&block.call, depth) {
             Kind::Call(call) => Kind::Call(Call {
                 block: Some(Block {
-                    parameters: block.args.is_some(),
                     statements: body(block.body.as_deref(), depth),
                 }),
                 ..call

@@ -265,6 +265,17 @@ fn no_nesting_exhausts_the_stack() {
     );
 }
 
+#[test]
+fn the_place_of_a_fault_lies_in_the_source() {
+    let source = r#""a{x| x\ud80"#;
+    let law = Law::read(source.as_bytes());
+    let ends: Vec<_> = law.faults.iter().map(|fault| fault.span.end).collect();
+    assert!(
+        !ends.is_empty() && ends.iter().all(|end| *end <= source.len()),
+        "{ends:?}"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 

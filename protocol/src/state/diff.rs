@@ -45,7 +45,7 @@ pub struct Diff {
     pub promotions: Vec<String>,
     /// Entries of L1 that were put away.
     pub demotions: Vec<String>,
-    /// Whether any byte of any layer changed, what no list tells included.
+    /// Whether any byte of any layer changed, what no list tells included; also where nobody can know.
     pub changed: bool,
 }
 
@@ -121,7 +121,11 @@ impl Diff {
         diff.changed = match (before, trees) {
             (None, _) => true,
             (Some(_), Some((old, new))) => old != new,
-            (Some(before), None) => before.layers.combined() != after.layers.combined(),
+            // What has no hash may be anything.
+            (Some(before), None) => match (before.layers.combined(), after.layers.combined()) {
+                (Some(then), Some(now)) => then != now,
+                _ => true,
+            },
         };
         diff
     }

@@ -315,6 +315,13 @@ fn texts_that_the_reference_does_not_hash_count_as_changes() {
     };
     let blind = Diff::between(Some(of_reference), side(&after), &BTreeSet::new());
     assert_eq!(blind, Diff::default());
+    // Without any hash nobody can know.
+    let nothing = Layers::default();
+    let unknown = Side {
+        layers: &nothing,
+        tree: None,
+    };
+    assert!(Diff::between(Some(unknown), unknown, &BTreeSet::new()).changed);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::proof::{Head, PROOF_MAX, ProofError, verify_consistency};
 use super::statement::{Attributed, StatementError};
+use crate::crypto::PublicKey;
 use crate::hash::ContentHash;
 use crate::id::AgentId;
 use crate::json::{self, JsonError};
@@ -76,8 +77,9 @@ pub struct ForkProof {
 pub struct Fork {
     /// Who showed two histories, as it names itself.
     pub agent: AgentId,
-    /// The key it is known by; see [`crate::crypto::PublicKey::fingerprint`].
-    pub key_fingerprint: String,
+    /// The keys it is known by, as it names them itself: that which signed the one history, and that which signed the
+    /// other. They are the same unless it changed its key in between.
+    pub keys: [PublicKey; 2],
     /// The one history.
     pub first: Head,
     /// The other.
@@ -141,7 +143,7 @@ impl ForkProof {
         verify_consistency(begins, second, &self.consistency)?;
         Ok(Fork {
             agent: b.instance_id.clone(),
-            key_fingerprint: b.identity_key.fingerprint(),
+            keys: [a.identity_key.clone(), b.identity_key.clone()],
             first,
             second,
         })

@@ -119,6 +119,18 @@ pub struct Head {
 /// The empty tree is continued by every tree, with an empty proof. [`ProofError::OldRoot`] means more than a proof
 /// that failed: the tree `new` is then known to begin otherwise than `old`.
 pub fn verify_consistency(old: Head, new: Head, proof: &[ContentHash]) -> Result<(), ProofError> {
+    match beginning(old, new, proof)? == old.root {
+        true => Ok(()),
+        false => Err(ProofError::OldRoot),
+    }
+}
+
+/// The root over as many of the first leaves of the tree `new` as `old` has, as the proof shows it: that of `old`, or
+/// another one if `new` is known to begin otherwise.
+///
+/// Fails if the proof does not lead to `new`. Where `old` is a complete subtree by its size, a proof does not hold the
+/// other root, so only that of `old` can be shown.
+pub fn beginning(old: Head, new: Head, proof: &[ContentHash]) -> Result<ContentHash, ProofError> {
     if old.size > new.size {
         return Err(ProofError::Backwards {
             old: old.size,
@@ -126,15 +138,10 @@ pub fn verify_consistency(old: Head, new: Head, proof: &[ContentHash]) -> Result
         });
     }
     if old.size == new.size || old.size == 0 {
-        let begins = if old.size == 0 {
-            empty_root()
-        } else {
-            new.root
-        };
-        return match (proof.is_empty(), old.root == begins) {
+        return match (proof.is_empty(), old.size) {
             (false, _) => Err(ProofError::Length),
-            (true, false) => Err(ProofError::OldRoot),
-            (true, true) => Ok(()),
+            (true, 0) => Ok(empty_root()),
+            (true, _) => Ok(new.root),
         };
     }
     let mut climb = Climb {
@@ -160,11 +167,8 @@ pub fn verify_consistency(old: Head, new: Head, proof: &[ContentHash]) -> Result
         }
     }
     climb.arrived()?;
-    if new_hash != new.root {
-        return Err(ProofError::Root);
-    }
-    match old_hash == old.root {
-        true => Ok(()),
-        false => Err(ProofError::OldRoot),
+    match new_hash == new.root {
+        true => Ok(old_hash),
+        false => Err(ProofError::Root),
     }
 }

@@ -24,6 +24,8 @@ const SKILLS: usize = 100;
 const CACHED: Aim = Aim::AtLeast(0.6);
 /// Measurements of each side.
 const ROUNDS: usize = 5;
+/// Requests that a client sends on a connection before it reads an answer, where it does not wait for each.
+const PIPELINED: usize = 16;
 /// Requests of one measurement, after a tenth as many to warm up.
 const REQUESTS: usize = 20_000;
 
@@ -60,22 +62,22 @@ pub(crate) fn run() -> Vec<Row> {
         ),
     ];
     let many = format!("POST /introduce, {SKILLS} skills, to RSA-2048 verify on one core");
-    rows.push(server.against_verifying(&many, &introduce, Aim::Open));
+    rows.extend(server.against_verifying(&many, &introduce, Aim::Open));
     node.stop();
-    rows.push(introducing_to_a_new_agent(&introduce));
+    rows.extend(introducing_to_a_new_agent(&introduce));
     rows
 }
 
 /// The answer to an introduction is our own, so a long list of skills in it costs sending it; without one, what is
 /// left is the work that an introduction takes.
-fn introducing_to_a_new_agent(introduce: &[u8]) -> Row {
+fn introducing_to_a_new_agent(introduce: &[u8]) -> [Row; 3] {
     let home = Home::initialized();
     let node = unlimited(&home).start();
     let server = Server::of(&node);
     let what = "POST /introduce, new agent, to RSA-2048 verify on one core";
-    let row = server.against_verifying(what, introduce, Aim::AtLeast(0.7));
+    let rows = server.against_verifying(what, introduce, Aim::AtLeast(0.7));
     node.stop();
-    row
+    rows
 }
 
 fn unlimited(home: &Home) -> Builder {
@@ -116,8 +118,8 @@ impl Server {
         }
     }
 
-    fn round(self, request: &[u8]) -> Round {
-        round(self.address, self.pid, request, REQUESTS)
+    fn round(self, request: &[u8], at_a_time: usize) -> Round {
+        round(self.address, self.pid, request, REQUESTS, at_a_time)
     }
 
     /// Compares with a server that answers every request with the bytes that the node answered this one with.
@@ -131,10 +133,10 @@ impl Server {
             pid: bare.pid(),
         };
         for server in [self, baseline] {
-            round(server.address, server.pid, request, REQUESTS / 10);
+            round(server.address, server.pid, request, REQUESTS / 10, 1);
         }
         let rounds: Vec<_> = (0..ROUNDS)
-            .map(|_| (self.round(request), baseline.round(request)))
+            .map(|_| (self.round(request, 1), baseline.round(request, 1)))
             .collect();
         let (ratio, least, most) = median(rounds.iter().map(|(ours, bare)| ours.rate / bare.rate));
         let (cpu, ..) = median(rounds.iter().map(|(ours, _)| ours.cpu_micros));
@@ -149,24 +151,47 @@ impl Server {
         }
     }
 
-    /// Compares introductions, each of which has to be verified, with verifying alone.
-    fn against_verifying(self, what: &str, request: &[u8], aim: Aim) -> Row {
-        round(self.address, self.pid, request, REQUESTS / 10);
+    /// Compares introductions, each of which has to be verified, with verifying alone: as they are served while the
+    /// clients take their share of the same cores, with many in flight, and by the server's own CPU time.
+    fn against_verifying(self, what: &str, request: &[u8], aim: Aim) -> [Row; 3] {
+        round(self.address, self.pid, request, REQUESTS / 10, 1);
         let verifier = Verifier::new();
-        let rounds: Vec<_> = (0..ROUNDS)
-            .map(|_| (self.round(request), verifier.rate()))
-            .collect();
-        let (ratio, least, most) = median(rounds.iter().map(|(ours, alone)| ours.rate / alone));
-        let (cpu, ..) = median(rounds.iter().map(|(ours, _)| ours.cpu_micros));
-        let (alone, ..) = median(rounds.iter().map(|(_, alone)| 1e6 / alone));
-        Row {
-            what: what.to_owned(),
-            ours: rate(rounds.iter().map(|(ours, _)| ours.rate)),
-            baseline: rate(rounds.iter().map(|(_, alone)| *alone)),
-            ratio,
-            aim,
-            note: format!("{least:.2}..{most:.2}, CPU {cpu:.0} us a request against {alone:.0}"),
-        }
+        let measure = |at_a_time| -> Vec<(Round, f64)> {
+            (0..ROUNDS)
+                .map(|_| (self.round(request, at_a_time), verifier.rate()))
+                .collect()
+        };
+        let (rounds, pipelined) = (measure(1), measure(PIPELINED));
+        // What the cores of the server would do if nobody else wanted them.
+        let by_cpu = rounds.iter().map(|(ours, alone)| {
+            let rate = WORKERS as f64 * 1e6 / ours.cpu_micros;
+            (Round { rate, ..*ours }, *alone)
+        });
+        let by_cpu: Vec<_> = by_cpu.collect();
+        [
+            against(what, &rounds, aim),
+            against(&format!("{what}, {PIPELINED} in flight"), &pipelined, aim),
+            against(
+                &format!("{what}, by CPU time, if {WORKERS} cores were the server's own"),
+                &by_cpu,
+                aim,
+            ),
+        ]
+    }
+}
+
+/// Compares rounds with the rate of verifying alone that was measured beside each.
+fn against(what: &str, rounds: &[(Round, f64)], aim: Aim) -> Row {
+    let (ratio, least, most) = median(rounds.iter().map(|(ours, alone)| ours.rate / alone));
+    let (cpu, ..) = median(rounds.iter().map(|(ours, _)| ours.cpu_micros));
+    let (alone, ..) = median(rounds.iter().map(|(_, alone)| 1e6 / alone));
+    Row {
+        what: what.to_owned(),
+        ours: rate(rounds.iter().map(|(ours, _)| ours.rate)),
+        baseline: rate(rounds.iter().map(|(_, alone)| *alone)),
+        ratio,
+        aim,
+        note: format!("{least:.2}..{most:.2}, CPU {cpu:.0} us a request against {alone:.0}"),
     }
 }
 

@@ -39,14 +39,24 @@ pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: &str)
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
-/// Sends `request` `count` times to the server with that process id. Panics at an answer other than 200.
-pub(crate) fn round(server: SocketAddr, pid: u32, request: &[u8], count: usize) -> Round {
+/// Sends `request` `count` times to the server with that process id, on each connection so many at a time. Panics at
+/// an answer other than 200.
+pub(crate) fn round(
+    server: SocketAddr,
+    pid: u32,
+    request: &[u8],
+    count: usize,
+    at_a_time: usize,
+) -> Round {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.expect("a runtime");
-    let request: Rc<[u8]> = request.into();
-    let left = Rc::new(Cell::new(count));
+    let load = Rc::new(Load {
+        requests: request.repeat(at_a_time),
+        length: request.len(),
+        left: Cell::new(count),
+    });
     let tasks = LocalSet::new();
     let all = async {
         let mut workers = Vec::new();
@@ -55,7 +65,7 @@ pub(crate) fn round(server: SocketAddr, pid: u32, request: &[u8], count: usize) 
                 .await
                 .expect("the server listens");
             stream.set_nodelay(true).expect("a socket");
-            workers.push(send(stream, Rc::clone(&request), Rc::clone(&left)));
+            workers.push(send(stream, Rc::clone(&load)));
         }
         let (began, cpu) = (Instant::now(), cpu_time(pid));
         let workers: Vec<_> = workers.into_iter().map(tokio::task::spawn_local).collect();
@@ -98,16 +108,30 @@ pub(crate) fn once(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     })
 }
 
-async fn send(mut stream: TcpStream, request: Rc<[u8]>, left: Rc<Cell<usize>>) {
+/// What the connections of a round share.
+struct Load {
+    /// As many requests as are sent at a time.
+    requests: Vec<u8>,
+    /// Bytes of one of them.
+    length: usize,
+    left: Cell<usize>,
+}
+
+async fn send(mut stream: TcpStream, load: Rc<Load>) {
     let mut buffer = Vec::with_capacity(64 * 1024);
-    while left.get() > 0 {
-        left.set(left.get() - 1);
+    while load.left.get() > 0 {
+        let most = load.left.get() * load.length;
+        let requests = load.requests.get(..most).unwrap_or(&load.requests);
+        let count = requests.len() / load.length;
+        load.left.set(load.left.get() - count);
         stream
-            .write_all(&request)
+            .write_all(requests)
             .await
-            .expect("the server takes a request");
-        buffer.clear();
-        answer(&mut stream, &mut buffer).await;
+            .expect("the server takes requests");
+        for _ in 0..count {
+            let end = answer(&mut stream, &mut buffer).await;
+            buffer.drain(..end);
+        }
     }
 }
 

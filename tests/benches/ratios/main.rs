@@ -15,6 +15,7 @@ mod ledger;
 mod load;
 mod package;
 mod process;
+mod proofs;
 mod search;
 mod table;
 

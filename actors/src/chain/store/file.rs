@@ -3,7 +3,8 @@
 //! An append overwrites the closing bracket with a comma, the new blocks and a new bracket, so it costs as much
 //! as what it adds. What it is about to write stands in a journal first (`blockchain.json.journal`): once that is
 //! on disk the blocks are safe, and whoever uses the ledger next after a crash makes them part of it. The ledger file
-//! itself is synced only now and then, before the journal begins anew: one append costs one sync.
+//! itself is synced only now and then, before the journal begins anew: one append costs one sync. Others may not have
+//! synced what they wrote, so that is done before anything is acknowledged that follows on it.
 //!
 //! Writers of the reference and of this program exclude each other by `flock` on `blockchain.json.lock`. They may
 //! append between any two calls, so nothing is believed about the file without a look at its length and time;
@@ -16,25 +17,25 @@ mod disk;
 mod held;
 mod inspect;
 mod journal;
+mod kept;
 mod known;
 mod lock;
 mod mark;
 mod patch;
-mod scan;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::fs;
-use std::io::{self, BufRead};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
-use kairos_protocol::ledger::{LoadState, Verifier, VerifyReport};
+use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Clock;
 use tracing::warn;
 
@@ -43,10 +44,10 @@ use disk::{Disk, How, Os};
 pub(crate) use held::HeldFile;
 pub use inspect::{Inspection, Leftover, Prefix, inspect, verify};
 use journal::{Journal, Record, Run, is_applied, joined, sync_directory_of};
-use known::{Chain, Known, scan_file, scan_patched};
-use lock::Paths;
+use kept::Kept;
+use known::{Chain, Known, Stamp, scan_file, scan_patched};
+use lock::{Locked, Paths};
 use patch::{Patch, Undo};
-pub(crate) use scan::BLOCK_BYTES_MAX;
 
 /// How long to wait for the lock unless told otherwise.
 pub const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -80,6 +81,8 @@ pub struct FileStore {
     state: Mutex<State>,
     /// Whether there was a chain when last looked.
     seen: AtomicBool,
+    /// Where the ledger would be in the other form.
+    rival: Option<PathBuf>,
     /// The last thing that had to be done about a crash.
     recovered: Mutex<Option<Recovery>>,
 }
@@ -90,6 +93,13 @@ struct State {
     known: Known,
     /// The records of the journal that are known to be in the ledger.
     run: Run,
+    /// The ledger file of which every block is durable or in the journal's run, as this store left it.
+    vouched: Option<Stamp>,
+    /// Where the files are.
+    paths: Option<Arc<Paths>>,
+    lock: Kept,
+    journal: Kept,
+    ledger: Kept,
 }
 
 impl fmt::Display for Recovery {
@@ -136,10 +146,18 @@ impl FileStore {
             disk,
             state: Mutex::default(),
             seen: AtomicBool::new(false),
+            rival: None,
             recovered: Mutex::default(),
         };
         let recovery = store.reading(|_, _, recovery| Ok(recovery))?;
         Ok((store, recovery))
+    }
+
+    /// This store, whose ledger `existed` a moment ago, and which begins none while there is one at `rival`.
+    pub(crate) fn beside(mut self, rival: &Path, existed: bool) -> Self {
+        self.seen.fetch_or(existed, Ordering::Relaxed);
+        self.rival = Some(rival.to_owned());
+        self
     }
 
     /// Runs `read` on what the ledger is now, while nobody writes to it.
@@ -148,12 +166,13 @@ impl FileStore {
         read: impl FnOnce(&Known, &Paths, Recovery) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut state = self.state();
-        let paths = self.paths()?;
-        let mut lock = paths.lock_for_reading(&*self.disk, self.lock_patience)?;
+        let paths = self.paths(&mut state)?;
+        let mut lock = paths.lock_for_reading(&mut state.lock, &*self.disk, self.lock_patience)?;
         let mut recovery = Recovery::Clean;
         if !self.is_settled(&mut state, &paths)? {
             drop(lock.take());
-            lock = Some(paths.lock_for_writing(&*self.disk, self.lock_patience)?);
+            let alone = paths.lock_for_writing(&mut state.lock, &*self.disk, self.lock_patience)?;
+            lock = Some(alone);
             recovery = self.recover(&mut state, &paths)?;
         }
         state.known.refresh(&paths.ledger, &paths.mark);
@@ -169,18 +188,37 @@ impl FileStore {
         }
     }
 
+    /// Fails where a new ledger would hide another one.
+    fn may_begin(&self) -> Result<(), StoreError> {
+        if self.seen.load(Ordering::Relaxed) {
+            return Err(StoreError::Gone);
+        }
+        self.rival.as_deref().map_or(Ok(()), none_at)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn paths(&self) -> Result<Paths, StoreError> {
-        Paths::resolve(&self.path).map_err(StoreError::io("find the ledger"))
+    fn paths(&self, state: &mut State) -> Result<Arc<Paths>, StoreError> {
+        if let Some(paths) = &state.paths
+            && let Ok(metadata) = fs::symlink_metadata(&self.path)
+            // Not where a link leads, which may be elsewhere by now.
+            && state.ledger.is(&metadata)
+        {
+            return Ok(Arc::clone(paths));
+        }
+        let paths = Paths::resolve(&self.path).map_err(StoreError::io("find the ledger"))?;
+        let paths = Arc::new(paths);
+        state.paths = Some(Arc::clone(&paths));
+        Ok(paths)
     }
 
     /// Whether all that the journal promises is in the ledger, and nothing in it was cut off.
     fn is_settled(&self, state: &mut State, paths: &Paths) -> Result<bool, StoreError> {
-        let look = || {
-            let Some(journal) = Journal::look(&paths.journal, &*self.disk)? else {
+        let mut look = || {
+            let journal = Journal::look(&mut state.journal, &paths.journal, &*self.disk)?;
+            let Some(journal) = journal else {
                 return Ok(Some(Run::default()));
             };
             let news = journal.news(state.run)?;
@@ -222,7 +260,7 @@ impl FileStore {
     }
 
     fn bring_in_all(&self, state: &mut State, paths: &Paths) -> io::Result<Recovery> {
-        let journal = Journal::open(&paths.journal, &*self.disk)?;
+        let journal = Journal::open(&mut state.journal, &paths.journal, &*self.disk)?;
         let news = journal.news(state.run)?;
         let mut recovery = Recovery::Clean;
         if news.torn > 0 {
@@ -247,19 +285,22 @@ impl FileStore {
         }
         state.run = news.run;
         if matches!(recovery, Recovery::Completed(_) | Recovery::Replayed(_)) {
-            self.end_run(&journal, state, paths)?;
+            self.end_run(state, paths)?;
         }
         Ok(recovery)
     }
 
     /// Makes the ledger durable, and lets the journal begin anew.
-    fn end_run(&self, journal: &Journal<'_>, state: &mut State, paths: &Paths) -> io::Result<()> {
+    fn end_run(&self, state: &mut State, paths: &Paths) -> io::Result<()> {
         self.disk
             .sync(&self.disk.open(&paths.ledger, How::Write)?)?;
         sync_directory_of(&paths.ledger, &*self.disk)?;
-        journal.clear()?;
-        state.run = Run::default();
+        if !state.run.is_empty() {
+            Journal::open(&mut state.journal, &paths.journal, &*self.disk)?.clear()?;
+            state.run = Run::default();
+        }
         if let Known::Chain(chain) = &mut state.known {
+            state.vouched = chain.stamp();
             chain.note(&paths.mark, &paths.ledger);
         }
         Ok(())
@@ -271,9 +312,7 @@ impl FileStore {
             self.recover(state, paths)?;
         }
         if !state.run.is_empty() {
-            let journal = Journal::open(&paths.journal, &*self.disk);
-            journal
-                .and_then(|journal| self.end_run(&journal, state, paths))
+            self.end_run(state, paths)
                 .map_err(StoreError::io("sync the ledger"))?;
         }
         Ok(())
@@ -306,7 +345,7 @@ impl FileStore {
             record.apply(&*self.disk, &file, file.metadata()?.len())?;
             self.disk.sync(&file)?;
             sync_directory_of(&paths.ledger, &*self.disk)?;
-            *known = chain.stored_at(&paths.ledger);
+            *known = Known::Chain(chain.stored_in(&file));
             return Ok(Recovery::Replayed(record.tip));
         }
         if matches!(known, Known::Broken { .. }) {
@@ -315,55 +354,88 @@ impl FileStore {
         set_aside(paths, record.tip).map(Recovery::SetAside)
     }
 
-    /// Writes `record` to the journal and then to the ledger. The caller has the writers' lock.
+    /// Writes `record` to the journal and then to the ledger, whose last block is at `after`. The caller has the writers' lock.
     fn commit(
         &self,
         state: &mut State,
         paths: &Paths,
         record: &Record,
         undo: &Undo,
-    ) -> Result<(), StoreError> {
-        let action = "write the ledger's journal";
-        let journal = Journal::open(&paths.journal, &*self.disk).map_err(StoreError::io(action))?;
+        after: u64,
+    ) -> Result<Arc<File>, StoreError> {
         if state.run.is_full_for(record.patch.len()) {
-            self.end_run(&journal, state, paths)
+            self.end_run(state, paths)
                 .map_err(StoreError::io("sync the ledger"))?;
         }
+        let action = "write the ledger's journal";
+        let journal = Journal::open(&mut state.journal, &paths.journal, &*self.disk)
+            .map_err(StoreError::io(action))?;
         let run = match journal.write(state.run, record) {
             Ok(run) => run,
             Err(source) => {
                 return Err(match journal.revoke(state.run) {
                     Ok(()) => StoreError::Io { action, source },
-                    Err(_) => StoreError::Unsettled(source),
+                    Err(_) => StoreError::Unsettled { after, source },
                 });
             }
         };
-        if let Err((source, undone)) = self.change(&paths.ledger, record, undo) {
-            return Err(match undone.and_then(|()| journal.revoke(state.run)) {
+        match self.change(&mut state.ledger, &paths.ledger, record, undo) {
+            Ok(ledger) => {
+                state.run = run;
+                Ok(ledger)
+            }
+            Err((source, undone)) => Err(match undone.and_then(|()| journal.revoke(state.run)) {
                 Ok(()) => StoreError::io("write the ledger")(source),
-                Err(_) => StoreError::Unsettled(source),
-            });
+                Err(_) => StoreError::Unsettled { after, source },
+            }),
         }
-        state.run = run;
-        Ok(())
+    }
+
+    fn undo(&self, kept: &mut Kept, paths: &Paths, before: Option<&Chain>) -> io::Result<Undo> {
+        let Some(chain) = before else {
+            return Undo::of(&*self.disk, None);
+        };
+        let file = kept.open(&*self.disk, &paths.ledger, How::Write)?;
+        Undo::of(&*self.disk, Some((&file, chain)))
     }
 
     /// Changes the ledger as `record` says, or else tells why not and whether it is as before.
     fn change(
         &self,
+        kept: &mut Kept,
         ledger: &Path,
         record: &Record,
         undo: &Undo,
-    ) -> Result<(), (io::Error, io::Result<()>)> {
+    ) -> Result<Arc<File>, (io::Error, io::Result<()>)> {
         let disk = &*self.disk;
         let how = match undo {
             Undo::Remove => How::CreateNew,
             Undo::Restore { .. } => How::Write,
         };
-        let file = disk.open(ledger, how).map_err(|source| (source, Ok(())))?;
-        let done = record.apply(disk, &file, undo.length().unwrap_or(0));
-        done.map_err(|source| (source, undo.run(disk, ledger, &file)))
+        let file = kept.open(disk, ledger, how);
+        let file = file.map_err(|source| (source, Ok(())))?;
+        match record.apply(disk, &file, undo.length().unwrap_or(0)) {
+            Ok(()) => Ok(file),
+            Err(source) => Err((source, undo.run(disk, ledger, &file))),
+        }
     }
+}
+
+/// Fails where there is a ledger in another form at `rival`.
+pub(super) fn none_at(rival: &Path) -> Result<(), StoreError> {
+    match rival.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(StoreError::Elsewhere(rival.to_owned())),
+        Err(source) => Err(StoreError::io("look for another ledger")(source)),
+    }
+}
+
+/// Waits for the lock of the ledger file at `path`, which need not exist. It ends with the returned file.
+pub(super) fn lock(path: &Path, patience: Duration) -> Result<Locked, StoreError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(StoreError::io("make the ledger's folder"))?;
+    let paths = Paths::resolve(path).map_err(StoreError::io("find the ledger"))?;
+    paths.lock_for_writing(&mut Kept::default(), &Os, patience)
 }
 
 /// Keeps a record that does not follow on the ledger where a person can find it.
@@ -376,13 +448,6 @@ fn set_aside(paths: &Paths, tip: BlockRef) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// Checks the blocks of the array `text` and hands each good one to `seen`. Problems end up in the verifier.
-pub(crate) fn walk_text(text: impl BufRead, verifier: &mut Verifier, seen: &mut dyn FnMut(&Block)) {
-    scan::walk(scan::Elements::of_file(text), verifier, |block, _| {
-        seen(block)
-    });
-}
-
 impl BlockStore for FileStore {
     fn append(
         &self,
@@ -390,18 +455,20 @@ impl BlockStore for FileStore {
         clock: &dyn Clock,
     ) -> Result<Vec<BlockRef>, StoreError> {
         let mut state = self.state();
-        if let Some(folder) = self.path.parent() {
+        if let Some(folder) = self.path.parent()
+            && state.ledger.is_none()
+        {
             fs::create_dir_all(folder).map_err(StoreError::io("make the ledger's folder"))?;
         }
-        let paths = self.paths()?;
-        let _lock = paths.lock_for_writing(&*self.disk, self.lock_patience)?;
+        let paths = self.paths(&mut state)?;
+        let _lock = paths.lock_for_writing(&mut state.lock, &*self.disk, self.lock_patience)?;
         if !self.is_settled(&mut state, &paths)? {
             self.recover(&mut state, &paths)?;
         }
         state.known.refresh(&paths.ledger, &paths.mark);
         let now = state.known.state();
-        if now == LoadState::Absent && self.seen.load(Ordering::Relaxed) {
-            return Err(StoreError::Gone);
+        if now == LoadState::Absent {
+            self.may_begin()?;
         }
         if !now.allows_append() {
             return Err(StoreError::Refused(now));
@@ -409,12 +476,21 @@ impl BlockStore for FileStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
+        if let Known::Chain(chain) = &state.known
+            && (chain.stamp().is_none() || chain.stamp() != state.vouched)
+        {
+            // Others may have written what they did not sync, as the reference does. What is acknowledged next would
+            // be lost with it.
+            self.end_run(&mut state, &paths)
+                .map_err(StoreError::io("sync the ledger"))?;
+        }
         // Taken out, so that a failure on the way leaves nothing believed about the file.
         let before = match std::mem::take(&mut state.known) {
             Known::Chain(chain) => Some(chain),
             _ => None,
         };
-        let undo = Undo::of(&*self.disk, &paths.ledger, before.as_ref())
+        let undo = self
+            .undo(&mut state.ledger, &paths, before.as_ref())
             .map_err(StoreError::io("read the ledger"))?;
         let mut patch = Patch::behind(before.as_ref());
         let mut refs = Vec::with_capacity(batch.len());
@@ -422,8 +498,11 @@ impl BlockStore for FileStore {
             refs.push(patch.add(entries, clock.now())?);
         }
         let (record, ledger, blocks) = patch.finish(undo.length());
-        self.commit(&mut state, &paths, &record, &undo)?;
-        state.known = Chain::grown(before, ledger, &blocks).stored_at(&paths.ledger);
+        let after = before.as_ref().map_or(0, |chain| chain.ledger.tip().index);
+        let file = self.commit(&mut state, &paths, &record, &undo, after)?;
+        let chain = Chain::grown(before, ledger, &blocks).stored_in(&file);
+        state.vouched = chain.stamp();
+        state.known = Known::Chain(chain);
         self.note(&state.known);
         Ok(refs)
     }
@@ -439,8 +518,12 @@ impl BlockStore for FileStore {
     fn verify(&self) -> Result<VerifyReport, StoreError> {
         // Without the lock first, so that a long ledger does not keep writers waiting: they change only what is
         // behind the last block. What looks wrong may be an append under way, so it is looked at again.
-        let paths = self.paths()?;
-        let settled = self.is_settled(&mut self.state(), &paths)?;
+        let (paths, settled) = {
+            let mut state = self.state();
+            let paths = self.paths(&mut state)?;
+            let settled = self.is_settled(&mut state, &paths)?;
+            (paths, settled)
+        };
         if settled {
             let report = scan_file(&paths.ledger).0;
             if report.is_valid() {
@@ -466,8 +549,8 @@ impl BlockStore for FileStore {
         if state.run.is_empty() {
             return Ok(());
         }
-        let paths = self.paths()?;
-        let _lock = paths.lock_for_writing(&*self.disk, self.lock_patience)?;
+        let paths = self.paths(&mut state)?;
+        let _lock = paths.lock_for_writing(&mut state.lock, &*self.disk, self.lock_patience)?;
         self.settle_locked(&mut state, &paths)
     }
 

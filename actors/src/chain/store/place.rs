@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::file::FileStore;
-use super::sqlite::{SqliteOptions, SqliteStore};
+use super::file::{self, FileStore, Inspection};
+use super::sqlite::{self, SqliteOptions, SqliteStore};
 use super::{BlockStore, StoreError};
 
 /// The forms in which a ledger is kept.
@@ -91,24 +91,70 @@ impl Places {
     ///
     /// All of [`OpenError`].
     pub fn open(&self) -> Result<Arc<dyn BlockStore>, OpenError> {
-        let found = match self.backend {
-            Backend::File => Backend::Sqlite,
-            Backend::Sqlite => Backend::File,
-        };
-        if !exists(self.path(self.backend))? && exists(self.path(found))? {
-            return Err(OpenError::Elsewhere {
-                chosen: self.backend,
-                found,
-                path: self.path(found).to_owned(),
-            });
-        }
+        let existed = self.stands()?;
+        let rival = self.path(self.other());
         Ok(match self.backend {
-            Backend::File => Arc::new(FileStore::open(&self.file, self.patience)?.0),
-            Backend::Sqlite => Arc::new(SqliteStore::open(&self.sqlite, self.sqlite_options())),
+            Backend::File => {
+                let (store, _) = FileStore::open(&self.file, self.patience)?;
+                Arc::new(store.beside(rival, existed))
+            }
+            Backend::Sqlite => {
+                let store = SqliteStore::open(&self.sqlite, self.sqlite_options());
+                Arc::new(store.beside(rival, existed))
+            }
         })
     }
 
-    pub(crate) fn sqlite_options(&self) -> SqliteOptions {
+    /// Looks at the ledger that counts, and at its block at position `at`. Creates nothing and repairs nothing.
+    ///
+    /// # Errors
+    ///
+    /// All of [`OpenError`]. A bad ledger is a report, not an error.
+    pub fn inspect(&self, at: Option<u64>) -> Result<Inspection, OpenError> {
+        self.check()?;
+        let look = |source| OpenError::Io {
+            path: self.file.clone(),
+            source,
+        };
+        Ok(match self.backend {
+            Backend::File => file::inspect(&self.file, at).map_err(look)?,
+            Backend::Sqlite => sqlite::inspect(&self.sqlite, at)?,
+        })
+    }
+
+    /// Fails unless the ledger is where the settings say, or nowhere yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Elsewhere`] and [`OpenError::Io`].
+    pub fn check(&self) -> Result<(), OpenError> {
+        self.stands().map(|_| ())
+    }
+
+    /// Whether there is a ledger where the settings say.
+    fn stands(&self) -> Result<bool, OpenError> {
+        let found = self.other();
+        let (existed, rival) = (exists(self.path(self.backend))?, self.path(found));
+        if !existed && exists(rival)? {
+            return Err(OpenError::Elsewhere {
+                chosen: self.backend,
+                found,
+                path: rival.to_owned(),
+            });
+        }
+        Ok(existed)
+    }
+
+    /// The form that does not count.
+    fn other(&self) -> Backend {
+        match self.backend {
+            Backend::File => Backend::Sqlite,
+            Backend::Sqlite => Backend::File,
+        }
+    }
+
+    /// How a database is used.
+    pub fn sqlite_options(&self) -> SqliteOptions {
         SqliteOptions {
             wal: self.wal,
             patience: self.patience,
@@ -125,8 +171,64 @@ fn exists(path: &Path) -> Result<bool, OpenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::chain::store::conformance::{clock, one};
+
+    /// The places of an agent that keeps its ledger in the form `backend`.
+    fn places(folder: &Path, backend: Backend) -> Places {
+        Places {
+            backend,
+            file: folder.join("chain.json"),
+            sqlite: folder.join("chain.db"),
+            wal: true,
+            patience: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn no_ledger_is_begun_where_one_in_the_other_form_came_first() {
+        for (chosen, other) in [
+            (Backend::Sqlite, Backend::File),
+            (Backend::File, Backend::Sqlite),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let late = places(folder.path(), chosen).open().unwrap();
+            let first = places(folder.path(), other).open().unwrap();
+            first.append(one("a"), &clock()).unwrap();
+            let refused = late.append(one("b"), &clock());
+            assert!(matches!(refused, Err(StoreError::Elsewhere(_))));
+            assert!(!places(folder.path(), chosen).path(chosen).exists());
+        }
+    }
+
+    #[test]
+    fn no_ledger_is_begun_where_one_was_taken_away_before_the_first_look() {
+        for backend in [Backend::Sqlite, Backend::File] {
+            let folder = tempfile::tempdir().unwrap();
+            let places = places(folder.path(), backend);
+            let store = places.open().unwrap();
+            store.append(one("a"), &clock()).unwrap();
+            store.settle().unwrap();
+            drop(store);
+            let late: Arc<dyn BlockStore> = match backend {
+                Backend::File => {
+                    fs::remove_file(&places.file).unwrap();
+                    let (store, _) = FileStore::open(&places.file, places.patience).unwrap();
+                    Arc::new(store.beside(&places.sqlite, true))
+                }
+                Backend::Sqlite => {
+                    let late = places.open().unwrap();
+                    fs::remove_file(&places.sqlite).unwrap();
+                    late
+                }
+            };
+            let gone = late.append(one("b"), &clock());
+            assert!(matches!(gone, Err(StoreError::Gone)));
+            assert!(!places.path(backend).exists());
+        }
+    }
 
     #[test]
     fn no_ledger_is_begun_while_there_is_one_in_the_other_form() {
@@ -135,13 +237,7 @@ mod tests {
             (Backend::File, Backend::Sqlite),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            let mut places = Places {
-                backend: found,
-                file: folder.path().join("chain.json"),
-                sqlite: folder.path().join("chain.db"),
-                wal: true,
-                patience: Duration::from_secs(60),
-            };
+            let mut places = places(folder.path(), found);
             places.open().unwrap().append(one("a"), &clock()).unwrap();
             places.backend = chosen;
             let Err(error) = places.open() else {

@@ -10,6 +10,7 @@
 
 mod database;
 mod held;
+mod look;
 mod row;
 
 #[cfg(test)]
@@ -26,10 +27,11 @@ use kairos_protocol::ledger::{Ledger, LoadState, Problem, Verifier, VerifyReport
 use kairos_protocol::time::Clock;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{BlockStore, HISTORY_MAX, StoreError};
+use super::{BlockStore, HISTORY_MAX, StoreError, file};
 use database::{Found, Identity, find};
 pub use held::tables;
 pub(crate) use held::{fill_new, fold, hold, refill, walk_held};
+pub use look::{Snapshot, beside_database, inspect};
 
 /// How the database is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct SqliteStore {
     open: Mutex<Option<Open>>,
     /// Whether there was a ledger when last looked.
     seen: AtomicBool,
+    /// Where the ledger would be as a file.
+    rival: Option<PathBuf>,
 }
 
 /// The database, and what was last seen in it.
@@ -75,7 +79,28 @@ impl SqliteStore {
             options,
             open: Mutex::default(),
             seen: AtomicBool::new(false),
+            rival: None,
         }
+    }
+
+    /// This store, whose ledger `existed` a moment ago, and which begins none while there is a file at `rival`.
+    pub(crate) fn beside(mut self, rival: &Path, existed: bool) -> Self {
+        self.seen.fetch_or(existed, Ordering::Relaxed);
+        self.rival = Some(rival.to_owned());
+        self
+    }
+
+    /// Makes the database, unless somebody else just did.
+    fn begin(&self) -> Result<(), StoreError> {
+        // Whoever begins or takes away the file has its lock.
+        let lock = self.rival.as_deref().map(|rival| {
+            let lock = file::lock(rival, self.options.patience)?;
+            file::none_at(rival).map(|()| lock)
+        });
+        let _lock = lock.transpose()?;
+        database::create(&self.path, |_| Ok(()))
+            .map(drop)
+            .map_err(StoreError::io("make the ledger's database"))
     }
 
     fn note(&self, ledger: Option<Ledger>) {
@@ -213,8 +238,7 @@ impl BlockStore for SqliteStore {
             return Ok(Vec::new());
         }
         if !exists {
-            database::create(&self.path, |_| Ok(()))
-                .map_err(StoreError::io("make the ledger's database"))?;
+            self.begin()?;
             self.reopen(&mut slot).map_err(refused)?;
         }
         // Somebody may have taken it away in this very moment.
@@ -305,6 +329,7 @@ impl Open {
         }
         let write = |error| refusal(WRITING, error);
         let mut ledger = known.ledger.unwrap_or_default();
+        let after = known.ledger.map_or(0, |ledger| ledger.tip().index);
         if known.ledger.is_none() {
             database::create_tables(&transaction).map_err(write)?;
             row::insert(&transaction, Block::genesis()).map_err(write)?;
@@ -323,7 +348,7 @@ impl Open {
             .commit()
             .map_err(|error| match refusal(WRITING, error) {
                 // The log may hold all of it, and then it counts.
-                StoreError::Io { source, .. } => StoreError::Unsettled(source),
+                StoreError::Io { source, .. } => StoreError::Unsettled { after, source },
                 other => other,
             })?;
         self.known = Some(Known {

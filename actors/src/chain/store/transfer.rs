@@ -10,10 +10,12 @@ mod staged;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kairos_protocol::block::canonical::Header;
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::{LoadState, Problem, VerifyReport};
 use kairos_protocol::time::Timestamp;
@@ -128,7 +130,12 @@ impl std::fmt::Display for Relation {
 pub struct Held {
     path: PathBuf,
     kind: Kind,
+    /// The outcome of the first walk, which stays true as long as nobody else writes.
+    report: OnceCell<VerifyReport>,
 }
+
+/// A ledger that nobody else even has open as a database, so that it can be taken away.
+pub struct Alone(Held);
 
 enum Kind {
     File(HeldFile),
@@ -152,7 +159,11 @@ impl Held {
                 None => Kind::Nothing,
             },
         };
-        Ok(Self { path, kind })
+        Ok(Self {
+            path,
+            kind,
+            report: OnceCell::new(),
+        })
     }
 
     /// Where it is.
@@ -160,24 +171,49 @@ impl Held {
         &self.path
     }
 
+    /// Checks all of it and tells `seen` of each good block.
+    fn walk(&self, seen: &mut dyn FnMut(&Header)) -> Result<VerifyReport, TransferError> {
+        let report = match &self.kind {
+            Kind::File(held) => held.walk(seen),
+            Kind::Sqlite(connection) => {
+                sqlite::walk_held(connection, &mut |block| seen(&block.header()))?
+            }
+            Kind::Nothing => VerifyReport::absent(),
+        };
+        Ok(self.report.get_or_init(|| report).clone())
+    }
+
     /// Checks all of it and hands each good block to `seen`.
     ///
     /// # Errors
     ///
     /// The database refuses. A bad ledger is a report, not an error.
-    pub fn walk(&self, seen: &mut dyn FnMut(&Block)) -> Result<VerifyReport, TransferError> {
-        Ok(match &self.kind {
-            Kind::File(held) => held.walk(seen),
+    pub fn blocks(&self, seen: &mut dyn FnMut(&Block)) -> Result<VerifyReport, TransferError> {
+        let report = match &self.kind {
+            Kind::File(held) => held.blocks(seen),
             Kind::Sqlite(connection) => sqlite::walk_held(connection, seen)?,
             Kind::Nothing => VerifyReport::absent(),
-        })
+        };
+        Ok(self.report.get_or_init(|| report).clone())
+    }
+
+    /// Checks all of it, unless it was checked before.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`blocks`](Self::blocks).
+    pub fn report(&self) -> Result<VerifyReport, TransferError> {
+        match self.report.get() {
+            Some(report) => Ok(report.clone()),
+            None => self.walk(&mut |_| ()),
+        }
     }
 
     /// How `staged` stands to it.
     ///
     /// # Errors
     ///
-    /// Those of [`walk`](Self::walk), and what the system says about the staged file.
+    /// Those of [`blocks`](Self::blocks), and what the system says about the staged file.
     pub fn relation(&self, staged: &Staged) -> Result<Relation, TransferError> {
         let mut at_end = None;
         let end = staged.tip().index;
@@ -203,26 +239,21 @@ impl Held {
         })
     }
 
-    /// Puts `staged` in its place, as one step. The ledger that was there goes to `backups`; its new path is returned.
+    /// Puts `staged` in its place, as one step. The ledger that was there is kept in `backups`; the path to it there is
+    /// returned.
     ///
     /// # Errors
     ///
-    /// Where it fails, the ledger is as before.
+    /// Where it fails, the ledger is as before, unless all that failed was to sync the folder.
     pub fn replace(
-        &mut self,
+        mut self,
         staged: Staged,
         backups: &Path,
         at: Timestamp,
     ) -> Result<Option<PathBuf>, TransferError> {
-        let before = self.walk(&mut |_| ())?;
+        let before = self.report()?;
         match &mut self.kind {
-            Kind::File(held) => {
-                let old = held
-                    .exchange(staged.into_path())
-                    .map_err(TransferError::io("replace", &self.path))?;
-                let kept = old.map(|old| put_away(&old, &self.path, before.tip, backups, at));
-                kept.transpose()
-            }
+            Kind::File(held) => replace_file(held, &self.path, &before, staged, backups, at),
             Kind::Sqlite(connection) => {
                 let kept = match before.state {
                     LoadState::Absent => None,
@@ -237,10 +268,11 @@ impl Held {
                         })?;
                         failed?;
                         let copy = copy.finish()?.into_path();
-                        let copy = copy
-                            .keep()
+                        let kept = keep(&copy, &name, before.tip, backups, at, rename)?;
+                        // It has another name by now, under which it stays.
+                        copy.keep()
                             .map_err(|error| TransferError::io("keep", &name)(error.error))?;
-                        Some(put_away(&copy, &name, before.tip, backups, at)?)
+                        Some(kept)
                     }
                     _ => return Err(TransferError::Stuck(self.path.clone())),
                 };
@@ -253,6 +285,27 @@ impl Held {
             }
         }
     }
+}
+
+impl Alone {
+    /// Waits for the ledger in the form `backend`, and finishes what a crash interrupted. A database is brought into
+    /// one file.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Held::take`]; [`StoreError::Locked`] also while somebody else has the database open.
+    pub fn take(places: &Places, backend: Backend) -> Result<Self, TransferError> {
+        let held = Held::take(places, backend)?;
+        if let Kind::Sqlite(connection) = &held.kind {
+            sqlite::fold(connection)?;
+        }
+        Ok(Self(held))
+    }
+
+    /// What there is.
+    pub fn held(&self) -> &Held {
+        &self.0
+    }
 
     /// Takes the ledger away from its place and keeps it in `backups`. Whoever has it open is told that it is gone.
     ///
@@ -260,25 +313,51 @@ impl Held {
     ///
     /// Where it fails, the ledger is where it was.
     pub fn put_away(self, backups: &Path, at: Timestamp) -> Result<PathBuf, TransferError> {
-        let tip = self.walk(&mut |_| ())?.tip;
-        if let Kind::Sqlite(connection) = &self.kind {
-            sqlite::fold(connection)?;
-            // Between the two locks somebody may have written.
-            if self.walk(&mut |_| ())?.tip != tip {
-                return Err(StoreError::Locked.into());
-            }
-        }
-        put_away(&self.path, &self.path, tip, backups, at)
+        let Self(held) = self;
+        let tip = held.report()?.tip;
+        let from = match &held.kind {
+            Kind::File(file) => file.file(),
+            Kind::Sqlite(_) | Kind::Nothing => &held.path,
+        };
+        keep(from, &held.path, tip, backups, at, rename)
     }
 }
 
-/// Moves `from` into `backups` under a name made of that of `like`, the time and the tip, that nothing has yet.
-fn put_away(
+/// Keeps the ledger file, which `before` is about, under another name too, and then puts `staged` in its place, so that
+/// there is a ledger at any moment.
+fn replace_file(
+    held: &mut HeldFile,
+    path: &Path,
+    before: &VerifyReport,
+    staged: Staged,
+    backups: &Path,
+    at: Timestamp,
+) -> Result<Option<PathBuf>, TransferError> {
+    let old = held.file().to_owned();
+    let kept = match before.state {
+        LoadState::Absent => None,
+        _ => Some(keep(&old, path, before.tip, backups, at, link)?),
+    };
+    if let Err(error) = held.put(staged.into_path()) {
+        if let Some(kept) = &kept {
+            // It would go on changing with the ledger. Where it stays, that is all the harm.
+            let _still_there = fs::remove_file(kept);
+        }
+        return Err(TransferError::io("replace", path)(error));
+    }
+    sync(old.parent().unwrap_or(Path::new(".")))?;
+    Ok(kept)
+}
+
+/// Has `put` bring `from` into `backups`, under a name made of that of `like`, the time and the tip that nothing has
+/// yet, and makes the name durable.
+fn keep(
     from: &Path,
     like: &Path,
     tip: Option<BlockRef>,
     backups: &Path,
     at: Timestamp,
+    put: fn(&Path, &Path) -> io::Result<()>,
 ) -> Result<PathBuf, TransferError> {
     fs::create_dir_all(backups).map_err(TransferError::io("make", backups))?;
     let text =
@@ -295,20 +374,41 @@ fn put_away(
             format!("_{n}")
         };
         let to = backups.join(format!("{stem}_{}_{tip}{more}.{ending}", at.file_stamp()));
-        match renameat_with(CWD, from, CWD, &to, RenameFlags::NOREPLACE) {
+        match put(from, &to) {
             Ok(()) => {
                 for folder in [Some(backups), from.parent()].into_iter().flatten() {
                     sync(folder)?;
                 }
                 return Ok(to);
             }
-            Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(TransferError::io("put away", from)(error.into())),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(TransferError::io("put away", from)(error)),
         }
     }
     Err(TransferError::io("put away", from)(
         io::ErrorKind::AlreadyExists.into(),
     ))
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+/// Gives the file `from` the name `to` as well, or copies it where the file system cannot do that.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            let folder = to.parent().unwrap_or(Path::new("."));
+            let mut copy = tempfile::Builder::new()
+                .prefix(".ledger-")
+                .tempfile_in(folder)?;
+            io::copy(&mut File::open(from)?, &mut copy)?;
+            copy.as_file().sync_all()?;
+            copy.persist_noclobber(to).map_err(|error| error.error)?;
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 fn sync(folder: &Path) -> Result<(), TransferError> {

@@ -1,5 +1,7 @@
 //! The log on disk with its keys: what the actor runs on threads that may block.
 
+use std::collections::BTreeMap;
+use std::iter;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -11,7 +13,7 @@ use kairos_protocol::tlog::proof::verify_consistency;
 use kairos_protocol::tlog::statement::Attributed;
 use kairos_protocol::wire::history::Continued;
 
-use super::store::{Held, Kept, TlogStore};
+use super::store::{Held, TlogStore};
 use super::{LogKeys, Prove, TlogError, Witnessed};
 
 /// What every request may look at without asking the actor.
@@ -26,14 +28,23 @@ pub(super) struct Current {
 }
 
 impl Shared {
+    /// Notes that the ledger was looked at, to no avail: what was published stays.
+    pub(super) fn keep(&self) {
+        let checked = self.clock.now();
+        self.current.rcu(|current| Current {
+            checkpoint: current.checkpoint.clone(),
+            checked,
+        });
+    }
+
     pub(super) fn publish(&self, checkpoint: Option<Attributed>) {
         let current = self.current.load();
         let same = current
             .checkpoint
             .clone()
             .filter(|old| Some(&**old) == checkpoint.as_ref());
+        // The same one stays the same allocation, by which others tell whether something changed.
         self.current.store(Arc::new(Current {
-            // The same one stays the same allocation, by which others tell whether something changed.
             checkpoint: same.or_else(|| checkpoint.map(Arc::new)),
             checked: self.clock.now(),
         }));
@@ -50,15 +61,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn attributed(&self, checkpoint: SignedCheckpoint) -> Attributed {
-        Attributed {
-            checkpoint,
-            statement: self.keys.statement.clone(),
-        }
-    }
-
     pub(super) fn sign(&self, held: &Held) -> Result<Option<SignedCheckpoint>, TlogError> {
-        let last = self.store.kept(Kept::Signed)?;
+        let last = self.store.signed()?;
         let signed = last.as_ref().map(SignedCheckpoint::head);
         let Some(head) = self.store.catch_up(held, signed)? else {
             self.shared.publish(None);
@@ -72,12 +76,12 @@ impl Log {
             Some(last) => last,
             None => {
                 let fresh = SignedCheckpoint::sign(head, key)?;
-                self.store.keep(held, Kept::Signed, &fresh)?;
+                self.store.keep_signed(held, &fresh)?;
                 fresh
             }
         };
         self.shared
-            .publish(Some(self.attributed(checkpoint.clone())));
+            .publish(Some(self.keys.attributed(checkpoint.clone())));
         Ok(Some(checkpoint))
     }
 
@@ -86,7 +90,9 @@ impl Log {
         let checkpoint = match ask.cosigned {
             true => self
                 .store
-                .kept(Kept::Cosigned)?
+                .cosigned()?
+                .into_iter()
+                .next()
                 .ok_or(TlogError::NotCosigned)?,
             false => newest,
         };
@@ -117,7 +123,7 @@ impl Log {
             let before = self.store.tree(from).head()?;
             verify_consistency(before, now.head(), &proof)?;
             Ok(Continued {
-                now: self.attributed(now.clone()),
+                now: self.keys.attributed(now.clone()),
                 before,
                 proof,
             })
@@ -137,7 +143,7 @@ impl Log {
                 | TlogError::Io(_)),
             ) => {
                 tracing::warn!(%error, "the tiles of the log are built anew");
-                let signed = self.store.kept(Kept::Signed)?;
+                let signed = self.store.signed()?;
                 self.store.renew(held, signed.map(|signed| signed.head()))?;
                 work()
             }
@@ -151,10 +157,8 @@ impl Log {
         text: &str,
         keys: &[VerifierKey],
     ) -> Result<Vec<Witnessed>, TlogError> {
-        self.sign(held)?.ok_or(TlogError::NoLedger)?;
-        let known = [Kept::Cosigned, Kept::Signed].map(|kept| self.store.kept(kept));
-        let [cosigned, signed] = known;
-        let (cosigned, signed) = (cosigned?, signed?);
+        let signed = self.sign(held)?.ok_or(TlogError::NoLedger)?;
+        let cosigned = self.store.cosigned()?;
         let (of, lines) = match text.parse::<SignedCheckpoint>() {
             Ok(given) => {
                 given.verify(self.keys.log.verifier())?;
@@ -164,36 +168,36 @@ impl Log {
             }
             Err(_) => {
                 let lines = note::parse_signatures(text)?;
-                (signed.into_iter().chain(cosigned.clone()).collect(), lines)
+                let known = iter::once(signed).chain(cosigned.iter().cloned());
+                (known.collect(), lines)
             }
         };
+        // By size, which tells heads of one ledger apart.
+        let mut kept: BTreeMap<u64, SignedCheckpoint> = BTreeMap::new();
         let mut taken = Vec::new();
-        let mut kept: Option<SignedCheckpoint> = None;
         for line in lines {
-            for key in keys.iter().filter(|key| key.made(&line)) {
-                let found = of.iter().find_map(|of| {
-                    let at = of.cosigned_at(&line, key).ok()?;
-                    Some((of, at))
-                });
-                let Some((of, at)) = found else {
-                    return Err(NoteError::Forged(key.name().to_owned()).into());
-                };
-                let base = kept.take().filter(|kept| kept.head() == of.head());
-                let before = cosigned.clone().filter(|old| old.head() == of.head());
-                let mut base = base.or(before).unwrap_or_else(|| of.clone());
-                base.add(line.clone())?;
-                kept = Some(base);
-                taken.push(Witnessed {
-                    witness: key.name().to_owned(),
-                    at,
-                    size: of.head().size,
-                });
-            }
+            let Some(key) = keys.iter().find(|key| key.made(&line)) else {
+                continue;
+            };
+            let found = of.iter().find_map(|of| {
+                let at = of.cosigned_at(&line, key).ok()?;
+                Some((of, at))
+            });
+            let (of, at) = found.ok_or_else(|| NoteError::Forged(key.name().to_owned()))?;
+            let before = cosigned.iter().find(|old| old.head() == of.head());
+            let size = of.head().size;
+            let all = kept
+                .entry(size)
+                .or_insert_with(|| before.unwrap_or(of).clone());
+            all.add(line)?;
+            let witness = key.name().to_owned();
+            taken.push(Witnessed { witness, at, size });
         }
-        let kept = kept.ok_or(TlogError::UnknownWitness)?;
-        // What covers more of the ledger is worth more.
-        if cosigned.is_none_or(|old| old.head().size <= kept.head().size) {
-            self.store.keep(held, Kept::Cosigned, &kept)?;
+        if kept.is_empty() {
+            return Err(TlogError::UnknownWitness);
+        }
+        for checkpoint in kept.values() {
+            self.store.keep_cosigned(held, checkpoint)?;
         }
         Ok(taken)
     }
@@ -210,7 +214,7 @@ impl Log {
             }),
             Err(TlogError::NoBlock { .. }) => Err(TlogError::Rewritten {
                 signed,
-                blocks: self.store.kept(Kept::Signed)?.map_or(0, |c| c.head().size),
+                blocks: self.store.signed()?.map_or(0, |c| c.head().size),
             }),
             Err(error) => Err(error),
         }

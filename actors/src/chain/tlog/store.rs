@@ -4,20 +4,21 @@
 //! storage/tlog/tile/<L>/<N>[.p/<W>]   tiles, as C2SP `tlog-tiles` lays them out
 //! storage/tlog/built                  which blocks the tiles are made of
 //! storage/tlog/checkpoint             the last checkpoint we signed
-//! storage/tlog/cosigned               the last one that others cosigned
+//! storage/tlog/cosigned-<size>        those that others cosigned, one for each number of blocks
 //! ```
 //!
 //! The ledger is the truth and tiles are derived: they are not synced to disk, every use of them is checked, and what
 //! does not fit is built anew from the ledger. The checkpoint is not derived. It is durable before anyone sees it,
 //! and a ledger that does not continue it is an error that nothing here repairs: somebody cut or rewrote it.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fs_err as fs;
-use kairos_protocol::block::Block;
+use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::tlog::block_leaf;
 use kairos_protocol::tlog::checkpoint::SignedCheckpoint;
@@ -30,13 +31,19 @@ use serde::{Deserialize, Serialize};
 
 use super::TlogError;
 use crate::chain::store::{BlockStore, HISTORY_MAX};
-use crate::file_lock;
+use crate::passing::{FRESH, LOCK};
+use crate::{durable, file_lock};
 
-const LOCK: &str = ".lock";
 const TILES: &str = "tile";
 const BUILT: &str = "built";
+/// The last checkpoint we signed.
+const SIGNED: &str = "checkpoint";
+/// What the files of checkpoints that others cosigned begin with.
+const COSIGNED: &str = "cosigned";
+/// Most checkpoints that others cosigned.
+const COSIGNED_MAX: usize = 64;
 /// Where tiles are built anew.
-const FRESH: &str = ".new";
+const REBUILT: &str = ".new-tiles";
 /// Version of the file `built`.
 const VERSION: u32 = 1;
 
@@ -49,28 +56,20 @@ struct Built {
     tip: ContentHash,
 }
 
-/// A checkpoint that we keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// The last one signed.
-    Signed,
-    /// The last one cosigned.
-    Cosigned,
-}
-
-impl Kept {
-    fn file(self) -> &'static str {
-        match self {
-            Self::Signed => "checkpoint",
-            Self::Cosigned => "cosigned",
-        }
-    }
-}
-
 /// The files of the log of one ledger.
 pub(super) struct TlogStore {
     dir: PathBuf,
     ledger: Arc<dyn BlockStore>,
+    /// The last ledger that was found not to continue what was signed. To find that out means to read all of it, which
+    /// nobody shall be able to demand again and again.
+    refused: Mutex<Option<Refused>>,
+}
+
+/// A ledger by its last block, and the head that it does not continue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refused {
+    tip: BlockRef,
+    signed: Head,
 }
 
 /// Keeps other processes out until it is dropped.
@@ -82,6 +81,7 @@ impl TlogStore {
         Self {
             dir: dir.to_owned(),
             ledger,
+            refused: Mutex::default(),
         }
     }
 
@@ -91,9 +91,62 @@ impl TlogStore {
         lock.map(Held).map_err(TlogError::Io)
     }
 
-    /// A checkpoint that was kept. One that cannot be read is an error: it may be the only witness of a history.
-    pub(super) fn kept(&self, which: Kept) -> Result<Option<SignedCheckpoint>, TlogError> {
-        let path = self.dir.join(which.file());
+    /// The last checkpoint that was signed. One that cannot be read is an error: it may be the only witness of a
+    /// history.
+    pub(super) fn signed(&self) -> Result<Option<SignedCheckpoint>, TlogError> {
+        self.kept(SIGNED)
+    }
+
+    /// Keeps a checkpoint as the last one that was signed, durably.
+    pub(super) fn keep_signed(
+        &self,
+        _held: &Held,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), TlogError> {
+        self.keep(SIGNED, checkpoint)
+    }
+
+    /// The checkpoints that others cosigned, the largest first.
+    pub(super) fn cosigned(&self) -> Result<Vec<SignedCheckpoint>, TlogError> {
+        let mut cosigned = Vec::new();
+        for name in self.names().map_err(TlogError::Io)? {
+            if is_cosigned(&name) {
+                cosigned.extend(self.kept(&name)?);
+            }
+        }
+        cosigned.sort_by_key(|checkpoint| Reverse(checkpoint.head().size));
+        Ok(cosigned)
+    }
+
+    /// Keeps a checkpoint with what witnesses added, durably, beside those of other sizes. Where that makes too many,
+    /// the smallest of them goes: whoever cosigned a larger one vouched for its beginning as well.
+    pub(super) fn keep_cosigned(
+        &self,
+        _held: &Held,
+        checkpoint: &SignedCheckpoint,
+    ) -> Result<(), TlogError> {
+        let size = checkpoint.head().size;
+        self.keep(&cosigned_name(size), checkpoint)?;
+        let mut others = self.cosigned()?;
+        others.retain(|other| other.head().size != size);
+        for other in others.iter().skip(COSIGNED_MAX - 1) {
+            let path = self.dir.join(cosigned_name(other.head().size));
+            absent_is_fine(fs::remove_file(path)).map_err(TlogError::Io)?;
+        }
+        Ok(())
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        names.collect()
+    }
+
+    fn kept(&self, name: &str) -> Result<Option<SignedCheckpoint>, TlogError> {
+        let path = self.dir.join(name);
         match fs::read_to_string(&path) {
             Ok(text) => match text.parse() {
                 Ok(checkpoint) => Ok(Some(checkpoint)),
@@ -104,24 +157,9 @@ impl TlogStore {
         }
     }
 
-    /// Keeps a checkpoint, durably.
-    pub(super) fn keep(
-        &self,
-        _held: &Held,
-        which: Kept,
-        checkpoint: &SignedCheckpoint,
-    ) -> Result<(), TlogError> {
-        let write = || {
-            let mut file = tempfile::Builder::new()
-                .prefix(".new-")
-                .tempfile_in(&self.dir)?;
-            file.write_all(checkpoint.to_string().as_bytes())?;
-            file.as_file().sync_all()?;
-            let path = self.dir.join(which.file());
-            file.persist(path).map_err(|failed| failed.error)?;
-            fs::File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(TlogError::Io)
+    fn keep(&self, name: &str, checkpoint: &SignedCheckpoint) -> Result<(), TlogError> {
+        let (path, text) = (self.dir.join(name), checkpoint.to_string());
+        durable::replace(&path, text.as_bytes()).map_err(TlogError::Io)
     }
 
     /// Brings the tiles up to the ledger, and checks that the ledger continues the checkpoint `signed`. Returns the
@@ -138,12 +176,35 @@ impl TlogStore {
             };
         };
         let length = tip.index.saturating_add(1);
+        if let Some(signed) = signed
+            && *self.refused() == Some(Refused { tip, signed })
+        {
+            let blocks = length;
+            return Err(TlogError::Rewritten { signed, blocks });
+        }
         if let Some(built) = self.built()
             && (built.size, built.tip) == (length, tip.hash)
             && signed.is_some_and(|head| (head.size, head.root) == (built.size, built.root))
         {
             return Ok(signed);
         }
+        let found = self.compare_and_build(held, length, signed);
+        if let (Some(signed), Err(TlogError::Rewritten { .. })) = (signed, &found) {
+            *self.refused() = Some(Refused { tip, signed });
+        }
+        found
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compare_and_build(
+        &self,
+        held: &Held,
+        length: u64,
+        signed: Option<Head>,
+    ) -> Result<Option<Head>, TlogError> {
         match self.extend(length) {
             Ok(Some(head)) if self.continues(signed, head) => Ok(Some(head)),
             Ok(_) => self.rebuild(held, length, signed).map(Some),
@@ -229,7 +290,7 @@ impl TlogStore {
             blocks = length,
             "building the tiles of the log from the ledger"
         );
-        let fresh = self.dir.join(FRESH);
+        let fresh = self.dir.join(REBUILT);
         remove_dir(&fresh)?;
         let mut builder = TileBuilder::default();
         if let Some(signed) = signed.filter(|signed| signed.size > length) {
@@ -356,13 +417,22 @@ impl TileSource for Files {
     }
 }
 
+fn cosigned_name(size: u64) -> String {
+    format!("{COSIGNED}-{size}")
+}
+
+fn is_cosigned(name: &str) -> bool {
+    let size = name
+        .strip_prefix(COSIGNED)
+        .and_then(|rest| rest.strip_prefix('-'));
+    size.is_some_and(|size| size.parse::<u64>().is_ok())
+}
+
 /// Writes a file beside its place and renames it in. Not synced: see the module.
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.persist(path).map_err(|failed| failed.error)?;
     Ok(())

@@ -1,9 +1,11 @@
 use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kairos_protocol::block::{Block, StoredBlock};
+use kairos_protocol::block::{Block, BlockRef, StoredBlock};
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::hash::ContentHash;
-use kairos_protocol::ledger::Ledger;
+use kairos_protocol::ledger::{Ledger, VerifyReport};
 use kairos_protocol::tlog::note::Purpose;
 use kairos_protocol::tlog::statement::{log_name, witness_name};
 use tempfile::TempDir;
@@ -12,6 +14,7 @@ use walkdir::WalkDir;
 use kairos_protocol::tlog::proof::verify_consistency;
 
 use super::*;
+use crate::chain::store::StoreError;
 use crate::chain::store::conformance::{clock, one};
 use crate::chain::store::memory::MemoryStore;
 
@@ -44,16 +47,13 @@ impl Bench {
     }
 
     fn log(&self, store: &MemoryStore) -> TlogHandle {
-        let (store, keys) = (Arc::new(store.clone()), Arc::clone(&self.keys));
+        self.log_over(Arc::new(store.clone()), 64)
+    }
+
+    fn log_over(&self, store: Arc<dyn BlockStore>, permits: usize) -> TlogHandle {
+        let (keys, clock) = (Arc::clone(&self.keys), Arc::new(clock()));
         let patience = Duration::from_secs(60);
-        TlogActor::start(
-            self.dir.path(),
-            store,
-            keys,
-            Arc::new(clock()),
-            64,
-            patience,
-        )
+        TlogActor::start(self.dir.path(), store, keys, clock, permits, patience)
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -91,6 +91,94 @@ fn ledger(length: u64, other: u64) -> MemoryStore {
         blocks.push(block.into());
     }
     MemoryStore::holding(blocks)
+}
+
+/// Counts how many blocks were read.
+struct Counting {
+    ledger: MemoryStore,
+    read: AtomicUsize,
+}
+
+impl BlockStore for Counting {
+    fn append(
+        &self,
+        batch: Vec<Vec<String>>,
+        clock: &dyn Clock,
+    ) -> Result<Vec<BlockRef>, StoreError> {
+        self.ledger.append(batch, clock)
+    }
+
+    fn tip(&self) -> Result<Option<BlockRef>, StoreError> {
+        self.ledger.tip()
+    }
+
+    fn verify(&self) -> Result<VerifyReport, StoreError> {
+        self.ledger.verify()
+    }
+
+    fn history(&self, limit: usize) -> Result<Vec<Block>, StoreError> {
+        self.ledger.history(limit)
+    }
+
+    fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        let blocks = self.ledger.blocks(first, limit)?;
+        self.read.fetch_add(blocks.len(), Ordering::Relaxed);
+        Ok(blocks)
+    }
+}
+
+#[actix::test]
+async fn a_rewritten_ledger_is_read_once_however_many_ask() {
+    let bench = Bench::new();
+    bench.log(&ledger(300, 0)).checkpoint().await.unwrap();
+    let store = Arc::new(Counting {
+        ledger: ledger(300, 3),
+        read: AtomicUsize::default(),
+    });
+    let log = bench.log_over(store.clone(), 64);
+    let mut reads = Vec::new();
+    for _ in 0..3 {
+        for told in [
+            log.continued(1).await.err(),
+            log.prove(0, true, false).await.err(),
+        ] {
+            assert!(
+                matches!(told, Some(TlogError::Rewritten { .. })),
+                "{told:?}"
+            );
+        }
+        reads.push(store.read.load(Ordering::Relaxed));
+    }
+    assert!(reads[0] >= 300 && reads[0] == reads[2], "{reads:?}");
+    // Another ledger is looked at anew, and so is this one once it grew.
+    store.append(one("more"), &clock()).unwrap();
+    assert!(log.checkpoint().await.is_err());
+    assert!(store.read.load(Ordering::Relaxed) > reads[2]);
+}
+
+#[actix::test]
+async fn a_log_that_cannot_look_shows_what_it_signed() {
+    let bench = Bench::new();
+    let store = ledger(5, 0);
+    let signed = bench.log(&store).checkpoint().await.unwrap();
+    let shown = |log: TlogHandle| async move {
+        let fresh = log.fresh(Duration::ZERO).await;
+        fresh.map(|fresh| fresh.checkpoint.clone())
+    };
+    // Just started, with everybody busy.
+    let busy = bench.log_over(Arc::new(store.clone()), 0);
+    assert_eq!(shown(busy.clone()).await, signed);
+    assert_eq!(busy.shared.current.load().checked, clock().now());
+    // While another one looks.
+    let log = bench.log(&store);
+    let _looks = log.looking.lock().await;
+    assert_eq!(shown(log.clone()).await, signed);
+    // What another key signed is nothing to show.
+    let other = Bench {
+        dir: bench.dir,
+        keys: keys(),
+    };
+    assert_eq!(shown(other.log_over(Arc::new(store), 0)).await, None);
 }
 
 #[actix::test]
@@ -320,6 +408,73 @@ async fn cosignatures_of_known_witnesses_are_kept() {
         .await
         .unwrap_err();
     assert!(matches!(told, TlogError::Rewritten { .. }));
+}
+
+#[actix::test]
+async fn what_is_told_of_cosignatures_is_on_disk_and_stays_there() {
+    let bench = Bench::new();
+    let store = ledger(5, 0);
+    let log = bench.log(&store);
+    let witnesses = [keys(), keys(), keys()];
+    let known: Vec<_> = witnesses
+        .iter()
+        .map(|keys| keys.witness.verifier().clone())
+        .collect();
+    let at = Timestamp::from_secs(1_700_000_000);
+    let line = |of: &SignedCheckpoint, n: usize| of.cosign(&witnesses[n].witness, at).unwrap();
+    let five = log.checkpoint().await.unwrap().unwrap();
+    store.append(one("more"), &clock()).unwrap();
+    let six = log.checkpoint().await.unwrap().unwrap();
+
+    // A larger one takes nothing from a smaller one, nor a smaller one from a larger one.
+    for (of, n) in [(&five, 0), (&six, 1), (&five, 2)] {
+        let mut whole = of.clone();
+        whole.add(line(of, n)).unwrap();
+        let taken = log.add_cosignatures(whole.to_string(), known.clone()).await;
+        assert_eq!(taken.unwrap()[0].size, of.head().size);
+    }
+    // Lines of both at once, and a key that is named twice.
+    let lines = format!("{}\n{}\n", line(&five, 1), line(&six, 0));
+    let twice = [known.clone(), known.clone()].concat();
+    let taken = log.add_cosignatures(lines, twice).await.unwrap();
+    let sizes: Vec<u64> = taken.iter().map(|one| one.size).collect();
+    assert_eq!(sizes, [5, 6]);
+    let kept = |size: u64| {
+        let path = bench.dir.path().join(format!("cosigned-{size}"));
+        let text = fs::read_to_string(path).unwrap();
+        let kept: SignedCheckpoint = text.parse().unwrap();
+        let by = |key: &VerifierKey| kept.witnessed(key).unwrap().is_some();
+        known.iter().map(by).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(5), [true, true, true]);
+    assert_eq!(kept(6), [true, true, false]);
+    let proof = log.prove(1, true, true).await.unwrap();
+    assert_eq!(proof.checkpoint().head().size, 6);
+}
+
+#[actix::test]
+async fn no_more_cosigned_checkpoints_than_allowed_are_kept() {
+    let bench = Bench::new();
+    let store = ledger(1, 0);
+    let log = bench.log(&store);
+    let (witness, at) = (keys(), Timestamp::EPOCH);
+    let known = vec![witness.witness.verifier().clone()];
+    for _ in 0..65 {
+        let mut checkpoint = log.checkpoint().await.unwrap().unwrap();
+        let line = checkpoint.cosign(&witness.witness, at).unwrap();
+        checkpoint.add(line).unwrap();
+        log.add_cosignatures(checkpoint.to_string(), known.clone())
+            .await
+            .unwrap();
+        store.append(one("more"), &clock()).unwrap();
+    }
+    let cosigned = bench.names();
+    let cosigned: Vec<_> = cosigned
+        .iter()
+        .filter(|name| name.starts_with("cosigned"))
+        .collect();
+    assert_eq!(cosigned.len(), 64);
+    assert!(!cosigned.contains(&&"cosigned-1".to_owned()));
 }
 
 #[actix::test]

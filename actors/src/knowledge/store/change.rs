@@ -313,7 +313,12 @@ impl KnowledgeStore {
     }
 
     /// Whether a text can be the main text of `name`: UTF-8, within bounds, with a frontmatter that can be read.
-    fn fit(&self, name: &SkillName, file: &str, text: &str) -> Result<(), KnowledgeError> {
+    pub(super) fn fit(
+        &self,
+        name: &SkillName,
+        file: &str,
+        text: &str,
+    ) -> Result<(), KnowledgeError> {
         let path = format!("knowledge/{name}/{file}");
         let skill = Skill::parse(&path, text.as_bytes(), &self.policy.read)?;
         match skill.frontmatter_unreadable {
@@ -401,9 +406,10 @@ impl Changed {
         Prepared {
             held,
             name: self.name.to_string(),
-            entries: vec![self.record(hashes, reason, now)],
-            guard,
+            blocks: vec![vec![self.record(hashes, reason, now)]],
+            guards: guard.into(),
             steps,
+            approval: None,
             done: self,
         }
     }

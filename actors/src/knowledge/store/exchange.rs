@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use super::unit::{Guard, Prepared, Step};
 use super::{KnowledgeError, KnowledgeStore, MODE, read_file};
 use crate::knowledge::catalogue::{Sharing, main_path, sidecar_path};
+use crate::passing::FRESH;
 use crate::quarantine::Evidence;
 use crate::staging::{Held, exists};
 
@@ -185,7 +186,7 @@ impl KnowledgeStore {
         let sidecar = origin.sidecar(skill.content_hash);
         let mut prepared = self.put(held, name, &[main], sidecar, replace, now)?;
         let provenance = origin.record(&prepared.done, now);
-        prepared.entries.push(provenance.to_text());
+        prepared.blocks.push(vec![provenance.to_text()]);
         Ok(prepared)
     }
 
@@ -279,7 +280,9 @@ impl KnowledgeStore {
             }
         }
         sidecar.insert("share".to_owned(), Value::Bool(share));
-        let mut fresh = tempfile::Builder::new().prefix(".").tempfile_in(&folder)?;
+        let mut fresh = tempfile::Builder::new()
+            .prefix(FRESH)
+            .tempfile_in(&folder)?;
         fresh.write_all(&pretty(&Value::Object(sidecar)))?;
         fresh.as_file().sync_all()?;
         let target = self.data.join(sidecar_path(name.as_str()));
@@ -346,9 +349,10 @@ impl KnowledgeStore {
         Ok(Prepared {
             held,
             name: name.to_string(),
-            entries: vec![Entry::KnowledgeUpdate(update).to_text()],
-            guard,
+            blocks: vec![vec![Entry::KnowledgeUpdate(update).to_text()]],
+            guards: guard.into(),
             steps,
+            approval: None,
             done: Stored {
                 name: name.clone(),
                 path,

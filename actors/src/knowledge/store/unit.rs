@@ -7,10 +7,12 @@
 //! back. While an intent is there nobody else can record knowledge, so an entry is never taken for another one, and
 //! none is written twice.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Component, Path};
 
 use fs_err::{self as fs, File, OpenOptions};
+use kairos_place::proposal::ProposalId;
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::hash::ContentHash;
 use serde::{Deserialize, Serialize};
@@ -18,16 +20,15 @@ use uuid::Uuid;
 
 use super::{KnowledgeError, KnowledgeStore, MODE};
 use crate::beneath;
-use crate::staging::{Held, STAGED, exists, sync_directory};
+use crate::passing::{INTENT, INTENT_NEW, STAGED};
+use crate::staging::{Held, exists, sync_directory};
 
-/// Name of the intent, a dot-file that no listing shows.
-pub(crate) const INTENT: &str = ".intent.json";
-/// The intent while it is written.
-const INTENT_NEW: &str = ".intent.new";
 /// Longest intent read, in bytes: entries have reasons, and those are bounded with them.
 const INTENT_MAX: u64 = 4 * 1024 * 1024;
-/// Version of the intent.
-const VERSION: u32 = 1;
+/// Version of the intent. Version 1 had one entry in each block and at most one guard; it is read too.
+const VERSION: u32 = 2;
+/// Start of the name that the intent of an approved change gets where its files were left alone.
+const OVERTAKEN: &str = ".overtaken-";
 
 /// What is about to happen, as written to disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,11 +41,60 @@ pub(in crate::knowledge) struct Intent {
     pub(in crate::knowledge) name: String,
     /// Where the ledger ended; nothing if there was none.
     pub(in crate::knowledge) tip: Option<BlockRef>,
-    /// What the ledger gets, each as its own block.
-    pub(in crate::knowledge) entries: Vec<String>,
+    /// What the ledger gets, block by block.
+    pub(in crate::knowledge) blocks: Vec<Vec<String>>,
     /// What must be true of the files before the first step.
+    guards: Guards,
+    steps: Vec<Step>,
+    /// The approval that it carries out.
+    approval: Option<ProposalId>,
+}
+
+/// An intent as version 1 had it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IntentOne {
+    version: u32,
+    id: Uuid,
+    name: String,
+    tip: Option<BlockRef>,
+    entries: Vec<String>,
     guard: Option<Guard>,
     steps: Vec<Step>,
+}
+
+impl From<IntentOne> for Intent {
+    fn from(one: IntentOne) -> Self {
+        Self {
+            version: one.version,
+            id: one.id,
+            name: one.name,
+            tip: one.tip,
+            blocks: one.entries.into_iter().map(|entry| vec![entry]).collect(),
+            guards: Guards::from(one.guard),
+            steps: one.steps,
+            approval: None,
+        }
+    }
+}
+
+/// What must be true of the files before the first step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Guards {
+    /// Files as they must be.
+    pub(super) files: Vec<Guard>,
+    /// A directory in which nothing else may be.
+    pub(super) alone: Option<String>,
+}
+
+impl From<Option<Guard>> for Guards {
+    fn from(guard: Option<Guard>) -> Self {
+        Self {
+            files: guard.into_iter().collect(),
+            alone: None,
+        }
+    }
 }
 
 /// A file as it must be, or a path that must be free.
@@ -72,9 +122,10 @@ pub(super) enum Step {
 pub(in crate::knowledge) struct Prepared<T> {
     pub(super) held: Held,
     pub(super) name: String,
-    pub(super) entries: Vec<String>,
-    pub(super) guard: Option<Guard>,
+    pub(super) blocks: Vec<Vec<String>>,
+    pub(super) guards: Guards,
     pub(super) steps: Vec<Step>,
+    pub(super) approval: Option<ProposalId>,
     /// What will have been done.
     pub(super) done: T,
 }
@@ -84,17 +135,19 @@ impl<T> Prepared<T> {
         let Self {
             held,
             name,
-            entries,
-            guard,
+            blocks,
+            guards,
             steps,
+            approval,
             done,
         } = self;
         Prepared {
             held,
             name,
-            entries,
-            guard,
+            blocks,
+            guards,
             steps,
+            approval,
             done: map(done),
         }
     }
@@ -109,7 +162,7 @@ pub(in crate::knowledge) struct Locked {
 
 /// A point that a change reaches, where tests make it fail or die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::knowledge) enum Point {
+pub(crate) enum Point {
     /// Everything new lies beside its target.
     Staged,
     /// The intent is durable.
@@ -172,9 +225,10 @@ impl KnowledgeStore {
         let Prepared {
             held,
             name,
-            entries,
-            guard,
+            blocks,
+            guards,
             steps,
+            approval,
             done,
         } = prepared;
         let intent = Intent {
@@ -182,9 +236,10 @@ impl KnowledgeStore {
             id: Uuid::new_v4(),
             name,
             tip,
-            entries,
-            guard,
+            blocks,
+            guards,
             steps,
+            approval,
         };
         let written = self.check(&held, &intent).and_then(|()| {
             self.reached(Point::Staged)?;
@@ -225,16 +280,33 @@ impl KnowledgeStore {
     }
 
     fn check(&self, held: &Held, intent: &Intent) -> Result<(), KnowledgeError> {
-        let Some(guard) = &intent.guard else {
+        let moved = |found| KnowledgeError::Moved {
+            name: intent.name.clone(),
+            found,
+        };
+        for guard in &intent.guards.files {
+            let found = self.found(held, guard)?;
+            if found != guard.hash {
+                return Err(moved(found));
+            }
+        }
+        let Some(folder) = &intent.guards.alone else {
             return Ok(());
         };
-        let found = self.found(held, guard)?;
-        match found == guard.hash {
-            true => Ok(()),
-            false => Err(KnowledgeError::Moved {
-                name: intent.name.clone(),
-                found,
-            }),
+        let guarded: BTreeSet<_> = intent
+            .guards
+            .files
+            .iter()
+            .map(|g| g.path.as_str())
+            .collect();
+        let known = |path: &String| guarded.contains(format!("{folder}/{path}").as_str());
+        match self.paths(&held.path().join(folder)) {
+            Ok(there) if there.iter().all(known) => Ok(()),
+            // What was shown had neither links nor so many files.
+            Ok(_) | Err(KnowledgeError::NotAFile { .. } | KnowledgeError::TooMuch { .. }) => {
+                Err(moved(None))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -269,6 +341,11 @@ impl KnowledgeStore {
             match self.check(held, intent) {
                 Ok(()) => {}
                 Err(KnowledgeError::Moved { name, .. }) => {
+                    // In one step: whoever approved it can tell ever after that it was not made.
+                    if let Some(id) = &intent.approval {
+                        let kept = held.path().join(format!("{OVERTAKEN}{id}"));
+                        fs::rename(held.path().join(INTENT), kept)?;
+                    }
                     self.roll_back(held)?;
                     return Err(KnowledgeError::Overtaken { name });
                 }
@@ -283,6 +360,28 @@ impl KnowledgeStore {
         self.reached(Point::Done)?;
         self.roll_back(held)?;
         Ok(())
+    }
+
+    /// Which of the approvals `begun` are recorded, but were overtaken by somebody who changed the files. Forgets all
+    /// others.
+    pub(in crate::knowledge) fn overtaken(
+        &self,
+        held: &Held,
+        begun: &[ProposalId],
+    ) -> io::Result<Vec<ProposalId>> {
+        let mut overtaken = Vec::new();
+        for entry in fs::read_dir(held.path())? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(id) = name.to_str().and_then(|name| name.strip_prefix(OVERTAKEN)) else {
+                continue;
+            };
+            match begun.iter().find(|begun| begun.as_str() == id) {
+                Some(id) => overtaken.push(id.clone()),
+                None => fs::remove_file(entry.path())?,
+            }
+        }
+        Ok(overtaken)
     }
 
     /// Removes the intent and what was staged; before the first step that is all there is to undo.
@@ -300,15 +399,25 @@ impl KnowledgeStore {
 
 impl Intent {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let intent: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if intent.version != VERSION {
-            return Err(format!("version {} is not known", intent.version));
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u32,
         }
+        let text = |error: serde_json::Error| error.to_string();
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(text)?;
+        let intent: Self = match version {
+            1 => serde_json::from_slice::<IntentOne>(bytes)
+                .map_err(text)?
+                .into(),
+            VERSION => serde_json::from_slice(bytes).map_err(text)?,
+            other => return Err(format!("version {other} is not known")),
+        };
         let paths = intent.steps.iter().flat_map(|step| match step {
             Step::Move { from, to } => vec![from, to],
             Step::Remove { path } => vec![path],
         });
-        let mut paths = paths.chain(intent.guard.iter().map(|guard| &guard.path));
+        let guards = intent.guards.files.iter().map(|guard| &guard.path);
+        let mut paths = paths.chain(guards).chain(&intent.guards.alone);
         let plain = |path: &String| {
             let mut names = Path::new(path).components();
             !path.is_empty() && names.all(|name| matches!(name, Component::Normal(_)))
@@ -408,9 +517,10 @@ mod tests {
             id: Uuid::nil(),
             name: "tea".to_owned(),
             tip: None,
-            entries: vec!["{}".to_owned()],
-            guard: None,
+            blocks: vec![vec!["{}".to_owned()]],
+            guards: Guards::default(),
             steps: vec![Step::rename("a", path), Step::remove("b")],
+            approval: None,
         }
     }
 
@@ -422,9 +532,22 @@ mod tests {
             assert!(Intent::parse(&text(path)).is_err(), "{path}");
         }
         let mut newer = intent("a");
-        newer.version = 2;
+        newer.version = VERSION + 1;
         let refused = Intent::parse(&serde_json::to_vec(&newer).unwrap());
-        assert_eq!(refused, Err("version 2 is not known".to_owned()));
+        assert_eq!(refused, Err("version 3 is not known".to_owned()));
+    }
+
+    #[test]
+    fn an_intent_of_version_1_is_read() {
+        let text = r#"{"version": 1, "id": "00000000-0000-0000-0000-000000000000", "name": "tea", "tip": null,
+            "entries": ["a", "b"], "guard": {"path": "tea", "hash": null},
+            "steps": [{"do": "move", "from": "a", "to": "tea"}]}"#;
+        let read = Intent::parse(text.as_bytes()).unwrap();
+        assert_eq!(read.blocks, [["a"], ["b"]]);
+        assert_eq!(read.guards.files[0].path, "tea");
+        assert_eq!((read.guards.alone, read.approval), (None, None));
+        let forged = text.replace(r#""path": "tea""#, r#""path": "../x""#);
+        assert!(Intent::parse(forged.as_bytes()).is_err());
     }
 
     proptest! {

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::chain::store::BlockStore;
 use crate::chain::store::file::{FileStore, LOCK_PATIENCE};
-use crate::knowledge::store::unit::{INTENT, Point};
+use crate::knowledge::store::unit::Point;
+use crate::passing::INTENT;
 
 const POINTS: [Point; 8] = [
     Point::Staged,

@@ -1,17 +1,24 @@
 //! Changes that a person has seen and approved: prepared as they are now, with what they go from and to.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use kairos_place::proposal::{self, SetChange, SetState};
 use kairos_protocol::block::entry::Entry;
 use kairos_protocol::time::Timestamp;
 
 use super::{Change, Options, SkillSetError, SkillSetStore};
+use crate::staging::Held;
 
 impl Change {
-    /// Adds an entry, recorded in the same block as its own.
-    pub fn record_with(&mut self, entry: Entry) {
-        self.entries.push(entry);
+    /// Adds the decision, recorded in the same block as its own entry; without one both are recorded already. `lock`
+    /// is held as long as the change is under way.
+    pub(crate) fn approve(&mut self, decision: Option<Entry>, lock: Arc<Held>) {
+        match decision {
+            Some(decision) => self.entries.push(decision),
+            None => self.entries.clear(),
+        }
+        self.approval = Some(lock);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kairos_protocol::block::entry::{Entry, SkillSetAction};
 use kairos_protocol::hash::ContentHash;
@@ -18,6 +19,7 @@ use super::{
     Registry, SkillSetError, SkillSetStore, TEMP_PREFIX, discard, installed, read_metadata, shown,
     tree,
 };
+use crate::staging::Held;
 
 /// How to install.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,6 +51,8 @@ pub struct Change {
     root: PathBuf,
     /// Held to the end, so that nobody decides on what is about to change.
     _lock: Lock,
+    /// The approvals stay locked as long as one of them is carried out.
+    pub(super) approval: Option<Arc<Held>>,
     pub(super) entries: Vec<Entry>,
     step: Step,
     registry: Registry,
@@ -331,6 +335,7 @@ impl SkillSetStore {
         let mut change = Change {
             root: self.root.clone(),
             _lock: lock,
+            approval: None,
             entries: Vec::new(),
             step,
             registry,
@@ -506,6 +511,7 @@ impl Slot<'_> {
         Ok(Change {
             root: self.root.to_owned(),
             _lock: self.lock,
+            approval: None,
             entries,
             step: Step::Place(prepared),
             registry: self.registry,

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use super::SkillSetError;
 use crate::file_lock::{self, Unlocked};
-
-/// The lock file; a dot-file, so that no version of the reference takes it for a SkillSet.
-const LOCK_FILE: &str = ".lock";
+use crate::passing::LOCK;
 
 /// Keeps everyone else out until it is dropped.
 #[derive(Debug)]
@@ -25,7 +23,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(root.join(LOCK_FILE))
+            .open(root.join(LOCK))
             .map_err(SkillSetError::io(ACTION))?;
         match file_lock::wait(patience, || file.try_lock()) {
             Ok(()) => Ok(Self { _file: file }),

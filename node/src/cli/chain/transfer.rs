@@ -1,4 +1,5 @@
-//! `chain export`, `chain import` and `chain migrate`: whole ledgers out, in, and from one form to the other.
+//! `chain export` and `chain import`, and in a file of its own `chain migrate`: whole ledgers out, in, and from one
+//! form to the other.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,17 +10,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kairos_actors::chain::store::place::{Backend, Places};
 use kairos_actors::chain::store::transfer::{Form, Held, Relation, Staged, Writer};
 use kairos_protocol::ledger::LoadState;
-use kairos_protocol::time::{Clock as _, Timestamp};
+use kairos_protocol::time::Clock as _;
 use serde_json::json;
 
 use super::super::Session;
 use super::super::exit::Exit;
 use crate::agent;
 use crate::clock::SystemClock;
-use crate::config::{Layer, Source};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Tenancy};
 
+mod migrate;
 mod settings;
+
+pub(super) use migrate::{MigrateArgs, migrate};
 
 /// The ledger, inside an exported directory.
 const LEDGER: &str = "blockchain.json";
@@ -56,26 +59,9 @@ pub(super) struct ImportArgs {
     dry_run: bool,
 }
 
-/// Bring the ledger from one form into the other, and use it from then on
-#[derive(Debug, clap::Args)]
-pub(super) struct MigrateArgs {
-    /// The new form
-    #[arg(long)]
-    to: To,
-    /// Check, and say what would happen
-    #[arg(long)]
-    dry_run: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum To {
-    File,
-    Sqlite,
-}
-
 /// Runs `chain export`.
 pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result<Exit> {
-    let (data_dir, places) = places(session)?;
+    let (data_dir, places, _tenancy) = places(session)?;
     // Finishes what a crash interrupted, and refuses to look in the wrong place.
     drop(places.open()?);
     let held = Held::take(&places, places.backend)?;
@@ -114,7 +100,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
     let path = folder.path().join(LEDGER);
     let mut writer = Writer::new(File::create_new(&path)?, Form::Json, &path);
     let mut failed = Ok(());
-    let report = held.walk(&mut |block| {
+    let report = held.blocks(&mut |block| {
         if failed.is_ok() {
             bar.set_position(block.index() + 1);
             failed = writer.add(block);
@@ -172,7 +158,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
 
 /// Runs `chain import`.
 pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result<Exit> {
-    let (data_dir, places) = places(session)?;
+    let (data_dir, places, _tenancy) = places(session)?;
     let path = places.path(places.backend);
     let bar = bar("checking");
     let told = &mut |done| bar.set_position(done);
@@ -188,7 +174,7 @@ pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result
         Staged::read(file, &what, path, told)?
     };
     bar.finish_and_clear();
-    let mut held = Held::take(&places, places.backend)?;
+    let held = Held::take(&places, places.backend)?;
     let relation = held.relation(&staged)?;
     let (blocks, tip) = (staged.length(), staged.tip());
     let takes = relation != Relation::Same;
@@ -226,85 +212,13 @@ pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result
     Ok(if refused { Exit::Failed } else { Exit::Done })
 }
 
-/// Runs `chain migrate`.
-pub(super) fn migrate(args: &MigrateArgs, session: &mut Session) -> anyhow::Result<Exit> {
-    let (data_dir, mut places) = places(session)?;
-    let to = match args.to {
-        To::File => Backend::File,
-        To::Sqlite => Backend::Sqlite,
-    };
-    let from = match to {
-        Backend::File => Backend::Sqlite,
-        Backend::Sqlite => Backend::File,
-    };
-    let chosen = backend_source(session)?;
-    settings::check(&data_dir, &chosen, to)?;
-    if places.backend == to && !places.path(from).exists() {
-        session
-            .out
-            .line(format_args!("The ledger is kept as {to} already"))?;
-        return Ok(Exit::Done);
-    }
-    places.backend = from;
-    drop(places.open()?);
-    let source = Held::take(&places, from)?;
-    let bar = bar("copying");
-    let staged = Staged::copy(&source, places.path(to), &mut |done| bar.set_position(done))?;
-    bar.finish_and_clear();
-    let (blocks, tip) = (staged.length(), staged.tip());
-    let mut target = Held::take(&places, to)?;
-    let relation = target.relation(&staged)?;
-    if !relation.is_harmless() {
-        bail!(
-            "there is another ledger at {}, which {relation}; move it away and try again",
-            places.path(to).display()
-        );
-    }
-    let kept = if args.dry_run {
-        None
-    } else {
-        let (backups, now): (PathBuf, Timestamp) = (backups(&data_dir), SystemClock.now());
-        if relation != Relation::Same {
-            target.replace(staged, &backups, now)?;
-        }
-        drop(target);
-        let kept = source.put_away(&backups, now)?;
-        settings::choose(&data_dir, to)?;
-        Some(kept)
-    };
-    let out = &mut session.out;
-    if out.wants_json() {
-        out.json(&json!({
-            "blocks": blocks, "tip": tip, "from": from.to_string(), "to": to.to_string(),
-            "migrated": !args.dry_run, "kept": kept,
-        }))?;
-    } else if let Some(kept) = kept {
-        out.line(format_args!("Migrated {blocks} blocks from {from} to {to}"))?;
-        out.line(format_args!("  The ledger before is in {}", kept.display()))?;
-        out.line("  A running server takes it when it is started again.")?;
-    } else {
-        out.line(format_args!(
-            "Would migrate {blocks} blocks from {from} to {to}, all of them good"
-        ))?;
-    }
-    Ok(Exit::Done)
-}
-
-fn places(session: &Session) -> anyhow::Result<(DataDir, Places)> {
+/// Where the ledger may be, in a directory that nobody replaces meanwhile.
+fn places(session: &Session) -> anyhow::Result<(DataDir, Places, Tenancy)> {
     let data_dir = session.data_dir().existing()?;
+    let tenancy = data_dir.enter()?;
     let settings = session.settings(&[])?;
     let places = agent::ledger(&data_dir, &settings);
-    Ok((data_dir, places))
-}
-
-/// Which layer says in which form the ledger is kept.
-fn backend_source(session: &Session) -> anyhow::Result<Source> {
-    let loaded = session.loaded(&[])?;
-    let source = loaded.sources.get("storage.backend");
-    Ok(source.cloned().unwrap_or(Source {
-        layer: Layer::BuiltIn,
-        origin: None,
-    }))
+    Ok((data_dir, places, tenancy))
 }
 
 fn backups(data_dir: &DataDir) -> PathBuf {

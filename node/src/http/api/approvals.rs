@@ -41,15 +41,14 @@ pub(in crate::http) async fn list(
     caller.may(Action::ReadOwnProposals)?;
     let everyones = caller.may(Action::ReadProposals).is_ok();
     let all = query::param(request.query_string(), "all").as_deref() == Some("true");
-    let overview = doors.approvals.list().await?;
-    let wanted = overview.proposals.iter().filter(|(waiting, state)| {
-        (everyones || waiting.proposal.by.user == caller.0.user)
-            && (all || !matches!(state, State::Decided(_)))
-    });
+    let of = (!everyones).then(|| caller.0.user.clone());
+    let overview = doors.approvals.list(of).await?;
+    let proposals = overview.proposals.iter();
+    let wanted = proposals.filter(|(_, state)| all || !matches!(state, State::Decided(_)));
     let proposals: Vec<_> = wanted
         .map(|(waiting, state)| to_json(waiting, state))
         .collect();
-    let broken = overview.broken.iter().filter(|_| everyones);
+    let broken = overview.broken.iter();
     let broken: Vec<_> = broken
         .map(|b| json!({"id": b.id, "reason": b.reason}))
         .collect();

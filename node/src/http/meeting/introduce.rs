@@ -21,7 +21,8 @@ pub(in crate::http) async fn get(doors: web::Data<Doors>) -> Result<HttpResponse
 /// `POST`: takes a peer's introduction, answers with ours, and opens a session if the peer's signature holds.
 ///
 /// A signature that does not hold is no error of HTTP: the answer says `identity_verified: false` and why. With the
-/// member `possession` a peer asks for a challenge, answers one, or asks us to prove who we are.
+/// member `possession` a peer asks for a challenge, answers one, or asks us to prove who we are. An agent that showed two
+/// histories gets 403, and what a peer shows of its ledger is noted behind the answer.
 pub(in crate::http) async fn post(
     doors: web::Data<Doors>,
     request: HttpRequest,
@@ -43,6 +44,9 @@ pub(in crate::http) async fn post(
         }
         Err(fault) => return Ok(reply::bytes(unverified(&ours, &echo, &fault).into())),
     };
+    if doors.witness.is_convicted(&identity.agent_id) {
+        return Err(ApiError::two_histories());
+    }
     let possession = received.possession();
     let admission = doors
         .peers
@@ -60,6 +64,9 @@ pub(in crate::http) async fn post(
         peer.id = %identity.agent_id, session.strength = admission.strength.as_str(),
         "a peer introduced itself"
     );
+    if let Some(ledger) = received.get("ledger") {
+        doors.witness.visited(&identity, ledger);
+    }
     let proof = match possession.nonce {
         Some(nonce) => Some(prove(&doors, &identity, nonce).await?),
         None => None,

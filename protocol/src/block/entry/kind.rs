@@ -76,7 +76,7 @@ impl Kind {
     }
 
     /// The kind of an object. Transitions have no type and are known by their members.
-    fn of(object: &Map<String, Value>) -> Option<Self> {
+    pub fn of(object: &Map<String, Value>) -> Option<Self> {
         let text = |member: &str| object.get(member).and_then(Value::as_str);
         match text("_type").or_else(|| text("type")) {
             // Two names that the reference never writes.

@@ -1,7 +1,8 @@
 //! What a store does to its files, behind a trait so that tests can make each call fail.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// For what a file is opened.
@@ -62,9 +63,8 @@ impl Disk for Os {
         super::journal::read_at(file, at, bytes)
     }
 
-    fn write(&self, mut file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
-        file.seek(SeekFrom::Start(at))?;
-        file.write_all(bytes)
+    fn write(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        file.write_all_at(bytes, at)
     }
 
     fn set_len(&self, file: &File, len: u64) -> io::Result<()> {

@@ -1,16 +1,18 @@
 //! Looks at a ledger that is in use, without changing anything, and the part of it that no longer changes.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, Chain as Joined, Read, Take};
+use std::io::{self, BufReader, Chain as Joined, Read, Take};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kairos_protocol::block::{Block, BlockRef};
+use kairos_protocol::ledger::text::BUFFER;
 use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Timestamp;
 
 use super::disk::{Disk as _, How, Os};
 use super::journal::{Journal, Run, is_applied, joined};
+use super::kept::Kept;
 use super::known::{Known, scan, scan_file};
 use super::lock::Paths;
 use super::{FileStore, StoreError};
@@ -30,6 +32,8 @@ pub struct Inspection {
     pub bytes: u64,
     /// When the last block was written.
     pub newest: Option<Timestamp>,
+    /// The block at the position asked for, if there is one.
+    pub at: Option<BlockRef>,
     /// What the journal holds.
     pub journal: Leftover,
 }
@@ -45,14 +49,15 @@ pub enum Leftover {
     Acknowledged(BlockRef),
 }
 
-/// Looks at the ledger at `path`, which need not exist. Creates nothing and repairs nothing.
+/// Looks at the ledger at `path`, which need not exist, and at its block at position `at`. Creates nothing and repairs
+/// nothing.
 ///
 /// # Errors
 ///
 /// The file system cannot tell what is there. A bad ledger is a report, not an error.
-pub fn inspect(path: &Path) -> io::Result<Inspection> {
+pub fn inspect(path: &Path, at: Option<u64>) -> io::Result<Inspection> {
     let paths = Paths::resolve(path)?;
-    let first = look(&paths)?;
+    let first = look(&paths, at)?;
     if first.report.is_valid() && first.journal == Leftover::Nothing {
         return Ok(first);
     }
@@ -61,20 +66,20 @@ pub fn inspect(path: &Path) -> io::Result<Inspection> {
         return Ok(first);
     };
     match file_lock::wait(LOOK_PATIENCE, || lock.try_lock_shared()) {
-        Ok(()) => look(&paths),
+        Ok(()) => look(&paths, at),
         Err(_) => Ok(first),
     }
 }
 
-fn look(paths: &Paths) -> io::Result<Inspection> {
+fn look(paths: &Paths, at: Option<u64>) -> io::Result<Inspection> {
     let (report, chain) = scan_file(&paths.ledger);
-    let newest = match chain {
-        Some(chain) => chain
-            .read(&paths.ledger, chain.ledger.tip().index, 1)?
-            .first()
-            .map(Block::instant),
-        None => None,
+    let read = |index| match &chain {
+        Some(chain) => Ok(chain.read(&paths.ledger, index, 1)?.pop()),
+        None => io::Result::Ok(None),
     };
+    let tip = chain.as_ref().map(|chain| chain.ledger.tip().index);
+    let newest = tip.map(read).transpose()?.flatten();
+    let at = at.map(read).transpose()?.flatten();
     let bytes = match fs::metadata(&paths.ledger) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -84,14 +89,15 @@ fn look(paths: &Paths) -> io::Result<Inspection> {
     Ok(Inspection {
         report,
         bytes,
-        newest,
+        newest: newest.as_ref().map(Block::instant),
+        at: at.as_ref().map(Block::to_ref),
         journal,
     })
 }
 
 /// What the journal holds that the ledger lacks.
 fn leftover(paths: &Paths) -> io::Result<Leftover> {
-    let Some(journal) = Journal::look(&paths.journal, &Os)? else {
+    let Some(journal) = Journal::look(&mut Kept::default(), &paths.journal, &Os)? else {
         return Ok(Leftover::Nothing);
     };
     let news = journal.news(Run::default())?;
@@ -112,8 +118,8 @@ fn leftover(paths: &Paths) -> io::Result<Leftover> {
 }
 
 /// Checks a ledger that is given as text, from its first to its last byte.
-pub fn verify(text: impl BufRead) -> VerifyReport {
-    scan(text).0
+pub fn verify(text: impl Read) -> VerifyReport {
+    scan(BufReader::with_capacity(BUFFER, text)).0
 }
 
 /// The ledger from genesis up to a block. Appends never change these bytes, so they can be read without a lock.
@@ -167,8 +173,6 @@ impl Prefix {
 
 #[cfg(test)]
 mod tests {
-    use std::io::BufReader;
-
     use kairos_protocol::time::ManualClock;
 
     use super::super::super::BlockStore as _;
@@ -194,17 +198,19 @@ mod tests {
     fn a_look_creates_nothing_and_repairs_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("chain.json");
-        let nothing = inspect(&path).unwrap();
+        let nothing = inspect(&path, None).unwrap();
         assert_eq!(nothing.report.state, LoadState::Absent);
         assert_eq!((nothing.bytes, nothing.newest), (0, None));
         assert_eq!(names(folder.path()), [""; 0]);
 
-        append(&path, "one");
+        let tip = append(&path, "one");
         let journal = folder.path().join("chain.json.journal");
         fs::write(&journal, "kairos").unwrap();
-        let found = inspect(&path).unwrap();
+        let found = inspect(&path, Some(1)).unwrap();
         assert_eq!((found.report.length, found.journal), (2, Leftover::Torn(6)));
         assert_eq!(found.newest, Some(Timestamp::from_secs(1_771_588_800)));
+        assert_eq!(found.at, Some(tip));
+        assert_eq!(inspect(&path, Some(2)).unwrap().at, None);
         assert_eq!(fs::read(&journal).unwrap(), b"kairos");
     }
 
@@ -226,7 +232,7 @@ mod tests {
         assert_eq!(text, before);
         assert_eq!(kept.size(), text.len() as u64);
         assert_eq!(kept.tip, tip);
-        let report = verify(BufReader::new(kept.open().unwrap()));
+        let report = verify(kept.open().unwrap());
         assert!(kept.is_confirmed_by(&report));
         let now = prefix(&path).unwrap().unwrap();
         assert!(!now.is_confirmed_by(&report));

@@ -10,13 +10,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::ledger::text::BLOCK_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, How};
-use super::scan::BLOCK_BYTES_MAX;
+use super::kept::Kept;
 
 /// Most bytes of one patch: what it writes must be readable again.
 pub(super) const PATCH_BYTES_MAX: usize = BLOCK_BYTES_MAX;
@@ -143,16 +145,16 @@ pub(super) struct News {
 
 /// The journal of one ledger.
 pub(super) struct Journal<'a> {
-    file: File,
+    file: Arc<File>,
     disk: &'a dyn Disk,
 }
 
 impl<'a> Journal<'a> {
     /// Opens the journal at `path` for writing, creating it if need be.
-    pub(super) fn open(path: &Path, disk: &'a dyn Disk) -> io::Result<Self> {
-        let file = match disk.open(path, How::Write) {
+    pub(super) fn open(kept: &mut Kept, path: &Path, disk: &'a dyn Disk) -> io::Result<Self> {
+        let file = match kept.open(disk, path, How::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let file = disk.open(path, How::Create)?;
+                let file = kept.open(disk, path, How::Create)?;
                 sync_directory_of(path, disk)?;
                 file
             }
@@ -162,8 +164,12 @@ impl<'a> Journal<'a> {
     }
 
     /// Opens the journal at `path` for reading; nothing if there is none.
-    pub(super) fn look(path: &Path, disk: &'a dyn Disk) -> io::Result<Option<Self>> {
-        match disk.open(path, How::Read) {
+    pub(super) fn look(
+        kept: &mut Kept,
+        path: &Path,
+        disk: &'a dyn Disk,
+    ) -> io::Result<Option<Self>> {
+        match kept.open(disk, path, How::Read) {
             Ok(file) => Ok(Some(Self { file, disk })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -400,7 +406,7 @@ mod tests {
     }
 
     fn run_of(path: &Path, records: &[Record]) -> Run {
-        let journal = Journal::open(path, &Os).unwrap();
+        let journal = Journal::open(&mut Kept::default(), path, &Os).unwrap();
         let known = journal.news(Run::default()).unwrap().run;
         records
             .iter()
@@ -408,7 +414,7 @@ mod tests {
     }
 
     fn news(path: &Path, known: Run) -> News {
-        Journal::look(path, &Os)
+        Journal::look(&mut Kept::default(), path, &Os)
             .unwrap()
             .unwrap()
             .news(known)
@@ -419,7 +425,11 @@ mod tests {
     fn records_read_back_as_written_all_or_those_that_are_new() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
-        assert!(Journal::look(&path, &Os).unwrap().is_none());
+        assert!(
+            Journal::look(&mut Kept::default(), &path, &Os)
+                .unwrap()
+                .is_none()
+        );
         let mut long = record(1);
         long.patch = vec![b'x'; 9000];
         let known = run_of(&path, &[record(0), long.clone()]);
@@ -441,7 +451,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         let known = run_of(&path, &[record(0), record(1), record(2)]);
-        let journal = Journal::open(&path, &Os).unwrap();
+        let journal = Journal::open(&mut Kept::default(), &path, &Os).unwrap();
         journal.clear().unwrap();
         assert_eq!(news(&path, known), News::default());
         // The very same record again, at the very same place.
@@ -465,7 +475,9 @@ mod tests {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << bit;
                 std::fs::write(&path, &changed).unwrap();
-                let journal = Journal::look(&path, &Os).unwrap().unwrap();
+                let journal = Journal::look(&mut Kept::default(), &path, &Os)
+                    .unwrap()
+                    .unwrap();
                 if let Ok(news) = journal.news(Run::default()) {
                     assert_eq!(news.records, [], "bit {bit} of byte {at}");
                 }
@@ -478,7 +490,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("j");
         std::fs::write(&path, "kairos-journal 3 x").unwrap();
-        let journal = Journal::open(&path, &Os).unwrap();
+        let journal = Journal::open(&mut Kept::default(), &path, &Os).unwrap();
         assert!(journal.news(Run::default()).is_err());
     }
 
@@ -490,7 +502,10 @@ mod tests {
         long.patch = vec![b' '; RUN_BYTES_MAX as usize];
         let run = run_of(&path, &[long]);
         assert!(run.is_full_for(0) && !Run::default().is_full_for(PATCH_BYTES_MAX));
-        Journal::open(&path, &Os).unwrap().clear().unwrap();
+        Journal::open(&mut Kept::default(), &path, &Os)
+            .unwrap()
+            .clear()
+            .unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), RUN_BYTES_MAX);
     }
 

@@ -1,18 +1,19 @@
 //! What a store knows about its file, and how it notices that somebody else changed it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::SystemTime;
 
 use kairos_protocol::block::Block;
+use kairos_protocol::ledger::text::{self, Elements, Span, parse, unreadable, walk};
 use kairos_protocol::ledger::{Ledger, LoadState, Verifier, VerifyReport};
 
 use super::journal::{Record, read_at};
+use super::kept::Identity;
 use super::mark;
-use super::scan::{Elements, Span, parse, unreadable, walk};
 
-/// How much of the file is read at once.
+/// How much of the file is read at once where it is not read whole.
 const BUFFER: usize = 256 * 1024;
 /// The place of every so many blocks is remembered, so that recent ones are found without reading from the start.
 const ANCHOR_EVERY: u64 = 64;
@@ -59,21 +60,29 @@ impl Places {
     }
 }
 
-/// A file whose length and time of change stay the same is taken to be unchanged.
+/// A file of which all this stays the same is taken to be unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
+    identity: Identity,
     len: u64,
     modified: Option<SystemTime>,
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            identity: metadata.into(),
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+        }
+    }
 }
 
 impl Stamp {
     /// Nothing if there is no file.
     fn of(path: &Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
-            Ok(metadata) => Ok(Some(Self {
-                len: metadata.len(),
-                modified: metadata.modified().ok(),
-            })),
+            Ok(metadata) => Ok(Some((&metadata).into())),
             Err(error) if is_absence(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -202,10 +211,15 @@ impl Chain {
         self.places.last.end
     }
 
-    /// This chain, being all of the file at `path` as it is now.
-    pub(super) fn stored_at(mut self, path: &Path) -> Known {
-        self.stamp = Stamp::of(path).ok().flatten();
-        Known::Chain(self)
+    /// This chain, being all of `file` as it is now.
+    pub(super) fn stored_in(mut self, file: &File) -> Self {
+        self.stamp = file.metadata().ok().map(|metadata| (&metadata).into());
+        self
+    }
+
+    /// The file that this chain is all of.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 
     /// Whether the file is this chain, possibly with more blocks behind it, which are taken in.
@@ -283,7 +297,7 @@ fn elements_at(path: &Path, at: u64) -> io::Result<Elements<BufReader<File>>> {
 /// Checks the file at `path` from its first to its last byte.
 pub(super) fn scan_file(path: &Path) -> (VerifyReport, Option<Chain>) {
     match File::open(path) {
-        Ok(file) => scan(BufReader::with_capacity(BUFFER, file)),
+        Ok(file) => scan(BufReader::with_capacity(text::BUFFER, file)),
         Err(error) if is_absence(&error) => (VerifyReport::absent(), None),
         Err(error) => {
             let mut verifier = Verifier::default();
@@ -300,7 +314,7 @@ pub(super) fn scan_patched(path: &Path, record: &Record) -> io::Result<Option<Ch
         scan(patch)
     } else {
         let kept = File::open(path)?.take(record.at);
-        scan(BufReader::with_capacity(BUFFER, kept.chain(patch)))
+        scan(BufReader::with_capacity(text::BUFFER, kept.chain(patch)))
     };
     Ok(chain.filter(|chain| chain.ledger.tip() == record.tip))
 }

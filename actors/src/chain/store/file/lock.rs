@@ -3,10 +3,12 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreError;
 use super::disk::{Disk, How};
+use super::kept::Kept;
 use crate::file_lock::{self, Unlocked};
 
 /// Most symbolic links that lead to a ledger.
@@ -39,29 +41,32 @@ impl Paths {
         })
     }
 
-    /// Waits for the lock that keeps everyone else out. It ends with the returned file.
+    /// Waits for the lock that keeps everyone else out.
     pub(super) fn lock_for_writing(
         &self,
+        kept: &mut Kept,
         disk: &dyn Disk,
         patience: Duration,
-    ) -> Result<File, StoreError> {
-        let file = self.lock_file(disk).map_err(StoreError::io(LOCKING))?;
+    ) -> Result<Locked, StoreError> {
+        let file = self.lock_file(kept, disk);
+        let file = file.map_err(StoreError::io(LOCKING))?;
         wait(patience, || disk.lock(&file, false))?;
-        Ok(file)
+        Ok(Locked(file))
     }
 
     /// Waits for the lock that keeps writers out. Where the lock file cannot be made, as on a read-only disk,
     /// reading goes without.
     pub(super) fn lock_for_reading(
         &self,
+        kept: &mut Kept,
         disk: &dyn Disk,
         patience: Duration,
-    ) -> Result<Option<File>, StoreError> {
-        let Ok(file) = self.lock_file(disk) else {
+    ) -> Result<Option<Locked>, StoreError> {
+        let Ok(file) = self.lock_file(kept, disk) else {
             return Ok(None);
         };
         wait(patience, || disk.lock(&file, true))?;
-        Ok(Some(file))
+        Ok(Some(Locked(file)))
     }
 
     /// The lock file if somebody made it already.
@@ -73,9 +78,20 @@ impl Paths {
         }
     }
 
-    fn lock_file(&self, disk: &dyn Disk) -> io::Result<File> {
+    fn lock_file(&self, kept: &mut Kept, disk: &dyn Disk) -> io::Result<Arc<File>> {
         // Never deleted: whoever came late would lock another file than those before.
-        disk.open(&self.lock, How::Create)
+        kept.open(disk, &self.lock, How::Create)
+    }
+}
+
+/// The lock, until it is dropped.
+#[must_use]
+pub(crate) struct Locked(Arc<File>);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // The file may stay open. Nothing can go wrong with one that is.
+        let _unlocked = self.0.unlock();
     }
 }
 
@@ -165,21 +181,31 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let paths = Paths::resolve(&folder.path().join("chain.json")).unwrap();
         let now = Duration::ZERO;
-        let first = paths.lock_for_reading(&Os, now).unwrap();
-        let second = paths.lock_for_reading(&Os, now).unwrap();
+        let first = paths
+            .lock_for_reading(&mut Kept::default(), &Os, now)
+            .unwrap();
+        let second = paths
+            .lock_for_reading(&mut Kept::default(), &Os, now)
+            .unwrap();
         assert!(first.is_some() && second.is_some());
         assert!(matches!(
-            paths.lock_for_writing(&Os, now),
+            paths.lock_for_writing(&mut Kept::default(), &Os, now),
             Err(StoreError::Locked)
         ));
         drop((first, second));
-        let writer = paths.lock_for_writing(&Os, now).unwrap();
+        let writer = paths
+            .lock_for_writing(&mut Kept::default(), &Os, now)
+            .unwrap();
         assert!(matches!(
-            paths.lock_for_reading(&Os, now),
+            paths.lock_for_reading(&mut Kept::default(), &Os, now),
             Err(StoreError::Locked)
         ));
         drop(writer);
-        assert!(paths.lock_for_writing(&Os, now).is_ok());
+        assert!(
+            paths
+                .lock_for_writing(&mut Kept::default(), &Os, now)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -188,12 +214,12 @@ mod tests {
         let paths = Paths::resolve(&folder.path().join("missing/chain.json")).unwrap();
         assert!(
             paths
-                .lock_for_reading(&Os, Duration::ZERO)
+                .lock_for_reading(&mut Kept::default(), &Os, Duration::ZERO)
                 .unwrap()
                 .is_none()
         );
         assert!(matches!(
-            paths.lock_for_writing(&Os, Duration::ZERO),
+            paths.lock_for_writing(&mut Kept::default(), &Os, Duration::ZERO),
             Err(StoreError::Io { .. })
         ));
     }

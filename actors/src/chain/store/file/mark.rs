@@ -11,10 +11,11 @@ use std::path::Path;
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::ledger::Ledger;
+use kairos_protocol::ledger::text::{Span, parse};
 use serde::{Deserialize, Serialize};
 
 use super::known::{Chain, Places, element_at};
-use super::scan::{Span, parse};
+use crate::passing::FRESH;
 
 /// Shorter ledgers are read faster than it is worth to note anything.
 pub(super) const BLOCKS_MIN: u64 = 1024;
@@ -64,9 +65,7 @@ pub(super) fn write(mark: &Path, ledger: &Path, chain: &Chain) -> io::Result<()>
     };
     let body = serde_json::to_vec(&note)?;
     let folder = mark.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".verified-")
-        .tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(FRESH).tempfile_in(folder)?;
     file.write_all(format!("{MAGIC}{}\n", ContentHash::of(&body)).as_bytes())?;
     file.write_all(&body)?;
     // Not synced: a note that is not whole is none.

@@ -5,14 +5,14 @@ use std::io;
 use std::path::Path;
 
 use kairos_protocol::block::{Block, BlockRef};
+use kairos_protocol::ledger::text::Span;
 use kairos_protocol::ledger::{Ledger, LoadState};
 use kairos_protocol::time::Timestamp;
 
 use super::StoreError;
-use super::disk::{Disk, How};
+use super::disk::Disk;
 use super::journal::{PATCH_BYTES_MAX, Record, sync_directory_of};
 use super::known::Chain;
-use super::scan::Span;
 
 /// The array with which a new ledger file begins, and how it goes on and ends.
 const OPEN: &str = "[\n  ";
@@ -90,15 +90,16 @@ pub(super) enum Undo {
 }
 
 impl Undo {
-    pub(super) fn of(disk: &dyn Disk, ledger: &Path, chain: Option<&Chain>) -> io::Result<Self> {
-        let Some(at) = chain.map(Chain::end) else {
+    /// For an append behind the chain that there is, in its file.
+    pub(super) fn of(disk: &dyn Disk, before: Option<(&File, &Chain)>) -> io::Result<Self> {
+        let Some((file, chain)) = before else {
             return Ok(Undo::Remove);
         };
-        let file = disk.open(ledger, How::Read)?;
+        let at = chain.end();
         let length = file.metadata()?.len().saturating_sub(at);
         // The reader of the ledger has bounded it.
         let mut tail = vec![0; usize::try_from(length).unwrap_or(0)];
-        let read = disk.read(&file, at, &mut tail)?;
+        let read = disk.read(file, at, &mut tail)?;
         tail.truncate(read);
         Ok(Undo::Restore { at, tail })
     }

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::SqliteOptions;
+use crate::passing::FRESH;
 
 /// The tables and indices of the reference. `IF NOT EXISTS`, as it made some of them where it used the database for
 /// something else first.
@@ -94,15 +95,16 @@ pub(super) fn connect(path: &Path, options: SqliteOptions) -> rusqlite::Result<C
     Ok(connection)
 }
 
-/// Makes a database with what `fill` puts into it at `path`, whole or not at all. Nothing happens to one that exists.
+/// Makes a database with what `fill` puts into it at `path`, whole or not at all. Nothing happens to one that exists:
+/// then it is `false`.
 pub(super) fn create(
     path: &Path,
     fill: impl FnOnce(&Connection) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
     let temporary = tempfile::Builder::new()
-        .prefix(".ledger-")
+        .prefix(FRESH)
         .suffix(".db")
         .tempfile_in(folder)?;
     let connection = Connection::open(temporary.path()).map_err(io::Error::other)?;
@@ -113,9 +115,9 @@ pub(super) fn create(
         .map_err(|(_, error)| io::Error::other(error))?;
     temporary.as_file().sync_all()?;
     match renameat_with(CWD, temporary.path(), CWD, path, RenameFlags::NOREPLACE) {
-        Ok(()) => File::open(folder)?.sync_all(),
+        Ok(()) => File::open(folder)?.sync_all().map(|()| true),
         // Somebody was faster.
-        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

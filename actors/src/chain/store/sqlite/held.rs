@@ -78,6 +78,10 @@ pub(crate) fn fill_new(path: &Path, staged: &Staged) -> Result<(), TransferError
         };
         fill().map_err(io::Error::other)
     });
+    let made = made.and_then(|made| {
+        made.then_some(())
+            .ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+    });
     made.map_err(TransferError::io("make", path))
 }
 

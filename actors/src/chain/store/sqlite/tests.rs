@@ -242,3 +242,80 @@ fn a_full_disk_leaves_the_ledger_as_before() {
     assert_eq!(entries(&store), ["Genesis Block", "a"]);
     assert!(place.open().append(one("b"), &clock()).is_ok());
 }
+
+/// What lies beside the database, with the bytes of each file.
+fn beside(place: &Place) -> Vec<(std::ffi::OsString, Vec<u8>)> {
+    let entries = fs::read_dir(place.path().parent().unwrap()).unwrap();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_look_changes_nothing_whatever_lies_beside_the_database() {
+    let place = Place::new();
+    assert_eq!(
+        inspect(&place.path(), None).unwrap().report.state,
+        LoadState::Absent
+    );
+    let store = place.open();
+    let tip = store.append(one("a"), &clock()).unwrap()[0];
+    // While somebody has it open, with a log of its own.
+    let open = beside(&place);
+    assert!(
+        open.iter()
+            .any(|(name, bytes)| name == "kairos.db-wal" && !bytes.is_empty())
+    );
+    let found = inspect(&place.path(), Some(1)).unwrap();
+    assert_eq!(
+        (found.report.tip, found.at, found.report.length),
+        (Some(tip), Some(tip), 2)
+    );
+    let names = |files: &[(std::ffi::OsString, Vec<u8>)]| -> Vec<_> {
+        files.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(&beside(&place)), names(&open));
+    // As a crash leaves it, without the index of the log.
+    let crashed = Place::new();
+    fs::create_dir_all(crashed.path().parent().unwrap()).unwrap();
+    for (name, bytes) in open.iter().filter(|(name, _)| name != "kairos.db-shm") {
+        fs::write(crashed.path().with_file_name(name), bytes).unwrap();
+    }
+    let before = beside(&crashed);
+    let found = inspect(&crashed.path(), None).unwrap();
+    assert_eq!(
+        (found.report.tip, found.newest.is_some()),
+        (Some(tip), true)
+    );
+    assert_eq!(beside(&crashed), before);
+    // At rest.
+    drop(store);
+    let before = beside(&place);
+    assert_eq!(before.len(), 1, "{:?}", names(&before));
+    assert_eq!(inspect(&place.path(), None).unwrap().report.tip, Some(tip));
+    assert_eq!(beside(&place), before);
+    // Somebody else's database gets no tables of ours.
+    place.sql("DROP TABLE blocks");
+    let before = beside(&place);
+    let found = inspect(&place.path(), None).unwrap();
+    assert_eq!(found.report.state, LoadState::Unreadable);
+    assert_eq!(beside(&place), before);
+}
+
+#[test]
+fn a_snapshot_is_of_its_moment_while_others_append() {
+    let place = Place::new();
+    let (target, options) = (place.0.path().join("copy.db"), OPTIONS);
+    assert!(Snapshot::begin(&place.path(), options).unwrap().is_none());
+    let store = place.open();
+    let tip = store.append(one("a"), &clock()).unwrap()[0];
+    let snapshot = Snapshot::begin(&place.path(), options).unwrap().unwrap();
+    store.append(one("b"), &clock()).unwrap();
+    snapshot.copy(&target).unwrap();
+    drop(snapshot);
+    assert_eq!(inspect(&target, None).unwrap().report.tip, Some(tip));
+    assert_eq!(inspect(&place.path(), None).unwrap().report.length, 3);
+}

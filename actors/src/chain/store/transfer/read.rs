@@ -3,9 +3,8 @@
 use std::io::{self, BufRead, Read as _};
 
 use kairos_protocol::block::{Block, StoredBlock};
+use kairos_protocol::ledger::text::{BLOCK_BYTES_MAX, Elements, walk_blocks};
 use kairos_protocol::ledger::{Fault, Problem, Verifier, VerifyReport};
-
-use super::super::file::{BLOCK_BYTES_MAX, walk_text};
 
 /// Checks the blocks of `text` and hands each good one to `seen`, which may stop the reading.
 ///
@@ -25,7 +24,7 @@ pub fn read<E>(
     };
     match first_byte(&mut text) {
         Ok(Some(b'{')) => lines(text, &mut verifier, &mut keep),
-        Ok(_) => walk_text(text, &mut verifier, &mut keep),
+        Ok(_) => walk_blocks(Elements::of_file(text), &mut verifier, keep),
         Err(error) => verifier.fail(Problem::Io(error.to_string())),
     }
     failed.map(|()| verifier.finish())

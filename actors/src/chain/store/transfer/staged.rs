@@ -9,6 +9,7 @@ use kairos_protocol::ledger::{LoadState, Problem, VerifyReport};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::{Held, Progress, TransferError, read};
+use crate::passing::FRESH;
 
 /// How blocks are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,11 +92,8 @@ impl Writer<NamedTempFile> {
     /// Writes to a new file in the folder of `path`, where it can be renamed to `path`.
     pub(super) fn beside(path: &Path) -> Result<Self, TransferError> {
         let folder = path.parent().unwrap_or(Path::new("."));
-        let made = std::fs::create_dir_all(folder).and_then(|()| {
-            tempfile::Builder::new()
-                .prefix(".ledger-")
-                .tempfile_in(folder)
-        });
+        let made = std::fs::create_dir_all(folder)
+            .and_then(|()| tempfile::Builder::new().prefix(FRESH).tempfile_in(folder));
         let file = made.map_err(TransferError::io("write beside", path))?;
         Ok(Self::new(file, Form::Json, path))
     }
@@ -148,7 +146,7 @@ impl Staged {
     pub fn copy(held: &Held, path: &Path, told: Progress<'_>) -> Result<Self, TransferError> {
         let mut writer = Writer::beside(path)?;
         let mut failed = Ok(());
-        let report = held.walk(&mut |block| {
+        let report = held.blocks(&mut |block| {
             if failed.is_ok() {
                 told(block.index() + 1);
                 failed = writer.add(block);

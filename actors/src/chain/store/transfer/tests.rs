@@ -48,7 +48,8 @@ impl Agent {
     fn text(&self, backend: Backend, form: Form) -> Vec<u8> {
         let held = Held::take(&self.places(backend), backend).unwrap();
         let mut writer = Writer::new(Vec::new(), form, Path::new("out"));
-        held.walk(&mut |block| writer.add(block).unwrap()).unwrap();
+        held.blocks(&mut |block| writer.add(block).unwrap())
+            .unwrap();
         writer.end().unwrap().0
     }
 }
@@ -73,20 +74,24 @@ fn a_ledger_moves_between_its_forms_without_a_change() {
         let before = agent.text(from, Form::Json);
         if from == Backend::Sqlite {
             // Nobody may have the database open when it goes.
-            let held = Held::take(&agent.places(from), from).unwrap();
-            let busy = held.put_away(&agent.backups(), clock().now());
+            let patience = Duration::from_millis(50);
+            let places = Places {
+                patience,
+                ..agent.places(from)
+            };
             assert!(matches!(
-                busy,
+                Alone::take(&places, from),
                 Err(TransferError::Store(StoreError::Locked))
             ));
+            assert_eq!(agent.entries(from), ["a", "b"], "and it stays of use");
         }
         let running = (from == Backend::File).then_some(running);
 
         let places = agent.places(from);
-        let source = Held::take(&places, from).unwrap();
-        let staged = Staged::copy(&source, places.path(to), &mut |_| ()).unwrap();
+        let source = Alone::take(&places, from).unwrap();
+        let staged = Staged::copy(source.held(), places.path(to), &mut |_| ()).unwrap();
         assert_eq!(staged.length(), 3);
-        let mut target = Held::take(&places, to).unwrap();
+        let target = Held::take(&places, to).unwrap();
         assert_eq!(target.relation(&staged).unwrap(), Relation::New);
         assert_eq!(
             target
@@ -94,7 +99,6 @@ fn a_ledger_moves_between_its_forms_without_a_change() {
                 .unwrap(),
             None
         );
-        drop(target);
         let kept = source.put_away(&agent.backups(), clock().now()).unwrap();
         assert!(kept.exists() && !places.path(from).exists());
         if let Some(running) = running {
@@ -119,13 +123,12 @@ fn what_comes_in_is_the_same_whatever_its_form_and_the_old_one_is_kept() {
             let places = agent.places(backend);
             let path = places.path(backend);
             let staged = Staged::read(&text[..], "text", path, &mut |_| ()).unwrap();
-            let mut held = Held::take(&places, backend).unwrap();
+            let held = Held::take(&places, backend).unwrap();
             assert_eq!(held.relation(&staged).unwrap(), Relation::Differs);
             let kept = held
                 .replace(staged, &agent.backups(), clock().now())
                 .unwrap()
                 .unwrap();
-            drop(held);
             let kept = fs::read(kept).unwrap();
             let report = read(&kept[..], |_| Ok::<_, ()>(())).unwrap();
             assert_eq!((report.state, report.length), (LoadState::Readable, 2));
@@ -159,11 +162,10 @@ fn tells_how_a_ledger_stands_to_the_one_in_use() {
         let places = user.places(backend);
         let path = places.path(backend);
         let stage = |text: &[u8]| Staged::read(text, "text", path, &mut |_| ()).unwrap();
-        let mut held = Held::take(&places, backend).unwrap();
+        let held = Held::take(&places, backend).unwrap();
         assert_eq!(held.relation(&stage(&same)).unwrap(), Relation::New);
         held.replace(stage(&same), &user.backups(), clock().now())
             .unwrap();
-        drop(held);
         let held = Held::take(&places, backend).unwrap();
         for (text, relation) in [
             (&short, Relation::Behind),
@@ -215,4 +217,59 @@ fn what_is_no_chain_is_refused_and_leaves_nothing() {
         )
         .is_ok()
     );
+}
+
+#[test]
+fn nothing_is_imported_over_a_database_that_was_made_meanwhile() {
+    let giver = Agent::new();
+    giver.append(Backend::Sqlite, &["a"]);
+    let text = giver.text(Backend::Sqlite, Form::Json);
+    let agent = Agent::new();
+    let places = agent.places(Backend::Sqlite);
+    let staged = Staged::read(&text[..], "text", &places.sqlite, &mut |_| ()).unwrap();
+    let held = Held::take(&places, Backend::Sqlite).unwrap();
+    agent.append(Backend::Sqlite, &["mine"]);
+    let made = held.replace(staged, &agent.backups(), clock().now());
+    assert!(matches!(made, Err(TransferError::Io { .. })));
+    assert_eq!(agent.entries(Backend::Sqlite), ["mine"]);
+}
+
+#[test]
+fn a_ledger_that_cannot_be_kept_is_not_replaced() {
+    for backend in BOTH {
+        let agent = Agent::new();
+        agent.append(backend, &["a"]);
+        fs::write(agent.backups(), "in the way").unwrap();
+        let giver = Agent::new();
+        giver.append(backend, &["b"]);
+        let text = giver.text(backend, Form::Json);
+        let places = agent.places(backend);
+        let staged = Staged::read(&text[..], "text", &places.file, &mut |_| ()).unwrap();
+        let held = Held::take(&places, backend).unwrap();
+        let refused = held.replace(staged, &agent.backups(), clock().now());
+        assert!(matches!(refused, Err(TransferError::Io { .. })));
+        assert_eq!(agent.entries(backend), ["a"]);
+    }
+}
+
+#[test]
+fn a_ledger_behind_a_link_is_kept_and_replaced_itself() {
+    let agent = Agent::new();
+    agent.append(Backend::File, &["a"]);
+    let places = agent.places(Backend::File);
+    let real = agent.0.path().join("real.json");
+    fs::rename(&places.file, &real).unwrap();
+    std::os::unix::fs::symlink(&real, &places.file).unwrap();
+    let giver = Agent::new();
+    giver.append(Backend::File, &["b"]);
+    let text = giver.text(Backend::File, Form::Json);
+    let staged = Staged::read(&text[..], "text", &real, &mut |_| ()).unwrap();
+    let held = Held::take(&places, Backend::File).unwrap();
+    let kept = held.replace(staged, &agent.backups(), clock().now());
+    let kept = kept.unwrap().unwrap();
+    assert!(!kept.is_symlink() && places.file.is_symlink());
+    agent.append(Backend::File, &["c"]);
+    assert_eq!(agent.entries(Backend::File), ["b", "c"]);
+    let report = read(&fs::read(kept).unwrap()[..], |_| Ok::<_, ()>(())).unwrap();
+    assert_eq!(report.length, 2);
 }

@@ -5,6 +5,9 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, bail};
 use kairos_actors::chain::store::place::Backend;
+use kairos_actors::passing::FRESH;
+use serde_json::{Value, json};
+use serde_saphyr::options::DuplicateKeyPolicy;
 
 use crate::config::{Layer, Source};
 use crate::data_dir::DataDir;
@@ -26,7 +29,7 @@ pub(super) fn choose(data_dir: &DataDir, to: Backend) -> anyhow::Result<()> {
     let text = switched(data_dir, to)?;
     let folder = data_dir.skills();
     let mut file = tempfile::Builder::new()
-        .prefix(".config-")
+        .prefix(FRESH)
         .tempfile_in(&folder)?;
     file.write_all(text.as_bytes())?;
     file.as_file()
@@ -41,13 +44,41 @@ fn switched(data_dir: &DataDir, to: Backend) -> anyhow::Result<String> {
     let path = data_dir.skills_config();
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let Some(switched) = switch(&text, &to.to_string()) else {
+    let Some(switched) = checked(&text, &to.to_string()) else {
         bail!(
-            "{} has a form that is not understood here; set storage.backend to {to} by hand",
+            "{} has a form that is not understood here; set it by hand, with the line \"backend: {to}\" below \
+             \"storage:\"",
             path.display()
         );
     };
     Ok(switched)
+}
+
+/// `text` with `storage.backend` being `to` and nothing else changed, as a parser sees it; nothing where that fails.
+fn checked(text: &str, to: &str) -> Option<String> {
+    let before = parse(text)?;
+    if before.pointer("/storage/backend") == Some(&json!(to)) {
+        return Some(text.to_owned());
+    }
+    let mut wanted = before;
+    let settings = wanted.as_object_mut()?;
+    let storage = settings.entry("storage").or_insert(Value::Null);
+    if storage.is_null() {
+        *storage = json!({});
+    }
+    let storage = storage.as_object_mut()?;
+    storage.insert("backend".to_owned(), json!(to));
+    switch(text, to).filter(|after| parse(after).as_ref() == Some(&wanted))
+}
+
+fn parse(text: &str) -> Option<Value> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::Error, with_snippet: false, emit_comments: false,
+    };
+    match serde_saphyr::from_str_with_options(text, options).ok()? {
+        Value::Null => Some(json!({})),
+        value => Some(value),
+    }
 }
 
 /// `text` with the value of `backend` below `storage` changed. Both in block style, as the template has them;
@@ -57,7 +88,13 @@ fn switch(text: &str, to: &str) -> Option<String> {
         let rest = line.trim_start().strip_prefix(name)?.strip_prefix(':')?;
         Some(rest.trim().to_owned())
     };
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+    if let Some(last) = lines.last_mut()
+        && !last.ends_with('\n')
+    {
+        last.push_str(ending);
+    }
     let plain = |line: &String| !line.starts_with([' ', '#']) && !line.trim().is_empty();
     let mut sections = (0..lines.len()).filter(|at| {
         lines
@@ -67,12 +104,8 @@ fn switch(text: &str, to: &str) -> Option<String> {
     let start = match (sections.next(), sections.next()) {
         (Some(start), None) => start,
         (None, _) => {
-            let end = if text.is_empty() || text.ends_with('\n') {
-                ""
-            } else {
-                "\n"
-            };
-            return Some(format!("{text}{end}storage:\n  backend: {to}\n"));
+            let text = lines.concat();
+            return Some(format!("{text}storage:{ending}  backend: {to}{ending}"));
         }
         _ => return None,
     };
@@ -102,11 +135,14 @@ fn switch(text: &str, to: &str) -> Option<String> {
                 .find(" #")
                 .and_then(|at| value.get(at..))
                 .unwrap_or_default();
-            *line = format!("{}backend: {to}{comment}", " ".repeat(depth));
+            *line = format!("{}backend: {to}{comment}{ending}", " ".repeat(depth));
         }
-        None => lines.insert(start + 1, format!("{}backend: {to}", " ".repeat(depth))),
+        None => lines.insert(
+            start + 1,
+            format!("{}backend: {to}{ending}", " ".repeat(depth)),
+        ),
     }
-    Some(lines.join("\n") + "\n")
+    Some(lines.concat())
 }
 
 #[cfg(test)]
@@ -133,12 +169,25 @@ mod tests {
             ("a: 1", Some("a: 1\nstorage:\n  backend: sqlite\n")),
             ("", Some("storage:\n  backend: sqlite\n")),
             ("storage: {backend: file}\n", None),
+            ("\"storage\":\n  backend: file\n", None),
+            ("storage:\n  \"backend\": file\n", None),
+            ("storage:\n  backend: |\n    file\n", None),
+            ("a: |\n  b\nstorage: *x\n", None),
+            ("- a\n", None),
+            (
+                "storage:\r\n  backend: file # a\r\nb: 1\r\n",
+                Some("storage:\r\n  backend: sqlite # a\r\nb: 1\r\n"),
+            ),
+            (
+                "storage: {backend: sqlite}\n",
+                Some("storage: {backend: sqlite}\n"),
+            ),
             (
                 "storage:\n  backend: file\nstorage:\n  backend: file\n",
                 None,
             ),
         ] {
-            assert_eq!(switch(before, "sqlite").as_deref(), after, "{before}");
+            assert_eq!(checked(before, "sqlite").as_deref(), after, "{before}");
         }
     }
 }

@@ -145,7 +145,8 @@ fn a_disk_that_dies_never_loses_what_was_acknowledged() {
             let grown = length.max(1) + 1;
             match outcome {
                 Ok(tip) => assert_eq!(report.tip, tip.last().copied()),
-                Err(StoreError::Unsettled(_)) => {
+                Err(StoreError::Unsettled { after, .. }) => {
+                    assert_eq!(after, length.max(1) - 1);
                     assert!([length, grown].contains(&report.length));
                 }
                 Err(_) => assert_eq!(report.length, length),
@@ -195,7 +196,8 @@ fn a_disk_that_refuses_while_a_run_ends_leaves_the_ledger_as_before() {
 /// What an append of one block to `place` would write.
 fn record(place: &Place) -> Record {
     let (_, chain) = scan_file(&place.ledger());
-    let undo = Undo::of(&Os, &place.ledger(), chain.as_ref()).unwrap();
+    let file = fs::File::open(place.ledger()).ok();
+    let undo = Undo::of(&Os, file.as_ref().zip(chain.as_ref())).unwrap();
     let mut patch = Patch::behind(chain.as_ref());
     patch.add(vec!["more 0".to_owned()], clock().now()).unwrap();
     patch.finish(undo.length()).0
@@ -204,7 +206,7 @@ fn record(place: &Place) -> Record {
 /// Writes the record behind those that the journal holds, and returns the journal.
 fn promise(place: &Place, record: &Record) -> Vec<u8> {
     let disk = Quick::default();
-    let journal = Journal::open(&place.journal(), &disk).unwrap();
+    let journal = Journal::open(&mut Kept::default(), &place.journal(), &disk).unwrap();
     let run = journal.news(Run::default()).unwrap().run;
     journal.write(run, record).unwrap();
     fs::read(place.journal()).unwrap()
@@ -448,6 +450,8 @@ fn the_journal_is_durable_before_the_ledger_changes_and_the_ledger_before_it_beg
     assert_eq!(
         taken(),
         [
+            "sync json",
+            "sync folder",
             "sync folder",
             "write journal",
             "write journal",
@@ -463,6 +467,24 @@ fn the_journal_is_durable_before_the_ledger_changes_and_the_ledger_before_it_beg
     store.settle().unwrap();
     assert_eq!(taken(), [""; 0]);
 
+    store.append(one("c"), &clock()).unwrap();
+    drop(store);
+    taken();
+    let disk = Box::new(Recording(Arc::clone(&done)));
+    HeldFile::take_on(disk, &place.ledger(), PATIENCE).unwrap();
+    assert_eq!(
+        taken(),
+        ["sync json", "sync folder", "write journal", "sync journal"],
+        "no power cut brings back what is said of a ledger that is replaced"
+    );
+
+    let store = FileStore::open_on(
+        Box::new(Recording(Arc::clone(&done))),
+        &place.ledger(),
+        PATIENCE,
+    )
+    .unwrap()
+    .0;
     let long = "x".repeat(journal::RUN_BYTES_MAX as usize / 2);
     store.append(one(&long), &clock()).unwrap();
     taken();
@@ -472,4 +494,24 @@ fn the_journal_is_durable_before_the_ledger_changes_and_the_ledger_before_it_beg
         ["sync json", "sync folder", "write journal"],
         "a run that is full ends"
     );
+}
+
+#[test]
+fn an_append_opens_no_file_that_is_open_already() {
+    let place = Place::with(SAMPLE);
+    let mut store = place.open();
+    store.append(one("first"), &clock()).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    store.disk = Box::new(Failing {
+        calls: Arc::clone(&calls),
+        failure: Failure {
+            at: usize::MAX,
+            quarters: 0,
+            error: 5,
+            dies: false,
+        },
+    });
+    store.append(one("second"), &clock()).unwrap();
+    // Lock; two looks into the journal, one at the end of the ledger; write and sync the one, write the other.
+    assert_eq!(calls.load(Ordering::Relaxed), 7);
 }

@@ -133,6 +133,8 @@ impl Disk for Volatile {
 enum Step {
     /// Appends so many blocks at once, each of so many bytes.
     Append(usize, usize),
+    /// The reference appends a block, which it does not sync, and then the writer appends one.
+    Foreign,
     Settle,
     /// Opens the ledger anew, without anything lost.
     Reopen,
@@ -143,10 +145,32 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..4_usize, prop_oneof![1..300_usize, 3000..9000_usize]).prop_map(|(n, bytes)| Step::Append(n, bytes)),
+        1 => Just(Step::Foreign),
         1 => Just(Step::Settle),
         1 => Just(Step::Reopen),
         2 => prop::collection::vec(any::<bool>(), 1..16).prop_map(Step::Cut),
     ]
+}
+
+/// Writes the whole ledger anew, with a block that holds `entry`, and syncs nothing.
+fn append_as_the_reference(disk: &Volatile, place: &Place, entry: &str) {
+    let text = fs::read_to_string(place.ledger()).unwrap_or_else(|_| "[]".to_owned());
+    let stored: Vec<StoredBlock> = serde_json::from_str(&text).unwrap();
+    let mut blocks: Vec<_> = stored.into_iter().map(|b| b.seal().unwrap()).collect();
+    if blocks.is_empty() {
+        blocks.push(Block::genesis().clone());
+    }
+    let tip = blocks.last().unwrap().to_ref();
+    let block = Block::seal(
+        tip.index + 1,
+        clock().now(),
+        vec![entry.to_owned()],
+        tip.hash,
+    );
+    blocks.push(block);
+    let file = disk.open(&place.ledger(), How::Create).unwrap();
+    disk.set_len(&file, 0).unwrap();
+    disk.write(&file, 0, file_text(&blocks).as_bytes()).unwrap();
 }
 
 proptest! {
@@ -169,6 +193,12 @@ proptest! {
                     prop_assert_eq!(refs.len(), blocks);
                     list.extend(batch.concat());
                     prop_assert_eq!(refs.last().unwrap().index as usize, list.len() - 1);
+                }
+                Step::Foreign => {
+                    append_as_the_reference(&disk, &place, &format!("{} foreign", list.len()));
+                    list.push(format!("{} foreign", list.len()));
+                    store.append(one(list.len().to_string()), &clock()).unwrap();
+                    list.push(list.len().to_string());
                 }
                 Step::Settle => store.settle().unwrap(),
                 Step::Reopen => store = open(&disk),

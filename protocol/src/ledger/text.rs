@@ -1,31 +1,41 @@
-//! Reads a ledger file block by block, telling where each one begins and ends.
+//! Reads the text of a ledger block by block, telling where each one begins and ends.
 //!
 //! Only the frame is parsed here: the array, its commas, and where an object closes. What is inside an object is
-//! for the JSON parser and the [`Verifier`]. Memory use is one block at a time.
+//! for the [`Scanner`] where it is written as usual, else for the JSON parser and the [`Verifier`]. Memory use is that
+//! of one block, and of what the reader buffers.
+
+mod run;
 
 use std::io::{self, BufRead};
 
-use kairos_protocol::block::{Block, StoredBlock};
-use kairos_protocol::ledger::{Fault, Problem, Verifier};
+use super::{Fault, Problem, Verifier};
+use crate::block::canonical::{Header, Scanner};
+use crate::block::{Block, StoredBlock};
+use run::Runs;
 
+/// How much of a ledger should be read at once, so that two threads can share the work.
+pub const BUFFER: usize = 1024 * 1024;
 /// Most bytes of one stored block. Larger ones make a ledger unreadable.
-pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most white space in one place, which is also the most that an append must remember to undo itself.
 const WHITE_SPACE_MAX: u64 = 64 * 1024;
 
 /// The bytes of the file that one block takes: from its `{` to behind its `}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: u64,
-    pub(super) end: u64,
+pub struct Span {
+    /// Where its `{` is.
+    pub start: u64,
+    /// The byte behind its `}`.
+    pub end: u64,
 }
 
 /// The objects of a JSON array, one after the other.
-pub(super) struct Elements<R> {
+pub struct Elements<R> {
     reader: R,
     at: u64,
     expected: Expected,
     element: Vec<u8>,
+    runs: Runs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +49,12 @@ enum Expected {
 
 impl<R: BufRead> Elements<R> {
     /// Reads a whole file.
-    pub(super) fn of_file(reader: R) -> Self {
+    pub fn of_file(reader: R) -> Self {
         Self::new(reader, 0, Expected::Array)
     }
 
     /// Reads on from byte `at` of a file, where an element begins.
-    pub(super) fn from_element(reader: R, at: u64) -> Self {
+    pub fn from_element(reader: R, at: u64) -> Self {
         Self::new(reader, at, Expected::Element)
     }
 
@@ -54,11 +64,42 @@ impl<R: BufRead> Elements<R> {
             at,
             expected,
             element: Vec::new(),
+            runs: Runs::default(),
         }
     }
 
+    /// The blocks that come next in what is buffered, as far as they are written as usual and right in themselves.
+    fn run(&mut self) -> Result<Vec<(Header, Span)>, Problem> {
+        let chunk = self.reader.fill_buf().map_err(unreadable)?;
+        let before: &[u8] = match self.expected {
+            Expected::CommaOrEnd => run::BETWEEN,
+            Expected::Element => b"",
+            _ => return Ok(Vec::new()),
+        };
+        let Some(text) = chunk.strip_prefix(before) else {
+            return Ok(Vec::new());
+        };
+        let start = self.at + before.len() as u64;
+        let blocks = self.runs.next(text, start);
+        if let Some((_, last)) = blocks.last() {
+            let used = last.end - self.at;
+            self.expected = Expected::CommaOrEnd;
+            self.at = last.end;
+            self.reader.consume(usize::try_from(used).unwrap_or(0));
+        }
+        Ok(blocks)
+    }
+
     /// The bytes of the next element and where they are; nothing behind the end of the array.
-    pub(super) fn next(&mut self) -> Result<Option<(&[u8], Span)>, Problem> {
+    ///
+    /// # Errors
+    ///
+    /// [`Problem::Text`] and [`Problem::Io`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "each element lives until the next call only"
+    )]
+    pub fn next(&mut self) -> Result<Option<(&[u8], Span)>, Problem> {
         use Expected::{Array, CommaOrEnd, Element, ElementOrEnd, Nothing};
         loop {
             let found = self.skip_white_space()?;
@@ -167,11 +208,42 @@ impl Nesting {
     }
 }
 
-/// Feeds the rest of `elements` to `verifier`, and each good block to `seen`. Problems end up in the verifier.
-pub(super) fn walk<R: BufRead>(
+/// Feeds the rest of `elements` to `verifier`, and tells `seen` of each good block. Problems end up in the verifier.
+pub fn walk<R: BufRead>(
     mut elements: Elements<R>,
     verifier: &mut Verifier,
-    mut seen: impl FnMut(&Block, Span),
+    mut seen: impl FnMut(&Header, Span),
+) {
+    let mut scanner = Scanner::default();
+    let mut walk = || {
+        loop {
+            for (header, span) in elements.run()? {
+                verifier.push_header(&header)?;
+                seen(&header, span);
+            }
+            let Some((bytes, span)) = elements.next()? else {
+                return Ok(());
+            };
+            let header = match scanner.scan(bytes) {
+                Some((header, _)) => verifier.push_header(&header).map(|()| header),
+                None => parse(bytes, verifier.position(), span)
+                    .and_then(|stored| verifier.push(stored))
+                    .map(|block| block.header()),
+            };
+            seen(&header?, span);
+        }
+    };
+    let walked: Result<(), Problem> = walk();
+    if let Err(problem) = walked {
+        verifier.fail(problem);
+    }
+}
+
+/// As [`walk`], for who wants to see the blocks themselves.
+pub fn walk_blocks<R: BufRead>(
+    mut elements: Elements<R>,
+    verifier: &mut Verifier,
+    mut seen: impl FnMut(&Block),
 ) {
     loop {
         let index = verifier.position();
@@ -179,7 +251,7 @@ pub(super) fn walk<R: BufRead>(
             Ok(None) => return,
             Ok(Some((bytes, span))) => parse(bytes, index, span)
                 .and_then(|stored| verifier.push(stored))
-                .map(|block| seen(&block, span)),
+                .map(|block| seen(&block)),
             Err(problem) => Err(problem),
         };
         if let Err(problem) = step {
@@ -189,7 +261,11 @@ pub(super) fn walk<R: BufRead>(
 }
 
 /// The block at position `index`, as it is stored at `span`.
-pub(super) fn parse(bytes: &[u8], index: u64, span: Span) -> Result<StoredBlock, Problem> {
+///
+/// # Errors
+///
+/// [`Fault::Malformed`] for JSON that is no block, [`Problem::Text`] for what is no JSON.
+pub fn parse(bytes: &[u8], index: u64, span: Span) -> Result<StoredBlock, Problem> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Problem::Block {
             index,
@@ -203,95 +279,9 @@ pub(super) fn parse(bytes: &[u8], index: u64, span: Span) -> Result<StoredBlock,
 }
 
 /// What a failed read means for the ledger. The text names no path.
-pub(super) fn unreadable(error: io::Error) -> Problem {
+pub fn unreadable(error: io::Error) -> Problem {
     Problem::Io(error.to_string())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::BufReader;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The elements of `text` through a buffer of `buffer` bytes, or the problem's text.
-    fn split(text: &str, buffer: usize) -> Result<Vec<String>, String> {
-        let reader = BufReader::with_capacity(buffer, text.as_bytes());
-        let mut elements = Elements::of_file(reader);
-        let mut found = Vec::new();
-        loop {
-            match elements.next() {
-                Ok(Some((bytes, span))) => {
-                    let element = String::from_utf8(bytes.to_vec()).unwrap();
-                    assert_eq!(text[span.start as usize..span.end as usize], element);
-                    found.push(element);
-                }
-                Ok(None) => return Ok(found),
-                Err(problem) => return Err(problem.to_string()),
-            }
-        }
-    }
-
-    #[test]
-    fn finds_elements_however_they_are_spaced() {
-        for text in [
-            r#"[{"a":"}]\"{"},{"b":[{}]}]"#,
-            "[{\"a\":\"}]\\\"{\"},{\"b\":[{}]}]\n",
-            "\n\t[ \r\n {\"a\":\"}]\\\"{\"}\n,\n{\"b\":[{}]} ] \n\n",
-        ] {
-            for buffer in [1, 2, 3, 7, 1024] {
-                let found = split(text, buffer).unwrap();
-                assert_eq!(found, [r#"{"a":"}]\"{"}"#, r#"{"b":[{}]}"#]);
-            }
-        }
-        assert_eq!(split(" [ ] ", 1), Ok(vec![]));
-    }
-
-    #[test]
-    fn refuses_what_is_not_an_array_of_objects() {
-        for (text, reason) in [
-            ("", "byte 0: the text ends too early"),
-            ("  ", "byte 2: the text ends too early"),
-            ("{}", "byte 0: unexpected '{'"),
-            ("\u{feff}[]", "byte 0: unexpected 'ï'"),
-            ("[", "byte 1: the text ends too early"),
-            ("[{}", "byte 3: the text ends too early"),
-            ("[{}{}]", "byte 3: unexpected '{'"),
-            ("[{},]", "byte 4: unexpected ']'"),
-            ("[,{}]", "byte 1: unexpected ','"),
-            ("[1]", "byte 1: unexpected '1'"),
-            ("[[]]", "byte 1: unexpected '['"),
-            ("[{}]x", "byte 4: unexpected 'x'"),
-            ("[{\"a\":\"]", "byte 8: the text ends too early"),
-        ] {
-            let error = split(text, 3).unwrap_err();
-            assert_eq!(error, format!("not a list of blocks at {reason}"));
-        }
-        let spaced = format!("[{}", " ".repeat(WHITE_SPACE_MAX as usize + 1));
-        assert!(
-            split(&spaced, 1024)
-                .unwrap_err()
-                .ends_with("too much white space")
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn splits_what_a_json_parser_splits(texts in prop::collection::vec(any::<String>(), 0..5), buffer in 1..64_usize) {
-            let objects: Vec<_> = texts.iter().map(|t| serde_json::json!({ t: [t, {"x": t}] })).collect();
-            let pretty = serde_json::to_string_pretty(&objects).unwrap();
-            let found = split(&pretty, buffer).unwrap();
-            let parsed: Vec<serde_json::Value> = found.iter().map(|t| serde_json::from_str(t).unwrap()).collect();
-            prop_assert_eq!(parsed, objects);
-        }
-
-        #[test]
-        fn never_fails_otherwise_than_with_a_problem(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let mut elements = Elements::of_file(&bytes[..]);
-            while let Ok(Some((element, span))) = elements.next() {
-                prop_assert_eq!(element, &bytes[span.start as usize..span.end as usize]);
-            }
-        }
-    }
-}
+mod tests;
