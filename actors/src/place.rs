@@ -248,10 +248,11 @@ impl PlaceActor {
         permits: usize,
         patience: Duration,
     ) -> Result<PlaceHandle, PlaceError> {
-        let lock = file_lock::hold_now(&dir.join(".lock")).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => PlaceError::Taken(dir.to_owned()),
-            _ => PlaceError::Directory(Arc::new(error)),
-        })?;
+        let lock =
+            file_lock::hold_now(&dir.join("hosted")).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => PlaceError::Taken(dir.to_owned()),
+                _ => PlaceError::Directory(Arc::new(error)),
+            })?;
         let path = dir.join("place.db");
         let store = Box::new(SqliteStore::open(&path)?);
         let reader = Box::new(SqliteStore::open(&path)?);

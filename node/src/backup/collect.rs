@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
 use kairos_actors::chain::store::place::Places;
+use kairos_actors::chain::store::sqlite::{Snapshot, SqliteOptions};
 use kairos_protocol::backup::{Entry, Kind, LeftOut, Manifest};
 use kairos_protocol::time::Timestamp;
 
@@ -13,6 +14,11 @@ use super::locks::Locks;
 use super::{Failure, Prepared, Wanted, agent_of, is_with_keys};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{self, Survey, survey};
+
+/// The databases of a hosted Meeting Place, below the data directory.
+const DATABASES: [&str; 2] = ["storage/place/place.db", "storage/place/relay.db"];
+/// Their mode in a backup: sealed messages are nobody's business.
+const DATABASE_MODE: u32 = 0o600;
 
 /// Copies what must be copied while others wait, and looks up the rest; `places` says where the ledger is. Blocks on
 /// the disk.
@@ -58,6 +64,11 @@ pub fn prepare(
             entries.insert(file.shown.clone(), (mode(file), kind));
         }
     }
+    for database in DATABASES {
+        if let Some(kind) = copy_database(dir, places, database, &mut copies)? {
+            entries.insert(database.to_owned(), (DATABASE_MODE, kind));
+        }
+    }
     // Last, since checkpoints and the like speak of a ledger that goes at least as far.
     let moment = source.now()?;
     drop(locks);
@@ -82,6 +93,32 @@ pub fn prepare(
         ledger: moment.into_prefix(),
         copies,
         _tenancy: tenancy,
+    })
+}
+
+/// Copies a database as it is at one moment, which the bytes of its files are not while somebody writes to it.
+fn copy_database(
+    dir: &DataDir,
+    places: &Places,
+    path: &str,
+    copies: &mut Copies,
+) -> Result<Option<Kind>, Failure> {
+    let options = SqliteOptions {
+        wal: true,
+        ..places.sqlite_options()
+    };
+    let Some(snapshot) = Snapshot::begin(&dir.path().join(path), options)? else {
+        return Ok(None);
+    };
+    let kind = copies.make(path, |target| Ok(snapshot.copy(target)?))?;
+    Ok(Some(kind))
+}
+
+/// Whether a path is one of [`DATABASES`], or a file that SQLite keeps beside one.
+fn is_of_database(path: &str) -> bool {
+    DATABASES.iter().any(|database| {
+        let rest = path.strip_prefix(database);
+        matches!(rest, Some("" | "-wal" | "-shm" | "-journal"))
     })
 }
 
@@ -116,7 +153,12 @@ fn sort<'a>(survey: &'a Survey, wanted: Wanted, source: &Source) -> Sorted<'a> {
             reason: reason.to_owned(),
         };
         // The ledger is taken up to a block, and what its journal promised is in it by then.
-        if source.is_part(entry) || entry.is_lock() || !entry.lasts() || secret && !wanted.keys {
+        if source.is_part(entry)
+            || is_of_database(path)
+            || entry.is_lock()
+            || !entry.lasts()
+            || secret && !wanted.keys
+        {
             passed_over.push(path);
         } else if entry.path.to_str().is_none() {
             sorted.left_out.push(left_out("its name is not UTF-8"));
