@@ -740,7 +740,6 @@ fn unknown_paths_and_methods_are_not_found() {
         "/meetings",
         "/HEALTH",
         "/mcp",
-        "/place/v1/info",
         "/.kairos/keys",
     ] {
         Request::get(path).send(&node).refused(404, "not_found");

@@ -1,5 +1,7 @@
 //! A Meeting Place over HTTP: agents register, show their keys, look around, leave skills and take them.
 
+use std::ffi::OsStr;
+
 use kairos_node::clock::SystemClock;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Clock as _;
@@ -7,7 +9,7 @@ use kairos_tests::{Call, Home, Request, TestNode, TestPeer};
 use serde_json::{Value, json};
 
 fn place() -> TestNode {
-    TestNode::builder().set("place.enabled", "true").start()
+    TestNode::builder().arg("--place").start()
 }
 
 fn registration(peer: &TestPeer, possession: &Value) -> Value {
@@ -40,7 +42,6 @@ fn proven(node: &TestNode, peer: &TestPeer) -> String {
     assert_eq!(second["session_strength"], "proven", "{second}");
     second["session_token"].as_str().unwrap().to_owned()
 }
-
 
 fn deposit(peer: &TestPeer, skill_id: &str, content: &str) -> Value {
     json!({
@@ -209,6 +210,42 @@ fn what_cannot_be_a_registration_is_refused_with_a_reason() {
         ),
         (&json!(false), None)
     );
+}
+
+#[test]
+fn a_backup_of_a_place_at_work_holds_what_was_acknowledged() {
+    let home = Home::initialized();
+    let node = TestNode::builder().home(&home).arg("--place").start();
+    let author = TestPeer::new("Author");
+    let token = proven(&node, &author);
+    let body = deposit(&author, "words", "# Words\n");
+    Request::post("/place/v1/deposit")
+        .token(&token)
+        .json(&body)
+        .send(&node)
+        .ok();
+    let archive = home.path().join("place.backup");
+    home.run([OsStr::new("backup"), archive.as_os_str()]).done();
+    let withdrawn = json!({"reason": "later"});
+    let path = "/place/v1/deposit/words";
+    Request::new("DELETE", path)
+        .token(&token)
+        .json(&withdrawn)
+        .send(&node)
+        .ok();
+    node.kill();
+    let restored = Home::new();
+    restored
+        .run([OsStr::new("restore"), archive.as_os_str()])
+        .done();
+    let node = TestNode::builder().home(&restored).arg("--place").start();
+    let again = register(&node, &registration(&author, &Value::Null));
+    let token = again["session_token"].as_str().unwrap();
+    let content = Request::get("/place/v1/skill_content/words")
+        .token(token)
+        .send(&node)
+        .ok();
+    assert_eq!(content["content"], "# Words\n");
 }
 
 fn letter(to: &TestPeer, text: &str) -> Value {

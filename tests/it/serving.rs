@@ -167,6 +167,7 @@ fn is_ready_and_says_what_works() {
     let mut names: Vec<&str> = parts.keys().map(String::as_str).collect();
     names.sort_unstable();
     let all = [
+        "anchors",
         "approvals",
         "auth",
         "chain",

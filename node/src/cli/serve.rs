@@ -23,6 +23,10 @@ pub struct ServeArgs {
     /// Port to listen on; 0 takes a free one [default: the setting http.port, 8080]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+
+    /// Host a Meeting Place too [default: the setting place.enabled, false]
+    #[arg(long)]
+    place: bool,
 }
 
 /// Serves until a signal arrives. A missing data directory is made with safe defaults.
@@ -33,6 +37,9 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         args.port
             .map(|port| ("http.port".to_owned(), port.to_string())),
     );
+    if args.place {
+        overrides.push(("place.enabled".to_owned(), "true".to_owned()));
+    }
     let data_dir = session.data_dir();
     if !data_dir.is_initialized() {
         session.out.note(format_args!(
@@ -56,9 +63,16 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
     let reason = actix::System::new().block_on(async {
         let agent = Agent::open(data_dir, settings).await?;
         let id = agent.signed.instance_id.clone();
+        let place = agent.settings.place.clone();
         let node = Node::start(agent, listener)?;
         out.note(format_args!("Agent {id} in {}", folder.display()))?;
         out.note(format_args!("Listening on http://{address}"))?;
+        if place.enabled {
+            out.note(format_args!(
+                "Meeting Place '{}' at http://{address}/place/v1/",
+                place.name
+            ))?;
+        }
         if !address.ip().is_loopback() {
             out.note("Others can reach this address over plain HTTP; put TLS in front of it.")?;
         }

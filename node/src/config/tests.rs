@@ -162,6 +162,22 @@ limits.ask_patience 10s
 client.connect_timeout 5s
 client.idle_timeout 10s
 client.total_timeout 5m
+place.enabled false
+place.name "KairosChain Meeting Place"
+place.max_agents 100000
+place.max_unverified 1000
+place.session_timeout 1h
+place.write proven
+place.needs_per_agent 20
+place.deposits_per_agent 20
+place.deposits 10000
+place.deposits_per_hour 10
+place.message 1MiB
+place.message_lifetime 1h
+place.messages_per_box 100
+place.messages_per_sender 20
+place.listeners 10000
+place.accept_federated false
 acquire.auto_install false
 log.level info
 log.format human"#;

@@ -8,10 +8,10 @@ use serde_json::json;
 use super::{Doors, reply};
 
 /// Peers look for `status: ok` and nothing else.
-pub(super) async fn alive() -> HttpResponse {
+pub(super) async fn alive(doors: web::Data<Doors>) -> HttpResponse {
     reply::value(&json!({
         "status": "ok", "server": "kairos-chain", "version": env!("CARGO_PKG_VERSION"), "tls": false,
-        "place_started": false,
+        "place_started": doors.hosted.is_some(),
     }))
 }
 
