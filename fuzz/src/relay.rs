@@ -87,7 +87,10 @@ fn stored(data: &[u8]) -> String {
         return match bundle.choose(&owner, &RECIPIENT, now) {
             Ok(recipient) => {
                 let vectors = VECTORS["recipient"]["bundle"].to_string();
-                assert!(vectors.contains(recipient.key_id().as_str()), "a forged key");
+                assert!(
+                    vectors.contains(recipient.key_id().as_str()),
+                    "a forged key"
+                );
                 "chosen".to_owned()
             }
             Err(error) => words(error),
