@@ -37,7 +37,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// All, in the order of [`Action::code`].
+    /// All, for reading words back.
     const ALL: [Self; 5] = [
         Self::Enqueue,
         Self::Dequeue,

@@ -147,7 +147,7 @@ struct Sealed {
 /// Seals `draft` to `recipient`, signed by the `sender`'s identity.
 ///
 /// Fails with [`SealError::TooLong`] if the message with its signature is longer than
-/// [`padding::CONTENT_MAX`](super::padding::CONTENT_MAX) bytes of JSON.
+/// [`padding::CONTENT_MAX`] bytes of JSON.
 pub fn seal(draft: &Draft, recipient: &Recipient, sender: &Keypair) -> Result<Blob, SealError> {
     let public = <Kem as hpke::Kem>::PublicKey::from_bytes(&recipient.public_key)
         .map_err(|_| KeyError::Library)?;

@@ -15,9 +15,9 @@ use super::{BlockStore, StoreError};
 /// The forms in which a ledger is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
-    /// One JSON file, see [`file`](super::file).
+    /// One JSON file, see [`mod@file`].
     File,
-    /// A database, see [`sqlite`](super::sqlite).
+    /// A database, see [`sqlite`].
     Sqlite,
 }
 
