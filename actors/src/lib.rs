@@ -28,7 +28,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::package::PackageLimits;
@@ -298,6 +297,19 @@ pub async fn start(
 /// Asks one actor for a sign of life.
 pub type HealthCheck = Box<dyn Fn() -> LocalBoxFuture<'static, bool>>;
 
+/// A [`HealthCheck`] of the actor behind a handle.
+#[macro_export]
+macro_rules! health_check {
+    ($handle:expr) => {{
+        let handle = $handle.clone();
+        let check: $crate::HealthCheck = Box::new(move || {
+            let handle = handle.clone();
+            Box::pin(async move { handle.health().await.is_ok() })
+        });
+        check
+    }};
+}
+
 /// Runs a macro over the handle of each actor, from the edge inward, the ledger last. The pattern has no `..`: an actor
 /// that is missing here does not compile.
 macro_rules! each_actor {
@@ -317,14 +329,9 @@ impl Handles {
     /// A health check for each actor, by name.
     pub fn health(&self) -> Vec<(&'static str, HealthCheck)> {
         macro_rules! checks {
-            ($($actor:ident: $handle:expr),+) => { vec![$((stringify!($actor), {
-                let handle = $handle.clone();
-                let check: HealthCheck = Box::new(move || {
-                    let handle = handle.clone();
-                    async move { handle.health().await.is_ok() }.boxed_local()
-                });
-                check
-            })),+] };
+            ($($actor:ident: $handle:expr),+) => {
+                vec![$((stringify!($actor), health_check!($handle))),+]
+            };
         }
         each_actor!(self, checks)
     }

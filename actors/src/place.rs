@@ -1,7 +1,7 @@
 //! The Place actor: the Meeting Place that this node hosts.
 //!
 //! Owns: the [`MeetingPlace`] and its database, `storage/place/place.db`. Talks to: nobody. Asked by: the HTTP door, the
-//! heartbeat actor and the command line, through [`PlaceHandle`].
+//! heartbeat actor, through [`PlaceHandle`].
 //! Invariants: a decision is told to whoever asked only after it is in the database, synced; decisions that wait share
 //! one commit. If a commit fails, all that was decided since is void, and the machine is built anew from the database.
 //!
@@ -20,8 +20,8 @@ use actix::{
 use kairos_place::meeting_place::store::sqlite::SqliteStore;
 use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
-    Agent, Ban, BoardError, Deposit, DepositKey, MeetingPlace, NeedEntry, Offer, Policy,
-    RegisterError, Registered, Registration, Replaced,
+    Agent, BoardError, Deposit, DepositKey, MeetingPlace, NeedEntry, Offer, Policy, RegisterError,
+    Registered, Registration, Replaced,
 };
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::{Clock, Timestamp};
@@ -195,25 +195,16 @@ impl PlaceHandle {
         }
     }
 
-    /// Counts that a skill was handed out.
-    pub async fn count_exchange(&self) -> Result<(), PlaceError> {
-        self.decide(|place, _| place.count_exchange()).await
+    /// Counts that a skill was handed out. Never waits for the disk: like signs of life it is stored with the next
+    /// [`sweep`](Self::sweep).
+    pub fn count_exchange(&self) {
+        self.machine.write().count_exchange();
     }
 
-    /// Keeps an agent out, or whoever holds a key.
-    pub async fn ban(&self, ban: Ban) -> Result<(), PlaceError> {
-        self.decide(move |place, now| place.ban(ban, now)).await
-    }
-
-    /// Lifts a ban; tells whether there was one.
-    pub async fn unban(&self, who: String) -> Result<bool, PlaceError> {
-        self.decide(move |place, _| place.unban(&who)).await
-    }
-
-    /// Lets agents fade whose time is over, at most `most`, and stores the signs of life since the last call.
+    /// Lets agents fade whose time is over, at most `most`, and stores what was counted since the last call.
     pub async fn sweep(&self, most: usize) -> Result<Vec<Agent>, PlaceError> {
         self.decide(move |place, now| {
-            place.note_signs_of_life();
+            place.note_counts();
             place.sweep(now, most)
         })
         .await
@@ -379,7 +370,8 @@ impl<T: Send + 'static> Handler<Decide<T>> for PlaceActor {
             let mut place = self.machine.write();
             (decide(&mut place, now), place.take_changes())
         };
-        if changes.is_empty() {
+        // What changes nothing may still rest on a decision that is not stored yet.
+        if changes.is_empty() && !self.committing && self.waiting.is_empty() {
             return Box::pin(std::future::ready(Ok(outcome)));
         }
         let (told, stored) = oneshot::channel();
@@ -404,8 +396,11 @@ impl Handler<Shutdown> for PlaceActor {
     type Result = ResponseFuture<Result<(), PlaceError>>;
 
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
-        self.machine.write().note_signs_of_life();
-        let changes = self.machine.write().take_changes();
+        let changes = {
+            let mut place = self.machine.write();
+            place.note_counts();
+            place.take_changes()
+        };
         let (told, stored) = oneshot::channel();
         self.waiting.push((changes, told));
         self.commit(ctx);

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt as _;
-use kairos_actors::HealthCheck;
 use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
 use kairos_actors::place::{PlaceActor, PlaceHandle};
 use kairos_actors::relay::{self, RelayActor, RelayHandle, RelaySettings};
+use kairos_actors::{HealthCheck, health_check};
 use kairos_place::meeting_place::{Claim, DepositLimits, Federation, Policy, Registration};
 use kairos_place::relay::policy::RelayPolicy;
 use kairos_place::session::Strength;
@@ -62,21 +61,11 @@ impl Hosted {
 
     /// A health check for each actor, by name.
     pub fn health(&self) -> Vec<(&'static str, HealthCheck)> {
-        let (place, heartbeat) = (self.place.clone(), self.heartbeat.clone());
-        let place: HealthCheck = Box::new(move || {
-            let place = place.clone();
-            async move { place.health().await.is_ok() }.boxed_local()
-        });
-        let heartbeat: HealthCheck = Box::new(move || {
-            let heartbeat = heartbeat.clone();
-            async move { heartbeat.health().await.is_ok() }.boxed_local()
-        });
-        let relay = self.relay.clone();
-        let relay: HealthCheck = Box::new(move || {
-            let relay = relay.clone();
-            async move { relay.health().await.is_ok() }.boxed_local()
-        });
-        vec![("place", place), ("relay", relay), ("heartbeat", heartbeat)]
+        vec![
+            ("place", health_check!(self.place)),
+            ("relay", health_check!(self.relay)),
+            ("heartbeat", health_check!(self.heartbeat)),
+        ]
     }
 
     /// Stops the actors, the Place last.

@@ -202,8 +202,11 @@ impl MeetingPlace {
         self.registry.touch(id, now)
     }
 
-    /// Hands the signs of life since the last call to the store, which need not be told of each.
-    pub fn note_signs_of_life(&mut self) {
+    /// Hands the signs of life and the exchanges since the last call to the store, which need not be told of each.
+    pub fn note_counts(&mut self) {
+        if let Some(exchanges) = self.board.take_exchanges() {
+            self.changes.push(Change::Exchanges(exchanges));
+        }
         let seen = self.registry.take_seen();
         if !seen.is_empty() {
             self.changes.push(Change::Seen(seen));

@@ -105,6 +105,32 @@ async fn what_could_not_be_stored_did_not_happen() {
 }
 
 #[actix::test]
+async fn nothing_is_acknowledged_on_the_strength_of_what_is_not_stored() {
+    let store = Faulty::default();
+    let place = started(&store);
+    store.fails.store(true, Ordering::SeqCst);
+    // The second one changes nothing, if the first one holds.
+    let (first, second) = futures::join!(place.register(wish("a")), place.register(wish("a")));
+    assert!(matches!(first, Err(PlaceError::Store(_))), "{first:?}");
+    assert!(matches!(second, Err(PlaceError::Store(_))), "{second:?}");
+    assert_eq!(present(&place), 1);
+}
+
+#[actix::test]
+async fn exchanges_are_counted_at_once_and_stored_with_the_next_sweep() {
+    let store = Faulty::default();
+    let place = started(&store);
+    place.count_exchange();
+    place.count_exchange();
+    let commits = store.commits.load(Ordering::SeqCst);
+    assert_eq!(place.look(|place| place.census().exchanges), 2);
+    place.sweep(10).await.unwrap();
+    place.sweep(10).await.unwrap();
+    assert_eq!(store.commits.load(Ordering::SeqCst), commits + 1);
+    assert_eq!(store.clone().load().unwrap().exchanges, 2);
+}
+
+#[actix::test]
 async fn a_place_is_there_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let start = || {

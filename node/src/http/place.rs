@@ -31,6 +31,11 @@ fn hosted(doors: &super::Doors) -> Result<&Hosted, ApiError> {
     })
 }
 
+/// The rest of the path behind `prefix`, as it is written.
+fn rest<'r>(request: &'r HttpRequest, prefix: &str) -> &'r str {
+    request.path().strip_prefix(prefix).unwrap_or_default()
+}
+
 /// Whom the token of the request speaks for.
 fn caller(request: &HttpRequest) -> Result<Caller, ApiError> {
     let caller = request.extensions().get::<Caller>().cloned();

@@ -88,6 +88,8 @@ pub(super) struct Board {
     needs: HashMap<AgentId, usize>,
     attempts: HashMap<AgentId, VecDeque<Timestamp>>,
     exchanges: u64,
+    /// Of these, as many as the store knows of.
+    stored_exchanges: u64,
 }
 
 impl Board {
@@ -101,6 +103,7 @@ impl Board {
             needs: HashMap::new(),
             attempts: HashMap::new(),
             exchanges,
+            stored_exchanges: exchanges,
         }
     }
 
@@ -114,6 +117,12 @@ impl Board {
 
     pub(super) fn exchanges(&self) -> u64 {
         self.exchanges
+    }
+
+    /// The exchanges, if there were any since the last call.
+    pub(super) fn take_exchanges(&mut self) -> Option<u64> {
+        let before = std::mem::replace(&mut self.stored_exchanges, self.exchanges);
+        (before != self.exchanges).then_some(self.exchanges)
     }
 
     pub(super) fn owns(&self, id: &AgentId) -> bool {
@@ -450,9 +459,8 @@ impl MeetingPlace {
         self.board.of(owner)
     }
 
-    /// Counts that a skill was handed out.
+    /// Counts that a skill was handed out. [`note_counts`](Self::note_counts) hands the count to the store.
     pub fn count_exchange(&mut self) {
         self.board.exchanges += 1;
-        self.changes.push(Change::Exchanges(self.board.exchanges));
     }
 }

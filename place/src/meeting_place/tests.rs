@@ -212,7 +212,7 @@ fn signs_of_life_keep_an_agent_and_a_place_that_was_down_gives_another_chance() 
         assert!(first.touch(&id("a"), at(secs)));
         assert!(first.sweep(at(secs), 10).is_empty());
     }
-    first.note_signs_of_life();
+    first.note_counts();
     store.commit(&first.take_changes()).unwrap();
     let mut second = MeetingPlace::new(policy, unsigned("me"), store.load().unwrap(), at(5_000));
     assert!(second.sweep(at(5_000), 10).is_empty());
@@ -680,7 +680,7 @@ proptest! {
                     prop_assert_eq!(faded.len(), before - twin.here.len());
                 }
                 Step::Restart => {
-                    place.note_signs_of_life();
+                    place.note_counts();
                     store.commit(&place.take_changes()).unwrap();
                     let snapshot = store.load().unwrap();
                     place = MeetingPlace::new(policy.clone(), unsigned("me"), snapshot, at(now));

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
-use super::hosted;
+use super::{hosted, rest};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
 use crate::http::{Doors, reply};
@@ -35,11 +35,6 @@ pub(in crate::http) async fn list(
         Value::Object(told)
     });
     Ok(reply::value(&told))
-}
-
-/// The rest of the path behind `prefix`, as it is written.
-fn rest<'r>(request: &'r HttpRequest, prefix: &str) -> &'r str {
-    request.path().strip_prefix(prefix).unwrap_or_default()
 }
 
 /// The pinned key of an agent, also of one that faded. As in the reference, the id in the path is not percent-decoded.

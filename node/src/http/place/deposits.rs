@@ -8,7 +8,7 @@ use kairos_place::meeting_place::{BoardError, Deposit, Offer};
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
-use super::{caller, hosted, writer};
+use super::{caller, hosted, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
 use crate::http::{Doors, body, reply};
@@ -108,7 +108,7 @@ pub(in crate::http) async fn content(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (deposit, content) = found(&doors, &request, "/place/v1/skill_content/").await?;
-    hosted(&doors)?.place.count_exchange().await?;
+    hosted(&doors)?.place.count_exchange();
     Ok(reply::value(&json!({
         "skill_id": deposit.key.skill_id, "name": deposit.facts.name, "content": content,
         "content_hash": deposit.content_hash, "format": deposit.facts.format,
@@ -159,7 +159,7 @@ pub(in crate::http) async fn prototype_content(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (deposit, content) = found(&doors, &request, "/place/v1/skills/content/").await?;
-    hosted(&doors)?.place.count_exchange().await?;
+    hosted(&doors)?.place.count_exchange();
     let hops = deposit
         .provenance
         .as_ref()
@@ -174,10 +174,6 @@ pub(in crate::http) async fn prototype_content(
             "hop_count": hops + 1,
         },
     })))
-}
-
-fn rest<'r>(request: &'r HttpRequest, prefix: &str) -> &'r str {
-    request.path().strip_prefix(prefix).unwrap_or_default()
 }
 
 fn count(doors: &Doors, owner: &AgentId) -> Result<usize, ApiError> {

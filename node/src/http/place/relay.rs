@@ -20,7 +20,7 @@ use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{caller, hosted, names_caller, writer};
+use super::{caller, hosted, names_caller, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
 use crate::http::{Doors, body, reply};
@@ -279,11 +279,7 @@ pub(in crate::http) async fn take_prekeys(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let requester = writer(&doors, &request)?.agent_id;
-    let rest = request
-        .path()
-        .strip_prefix("/place/v1/prekeys/")
-        .unwrap_or_default();
-    let wanted = percent_decoded(rest);
+    let wanted = percent_decoded(rest(&request, "/place/v1/prekeys/"));
     let unknown = || ApiError::not_found(format!("No prekeys for agent: {}", quoted(&wanted)));
     let agent: AgentId = wanted.parse().map_err(|_| unknown())?;
     let taken = hosted(&doors)?.relay.take(requester, agent.clone()).await?;
