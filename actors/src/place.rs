@@ -3,7 +3,8 @@
 //! Owns: the [`MeetingPlace`] and its database, `storage/place/place.db`. Talks to: nobody. Asked by: the HTTP door, the
 //! heartbeat actor, through [`PlaceHandle`].
 //! Invariants: a decision is told to whoever asked only after it is in the database, synced; decisions that wait share
-//! one commit. If a commit fails, all that was decided since is void, and the machine is built anew from the database.
+//! one commit. If a commit fails, all that was to be stored since is void, and the machine is built anew from the database; what
+//! is only ever in memory stays.
 //!
 //! Looking changes nothing, so handles answer it from the machine itself, behind a lock that is held for one look.
 
@@ -30,7 +31,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
 use crate::file_lock;
 
 #[cfg(test)]
@@ -38,6 +39,9 @@ mod tests;
 
 /// How often a sign of life of one agent is noted; it may ask a hundred times a minute.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Reads, checks and searches under way at once; more are told that the Place is busy.
+const JOBS_MAX: usize = 64;
 
 /// What went wrong at the Place.
 #[derive(Debug, Clone, Error)]
@@ -97,6 +101,8 @@ pub struct PlaceHandle {
     machine: Machine,
     /// A connection of its own, so that who reads does not wait for who writes.
     reader: SharedStore,
+    /// What readers have done on threads that may block.
+    jobs: BlockingJobs,
     clock: Arc<dyn Clock>,
 }
 
@@ -140,7 +146,12 @@ impl PlaceHandle {
         let seen = self.look(|place| place.agent(id).map(|agent| agent.last_seen));
         match seen {
             Some(seen) if now.since(seen) < TOUCH_EVERY => true,
-            _ => self.machine.write().touch(id, now),
+            None => false,
+            // Whoever looks for long is not waited for: the next request is a sign of life too.
+            Some(_) => match self.machine.try_write() {
+                Some(mut place) => place.touch(id, now),
+                None => true,
+            },
         }
     }
 
@@ -157,26 +168,39 @@ impl PlaceHandle {
 
     /// Checks an offer and takes it onto the board. Every call counts as an attempt.
     pub async fn deposit(&self, owner: AgentId, offer: Offer) -> Result<Replaced, PlaceError> {
-        let (counted, content) = (owner.clone(), offer.content.clone());
-        self.decide(move |place, now| place.attempt_deposit(&counted, now))
-            .await??;
-        let deposit = self.checked(owner, offer).await?;
+        let (deposit, content) = self.checked(owner, offer).await?;
         let done = self.decide(move |place, _| place.deposit(deposit, &content));
         Ok(done.await??)
     }
 
-    /// Verifies signature and content off the threads that serve requests.
-    async fn checked(&self, owner: AgentId, offer: Offer) -> Result<Deposit, PlaceError> {
+    /// Checks an offer and puts it in the place of the deposit it names, of which it keeps what it leaves unsaid. Every
+    /// call counts as an attempt.
+    pub async fn update(&self, owner: AgentId, offer: Offer) -> Result<Replaced, PlaceError> {
+        let old = self.look(|place| place.find_deposit(&offer.skill_id, Some(&owner)).cloned());
+        let Some(old) = old else {
+            let skill_id = offer.skill_id;
+            return Err(BoardError::NoDeposit { skill_id, owner }.into());
+        };
+        let (deposit, content) = self.checked(owner, offer.over(&old)).await?;
+        let done = self.decide(move |place, _| place.update(deposit, &content));
+        Ok(done.await??)
+    }
+
+    /// Counts an attempt, then verifies signature and content off the threads that serve requests.
+    async fn checked(&self, owner: AgentId, offer: Offer) -> Result<(Deposit, String), PlaceError> {
+        let counted = owner.clone();
+        self.decide(move |place, now| place.attempt_deposit(&counted, now))
+            .await??;
         let (key, policy) = self.look(|place| (place.key(&owner).cloned(), place.policy().clone()));
         let now = self.clock.now();
+        let content = offer.content.clone();
         let check = move || {
             let key = key.and_then(|key| key.parse().ok());
             offer.check(&owner, key.as_ref(), &policy, now)
         };
-        match spawn_blocking(check).await {
-            Ok(Ok(deposit)) => Ok(deposit),
-            Ok(Err(reasons)) => Err(BoardError::Rejected(reasons).into()),
-            Err(_) => Err(AskError::Stopped.into()),
+        match self.run(check).await? {
+            Ok(deposit) => Ok((deposit, content)),
+            Err(reasons) => Err(BoardError::Rejected(reasons).into()),
         }
     }
 
@@ -186,13 +210,30 @@ impl PlaceHandle {
         Ok(done.await??)
     }
 
-    /// The content of a deposit.
-    pub async fn content(&self, key: DepositKey) -> Result<Option<String>, PlaceError> {
+    /// A deposit with its content, as they are stored.
+    pub async fn stored(&self, key: DepositKey) -> Result<Option<(Deposit, String)>, PlaceError> {
         let reader = Arc::clone(&self.reader);
-        match spawn_blocking(move || reader.lock().content(&key)).await {
-            Ok(found) => Ok(found?),
-            Err(_) => Err(AskError::Stopped.into()),
-        }
+        Ok(self.run(move || reader.lock().deposit(&key)).await??)
+    }
+
+    /// Looks for long, on a thread that may block.
+    pub async fn search<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&MeetingPlace) -> T + Send + 'static,
+    ) -> Result<T, PlaceError> {
+        let machine = Arc::clone(&self.machine);
+        self.run(move || look(&machine.read())).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PlaceError> {
+        let done = self.jobs.run(work).await;
+        done.map_err(|error| match error {
+            JobError::Busy => AskError::Busy.into(),
+            JobError::Panicked(_) => AskError::Stopped.into(),
+        })
     }
 
     /// Counts that a skill was handed out. Never waits for the disk: like signs of life it is stored with the next
@@ -294,6 +335,7 @@ impl PlaceActor {
             addr: BoundedAddr::start(permits, patience, |_| actor),
             machine,
             reader: Arc::new(Mutex::new(reader)),
+            jobs: BlockingJobs::new(JOBS_MAX),
             clock,
         })
     }
@@ -342,7 +384,11 @@ impl PlaceActor {
                     let _gone = teller.send(Err(failed.clone()));
                 }
                 match rebuilt {
-                    Ok(place) => *self.machine.write() = place,
+                    Ok(mut place) => {
+                        let mut machine = self.machine.write();
+                        place.carry_over(&mut machine);
+                        *machine = place;
+                    }
                     Err(error) => {
                         tracing::error!(%error, "the Place cannot be read either, so it ends");
                         ctx.stop();

@@ -22,7 +22,7 @@ use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
-pub use agent::{Agent, Ban, Claim, MemberError, PinnedKey, Presence, Registration};
+pub use agent::{Agent, Claim, MemberError, PinnedKey, Presence, Registration};
 pub use board::{Need, NeedEntry};
 pub use browse::{Answer, Kind, Query};
 pub use deposit::{Deposit, DepositKey, Facts, Offer, Provenance};
@@ -88,8 +88,6 @@ pub struct Census {
     pub needs: usize,
     /// Skills handed out since the Place began.
     pub exchanges: u64,
-    /// Agents and keys that may not register.
-    pub bans: usize,
 }
 
 impl MeetingPlace {
@@ -105,9 +103,6 @@ impl MeetingPlace {
             changes: Vec::new(),
             policy,
         };
-        for ban in snapshot.bans {
-            place.registry.restore_ban(ban);
-        }
         for agent in snapshot.agents {
             place.registry.restore(agent, now);
         }
@@ -120,6 +115,15 @@ impl MeetingPlace {
         }
         place.admit_self(me, now);
         place
+    }
+
+    /// Takes over what `before`, the same Place until now, holds in memory only: since when it runs, the needs of agents
+    /// that are still here, and who tried to deposit how often.
+    pub fn carry_over(&mut self, before: &mut Self) {
+        self.started = before.started;
+        let registry = &self.registry;
+        self.board
+            .carry_over(&mut before.board, &|id| registry.is_present(id));
     }
 
     /// What the Place is bound to.
@@ -224,11 +228,6 @@ impl MeetingPlace {
         faded
     }
 
-    /// When the next agent may fade.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.registry.next_due()
-    }
-
     /// A page of the registry, in the order of registration.
     pub fn agents(&self, include_self: bool, after: Option<u64>, limit: usize) -> AgentPage<'_> {
         self.registry.page(include_self, after, limit)
@@ -246,29 +245,6 @@ impl MeetingPlace {
         self.registry.get(id)?.key.as_ref()
     }
 
-    /// Keeps an agent, or whoever holds a key, out. It is unregistered if it is here.
-    pub fn ban(&mut self, ban: Ban, now: Timestamp) {
-        for id in self.registry.matching(&ban) {
-            self.unregister(&id, now);
-        }
-        self.changes.push(Change::Ban(ban.clone()));
-        self.registry.restore_ban(ban);
-    }
-
-    /// Lifts a ban; tells whether there was one.
-    pub fn unban(&mut self, who: &str) -> bool {
-        let lifted = self.registry.unban(who);
-        if lifted {
-            self.changes.push(Change::Unban(who.to_owned()));
-        }
-        lifted
-    }
-
-    /// Who may not register.
-    pub fn bans(&self) -> impl Iterator<Item = &Ban> {
-        self.registry.bans()
-    }
-
     /// Figures about the Place.
     pub fn census(&self) -> Census {
         Census {
@@ -278,7 +254,6 @@ impl MeetingPlace {
             deposits: self.board.deposits(),
             needs: self.board.needs(),
             exchanges: self.board.exchanges(),
-            bans: self.registry.bans().count(),
         }
     }
 

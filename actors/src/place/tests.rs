@@ -1,9 +1,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::future::join_all;
-use kairos_place::meeting_place::Claim;
 use kairos_place::meeting_place::store::Snapshot;
 use kairos_place::meeting_place::store::memory::MemoryStore;
+use kairos_place::meeting_place::{Claim, Need};
 use kairos_protocol::time::ManualClock;
 
 use super::*;
@@ -45,8 +45,8 @@ impl Store for Faulty {
         self.inner.lock().commit(changes)
     }
 
-    fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError> {
-        self.inner.lock().content(key)
+    fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError> {
+        self.inner.lock().deposit(key)
     }
 }
 
@@ -95,11 +95,24 @@ async fn what_could_not_be_stored_did_not_happen() {
     let store = Faulty::default();
     let place = started(&store);
     place.register(wish("kept")).await.unwrap();
+    let need = Need {
+        name: "tea".to_owned(),
+        description: None,
+    };
+    let entry = NeedEntry {
+        agent_name: "Kept".to_owned(),
+        agent_mode: "user".to_owned(),
+        needs: vec![need],
+    };
+    let kept: AgentId = "kept".parse().unwrap();
+    place.publish_needs(kept, entry).await.unwrap();
     store.fails.store(true, Ordering::SeqCst);
     let (first, second) = futures::join!(place.register(wish("a")), place.register(wish("b")));
     assert!(matches!(first, Err(PlaceError::Store(_))), "{first:?}");
     assert!(matches!(second, Err(PlaceError::Store(_))), "{second:?}");
     assert_eq!(present(&place), 2);
+    // What is only ever in memory was acknowledged, and stays.
+    assert_eq!(place.look(|place| place.census().needs), 1);
     assert!(place.register(wish("a")).await.unwrap().new);
     assert_eq!(store.clone().load().unwrap().agents.len(), 3);
 }

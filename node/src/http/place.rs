@@ -121,7 +121,6 @@ impl From<RegisterError> for ApiError {
                 Self::new(StatusCode::CONFLICT, "identity_conflict", text)
             }
             RegisterError::Own(_) => Self::new(StatusCode::CONFLICT, "own_identity", text),
-            RegisterError::Banned { .. } => Self::new(StatusCode::FORBIDDEN, "banned", text),
         }
     }
 }

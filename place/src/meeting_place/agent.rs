@@ -210,23 +210,3 @@ impl Agent {
         serde_json::from_str(&self.capabilities).unwrap_or_else(|_| json!([]))
     }
 }
-
-/// Somebody who may not register.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ban {
-    /// An agent's id, or the fingerprint of a key.
-    pub who: String,
-    /// For people.
-    pub reason: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// Until when; for good without.
-    pub until: Option<Timestamp>,
-}
-
-impl Ban {
-    /// Whether it holds at `now`.
-    pub fn holds(&self, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now < until)
-    }
-}

@@ -119,6 +119,24 @@ impl Board {
         self.exchanges
     }
 
+    /// Takes over the needs of those who are `here`, and the attempts to deposit.
+    pub(super) fn carry_over(&mut self, before: &mut Self, here: &dyn Fn(&AgentId) -> bool) {
+        self.attempts = std::mem::take(&mut before.attempts);
+        for (id, count) in std::mem::take(&mut before.needs) {
+            if !here(&id) {
+                continue;
+            }
+            for at in 0..count {
+                let subject = Subject::Need(id.clone(), at);
+                if let Some(card) = before.cards.remove(&subject) {
+                    self.pool.insert(subject.clone());
+                    self.cards.insert(subject, card);
+                }
+            }
+            self.needs.insert(id, count);
+        }
+    }
+
     /// The exchanges, if there were any since the last call.
     pub(super) fn take_exchanges(&mut self) -> Option<u64> {
         let before = std::mem::replace(&mut self.stored_exchanges, self.exchanges);
@@ -366,7 +384,7 @@ impl MeetingPlace {
     }
 
     /// Takes a checked deposit onto the board, instead of the one of this agent and skill before. The content itself
-    /// goes to the store with the change. See [`Deposit::check`](super::Offer::check) for what was checked.
+    /// goes to the store with the change. See [`Offer::check`](super::Offer::check) for what was checked.
     pub fn deposit(&mut self, mut deposit: Deposit, content: &str) -> Result<Replaced, BoardError> {
         let owner = deposit.key.owner.clone();
         if self.agent(&owner).is_none() {
@@ -415,6 +433,18 @@ impl MeetingPlace {
             before: before.map(|old| old.content_hash),
             deposit,
         })
+    }
+
+    /// Like [`deposit`](Self::deposit), but only in the place of one that is there.
+    pub fn update(&mut self, deposit: Deposit, content: &str) -> Result<Replaced, BoardError> {
+        let DepositKey { owner, skill_id } = &deposit.key;
+        match self.board.find(skill_id, Some(owner)) {
+            Some(_) => self.deposit(deposit, content),
+            None => Err(BoardError::NoDeposit {
+                skill_id: skill_id.clone(),
+                owner: owner.clone(),
+            }),
+        }
     }
 
     /// What came from another Place stays so, whoever brings the same bytes again and whatever is left unsaid.

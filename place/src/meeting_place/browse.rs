@@ -10,6 +10,8 @@ use super::board::{Card, Subject};
 
 /// Most entries that one answer holds, whatever is asked for.
 pub const ENTRIES_MAX: usize = 1_000;
+/// Most bytes of entries that one answer holds.
+pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Kinds of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,15 +96,24 @@ impl MeetingPlace {
             true => self.draw(limit, rng),
             false => self.search(query, limit, rng),
         };
-        let mut agents: Vec<_> = drawn.iter().map(|subject| subject.agent()).collect();
+        let mut bytes = 0_usize;
+        let drawn: Vec<(&Subject, &Card)> = drawn
+            .into_iter()
+            .filter_map(|subject| Some((subject, self.board.cards.get(subject)?)))
+            .take_while(|(_, card)| {
+                bytes = bytes.saturating_add(card.text.len());
+                bytes <= ANSWER_BYTES_MAX
+            })
+            .collect();
+        let mut agents: Vec<_> = drawn.iter().map(|(subject, _)| subject.agent()).collect();
         agents.sort_unstable();
         agents.dedup();
-        let texts = drawn
-            .iter()
-            .filter_map(|subject| self.board.cards.get(*subject));
         Answer {
             agents: agents.len(),
-            entries: texts.map(|card| Arc::clone(&card.text)).collect(),
+            entries: drawn
+                .iter()
+                .map(|(_, card)| Arc::clone(&card.text))
+                .collect(),
             total,
         }
     }

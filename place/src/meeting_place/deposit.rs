@@ -23,6 +23,9 @@ pub const TAGS_MAX: (usize, usize) = (32, 64);
 /// Longest description of inputs and outputs, as compact JSON, in bytes; a longer one is left out.
 pub const INPUT_OUTPUT_MAX: usize = 1_000;
 
+/// Longest version and licence that are taken from a frontmatter, in characters.
+pub const WORD_MAX: usize = 64;
+
 /// By what a deposit is known.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DepositKey {
@@ -277,8 +280,8 @@ impl Offer {
             tags: self.tags,
             format: self.format,
             summary: given.map(cut_long).or_else(|| outline.first_words.clone()),
-            version: outline.member("version"),
-            license: outline.member("license"),
+            version: outline.member("version").map(|word| cut(&word, WORD_MAX)),
+            license: outline.member("license").map(|word| cut(&word, WORD_MAX)),
             sections: outline.sections,
             input_output: self.input_output.filter(is_short),
             bytes: self.content.len(),
@@ -373,10 +376,10 @@ fn foreign(
 
 /// The first depositor's signature is checked if it came along. Older Places leave it out.
 fn origin_problem(provenance: &Provenance, content: &str) -> Option<&'static str> {
-    let (Some(signature), Some(key)) =
-        (&provenance.origin_signature, &provenance.origin_public_key)
-    else {
-        return None;
+    let (signature, key) = match (&provenance.origin_signature, &provenance.origin_public_key) {
+        (Some(signature), Some(key)) => (signature, key),
+        (None, None) => return None,
+        _ => return Some("Origin signature and origin key come together or not at all"),
     };
     let Ok(key) = PublicKey::from_pem(key) else {
         return Some("Origin key cannot be read");

@@ -9,7 +9,7 @@ use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 use thiserror::Error;
 
-use super::agent::{Agent, Ban, Claim, MemberError, Presence, Registration, UNKNOWN_NAME};
+use super::agent::{Agent, Claim, MemberError, Presence, Registration, UNKNOWN_NAME};
 use super::policy::Policy;
 use crate::session::Strength;
 
@@ -53,12 +53,6 @@ pub enum RegisterError {
     /// The id is the Place's own.
     #[error("{0} is the Place itself")]
     Own(AgentId),
-    /// Kept out by whoever runs the Place.
-    #[error("this agent may not register here: {reason}")]
-    Banned {
-        /// In the operator's words.
-        reason: String,
-    },
 }
 
 /// A page of the registry.
@@ -95,7 +89,6 @@ pub(super) struct Registry {
     /// sign of life costs nothing here.
     due: BinaryHeap<Reverse<(Timestamp, u64, AgentId)>>,
     seen: BTreeSet<AgentId>,
-    bans: BTreeMap<String, Ban>,
 }
 
 impl Registry {
@@ -110,7 +103,6 @@ impl Registry {
             unverified: 0,
             due: BinaryHeap::new(),
             seen: BTreeSet::new(),
-            bans: BTreeMap::new(),
         }
     }
 
@@ -170,7 +162,6 @@ impl Registry {
         now: Timestamp,
     ) -> Result<Registered, RegisterError> {
         wish.check()?;
-        self.refuse_banned(&wish, now)?;
         let known = self.get(&wish.id);
         if known.is_some_and(|agent| agent.is_self) {
             return Err(RegisterError::Own(wish.id));
@@ -220,21 +211,6 @@ impl Registry {
         }
         self.put(agent, now, number);
         Ok(Registered { new, changed, key })
-    }
-
-    fn refuse_banned(&self, wish: &Registration, now: Timestamp) -> Result<(), RegisterError> {
-        let key = match &wish.claim {
-            Claim::Signed(key, _) => Some(key.fingerprint()),
-            Claim::Unsigned => None,
-        };
-        let by_key = key.and_then(|key| self.bans.get(&key));
-        let ban = self.bans.get(wish.id.as_str()).or(by_key);
-        match ban.filter(|ban| ban.holds(now)) {
-            Some(ban) => Err(RegisterError::Banned {
-                reason: ban.reason.clone(),
-            }),
-            None => Ok(()),
-        }
     }
 
     /// Takes an agent off those present and returns its record. One without a key is forgotten.
@@ -305,10 +281,6 @@ impl Registry {
         over
     }
 
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.due.peek().map(|Reverse((at, _, _))| *at)
-    }
-
     /// Forgets those who left first while more than `max` are remembered; who owns something is kept.
     pub(super) fn prune(&mut self, max: usize, owns: &dyn Fn(&AgentId) -> bool) -> Vec<AgentId> {
         let excess = self.away.len().saturating_sub(max);
@@ -346,30 +318,6 @@ impl Registry {
             last = Some(*number);
         }
         AgentPage { agents, next: None }
-    }
-
-    pub(super) fn restore_ban(&mut self, ban: Ban) {
-        self.bans.insert(ban.who.clone(), ban);
-    }
-
-    pub(super) fn unban(&mut self, who: &str) -> bool {
-        self.bans.remove(who).is_some()
-    }
-
-    pub(super) fn bans(&self) -> impl Iterator<Item = &Ban> {
-        self.bans.values()
-    }
-
-    /// Who is present and meant by a ban.
-    pub(super) fn matching(&self, ban: &Ban) -> Vec<AgentId> {
-        let meant = |agent: &Agent| {
-            let key = agent.key.as_ref().map(|key| key.hash().fingerprint());
-            agent.id.as_str() == ban.who || key.is_some_and(|key| key == ban.who)
-        };
-        let here = self.order.values().filter_map(|id| self.get(id));
-        here.filter(|agent| meant(agent))
-            .map(|agent| agent.id.clone())
-            .collect()
     }
 
     /// Takes a record in; `number` if it was here before and keeps its place in the order.

@@ -1,4 +1,4 @@
-//! What a Place keeps: records of agents, bans, deposits with their contents, and one counter.
+//! What a Place keeps: records of agents, deposits with their contents, and one counter.
 
 pub mod memory;
 pub mod sqlite;
@@ -8,7 +8,7 @@ mod tests;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
-use super::agent::{Agent, Ban};
+use super::agent::Agent;
 use super::deposit::{Deposit, DepositKey};
 
 /// One thing to store. Changes are taken over in order.
@@ -20,10 +20,6 @@ pub enum Change {
     AgentGone(AgentId),
     /// Last signs of life.
     Seen(Vec<(AgentId, Timestamp)>),
-    /// A ban, new or changed.
-    Ban(Ban),
-    /// A ban that was lifted, by whom it kept out.
-    Unban(String),
     /// A deposit with its content, new or in the place of another.
     Deposit(Box<Deposit>, Box<str>),
     /// A deposit that was taken down.
@@ -37,8 +33,6 @@ pub enum Change {
 pub struct Snapshot {
     /// In the order in which they were first stored.
     pub agents: Vec<Agent>,
-    /// All bans.
-    pub bans: Vec<Ban>,
     /// In the order in which they were first stored.
     pub deposits: Vec<Deposit>,
     /// See [`Change::Exchanges`].
@@ -81,6 +75,6 @@ pub trait Store: Send {
     /// Takes all changes over, durably, or none.
     fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError>;
 
-    /// The content of a deposit.
-    fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError>;
+    /// A deposit with its content, both of one moment.
+    fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError>;
 }

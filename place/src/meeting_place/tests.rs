@@ -246,32 +246,6 @@ fn strangers_without_a_key_take_no_more_than_their_share() {
 }
 
 #[test]
-fn a_ban_takes_an_agent_out_and_keeps_its_key_out() {
-    let mut place = place(Policy::default());
-    place
-        .register(signed("a", 0, Strength::Proven), at(1))
-        .unwrap();
-    let ban = Ban {
-        who: KEYS[0].public().fingerprint(),
-        reason: "spam".to_owned(),
-        since: at(2),
-        until: Some(at(100)),
-    };
-    place.ban(ban.clone(), at(2));
-    assert_eq!(listed(&place), ["me"]);
-    let refused = place
-        .register(signed("other", 0, Strength::Proven), at(3))
-        .unwrap_err();
-    assert!(matches!(refused, RegisterError::Banned { .. }));
-    assert!(
-        place
-            .register(signed("other", 0, Strength::Proven), at(100))
-            .is_ok()
-    );
-    assert!(place.unban(&ban.who) && !place.unban(&ban.who));
-}
-
-#[test]
 fn overlong_members_are_refused_and_change_nothing() {
     let mut place = place(Policy::default());
     let mut wish = unsigned("a");

@@ -1,6 +1,7 @@
 //! `GET /place/v1/agents`, `GET /place/v1/keys/ID`, `GET /place/v1/agent_profile/ID`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use kairos_place::meeting_place::Agent;
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
@@ -23,18 +24,19 @@ pub(in crate::http) async fn list(
     let after = after
         .transpose()
         .map_err(|_| ApiError::invalid("after must be a number"))?;
-    let told = hosted(&doors)?.place.look(|place| {
+    let (agents, next) = hosted(&doors)?.place.look(|place| {
         let page = place.agents(with_self, after, PAGE);
-        let shown: Vec<Value> = page.agents.iter().map(|agent| agent.listed()).collect();
-        let mut told = Map::new();
-        told.insert("count".to_owned(), shown.len().into());
-        told.insert("agents".to_owned(), shown.into());
-        if let Some(next) = page.next {
-            told.insert("next".to_owned(), next.into());
-        }
-        Value::Object(told)
+        let agents: Vec<Agent> = page.agents.into_iter().cloned().collect();
+        (agents, page.next)
     });
-    Ok(reply::value(&told))
+    let shown: Vec<Value> = agents.iter().map(Agent::listed).collect();
+    let mut told = Map::new();
+    told.insert("count".to_owned(), shown.len().into());
+    told.insert("agents".to_owned(), shown.into());
+    if let Some(next) = next {
+        told.insert("next".to_owned(), next.into());
+    }
+    Ok(reply::value(&Value::Object(told)))
 }
 
 /// The pinned key of an agent, also of one that faded. As in the reference, the id in the path is not percent-decoded.

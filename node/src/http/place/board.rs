@@ -2,13 +2,13 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use kairos_place::meeting_place::{Answer, Kind, Need, NeedEntry, Query};
+use kairos_place::meeting_place::{Answer, Kind, MeetingPlace, Need, NeedEntry, Query};
+use kairos_protocol::time::Timestamp;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use serde_json::{Map, Value, json};
 
 use super::{caller, hosted, names_caller, writer};
-use crate::hosted::Hosted;
 use crate::http::error::ApiError;
 use crate::http::query::param;
 use crate::http::{Doors, body, reply};
@@ -28,13 +28,10 @@ pub(in crate::http) async fn browse(
     let now = doors.clock.now();
     // Only an open query is quick whatever the size of the board.
     let body = match query.is_open() {
-        true => answer(hosted, &query, now),
+        true => hosted.place.look(|place| answer(place, &query, now)),
         false => {
-            let hosted = hosted.clone();
-            let walk = move || answer(&hosted, &query, now);
-            web::block(walk)
-                .await
-                .map_err(|error| ApiError::internal(&error))?
+            let walk = move |place: &MeetingPlace| answer(place, &query, now);
+            hosted.place.search(walk).await?
         }
     };
     Ok(reply::bytes(body.into()))
@@ -57,12 +54,9 @@ fn query(text: &str) -> Query {
     }
 }
 
-fn answer(hosted: &Hosted, query: &Query, now: kairos_protocol::time::Timestamp) -> String {
-    let mut rng = SmallRng::from_os_rng();
-    let (found, uptime, census) = hosted.place.look(|place| {
-        let uptime = now.since(place.started()).as_secs();
-        (place.browse(query, &mut rng), uptime, place.census())
-    });
+fn answer(place: &MeetingPlace, query: &Query, now: Timestamp) -> String {
+    let found = place.browse(query, &mut SmallRng::from_os_rng());
+    let (uptime, census) = (now.since(place.started()).as_secs(), place.census());
     let trust = json!({
         "uptime_seconds": uptime, "total_deposits": census.deposits,
         "total_exchanges": census.exchanges,

@@ -4,11 +4,11 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::place::PlaceError;
-use kairos_place::meeting_place::{BoardError, Deposit, Offer};
+use kairos_place::meeting_place::{BoardError, Deposit, MeetingPlace, Offer};
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
-use super::{caller, hosted, rest, writer};
+use super::{hosted, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
 use crate::http::{Doors, body, reply};
@@ -46,24 +46,18 @@ pub(in crate::http) async fn update(
     let owner = writer(&doors, &request)?.agent_id;
     let members = body::read_object(payload, doors.body_limits).await?;
     let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
-    let hosted = hosted(&doors)?;
-    let old = hosted
-        .place
-        .look(|place| place.find_deposit(&skill_id, Some(&owner)).cloned());
-    let Some(old) = old else {
-        return Err(ApiError::not_found(format!(
-            "No existing deposit found: {} (owner: {owner})",
-            quoted(&skill_id)
-        )));
-    };
     let mut offer = offer(&members)?;
-    offer.skill_id = skill_id;
-    match hosted.place.deposit(owner, offer.over(&old)).await {
+    offer.skill_id = skill_id.clone();
+    match hosted(&doors)?.place.update(owner.clone(), offer).await {
         Ok(done) => Ok(reply::value(&json!({
             "status": "updated", "skill_id": done.deposit.key.skill_id,
-            "previous_hash": old.content_hash, "new_hash": done.deposit.content_hash,
+            "previous_hash": done.before, "new_hash": done.deposit.content_hash,
             "updated_at": done.deposit.deposited_at.wire(), "chain_recorded": false,
         }))),
+        Err(PlaceError::Board(BoardError::NoDeposit { .. })) => Err(ApiError::not_found(format!(
+            "No existing deposit found: {} (owner: {owner})",
+            quoted(&skill_id)
+        ))),
         Err(error) => rejected("update_rejected", error),
     }
 }
@@ -142,7 +136,7 @@ pub(in crate::http) async fn metadata(
     doors: web::Data<Doors>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let (deposit, _) = found(&doors, &request, "/place/v1/skills/metadata/").await?;
+    let deposit = named(&doors, &request, "/place/v1/skills/metadata/")?;
     let facts = &deposit.facts;
     Ok(reply::value(&json!({
         "id": deposit.key.skill_id, "agent_id": deposit.key.owner, "name": facts.name,
@@ -183,26 +177,30 @@ fn count(doors: &Doors, owner: &AgentId) -> Result<usize, ApiError> {
 }
 
 /// The deposit that the path, and `owner` in the query, name.
+fn named(doors: &Doors, request: &HttpRequest, prefix: &str) -> Result<Deposit, ApiError> {
+    let skill_id = percent_decoded(rest(request, prefix));
+    let owner = param(request.query_string(), "owner").filter(|owner| !owner.is_empty());
+    let owner = owner.map(|id| id.parse::<AgentId>()).transpose();
+    let owner = owner.map_err(|_| unknown(&skill_id))?;
+    let find = |place: &MeetingPlace| place.find_deposit(&skill_id, owner.as_ref()).cloned();
+    let found = hosted(doors)?.place.look(find);
+    found.ok_or_else(|| unknown(&skill_id))
+}
+
+/// Like [`named`], with the content; both as they are stored, so that hash and signature are those of the content.
 async fn found(
     doors: &Doors,
     request: &HttpRequest,
     prefix: &str,
 ) -> Result<(Deposit, String), ApiError> {
-    caller(request)?;
-    let skill_id = percent_decoded(rest(request, prefix));
-    let unknown =
-        || ApiError::not_found(format!("No deposited skill found: {}", quoted(&skill_id)));
-    let owner = param(request.query_string(), "owner").filter(|owner| !owner.is_empty());
-    let owner: Option<AgentId> = owner
-        .map(|id| id.parse().map_err(|_| unknown()))
-        .transpose()?;
-    let hosted = hosted(doors)?;
-    let deposit = hosted
-        .place
-        .look(|place| place.find_deposit(&skill_id, owner.as_ref()).cloned());
-    let deposit = deposit.ok_or_else(unknown)?;
-    let content = hosted.place.content(deposit.key.clone()).await?;
-    Ok((deposit, content.ok_or_else(unknown)?))
+    let key = named(doors, request, prefix)?.key;
+    let skill_id = key.skill_id.clone();
+    let stored = hosted(doors)?.place.stored(key).await?;
+    stored.ok_or_else(|| unknown(&skill_id))
+}
+
+fn unknown(skill_id: &str) -> ApiError {
+    ApiError::not_found(format!("No deposited skill found: {}", quoted(skill_id)))
 }
 
 fn offer(members: &Map<String, Value>) -> Result<Offer, ApiError> {

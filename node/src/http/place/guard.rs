@@ -35,6 +35,9 @@ pub(in crate::http) async fn admit(
         if caller.strength < doors.read_strength {
             return Err(ApiError::unproven().into());
         }
+        if doors.witness.is_convicted(&caller.agent_id) {
+            return Err(ApiError::two_histories().into());
+        }
         hosted.place.touch(&caller.agent_id);
         request.extensions_mut().insert(caller);
     }

@@ -54,6 +54,9 @@ pub(in crate::http) async fn register(
             ),
         ));
     }
+    if doors.witness.is_convicted(&id) {
+        return Err(ApiError::two_histories());
+    }
     let possession = received.possession();
     let guest = Introduce {
         identity: identity.clone(),

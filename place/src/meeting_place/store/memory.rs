@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use kairos_protocol::id::AgentId;
 
 use super::{Change, Snapshot, Store, StoreError};
-use crate::meeting_place::{Agent, Ban, Deposit, DepositKey};
+use crate::meeting_place::{Agent, Deposit, DepositKey};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     next: u64,
     agents: BTreeMap<AgentId, (u64, Agent)>,
-    bans: BTreeMap<String, Ban>,
     deposits: BTreeMap<DepositKey, (u64, Deposit, String)>,
     exchanges: u64,
 }
@@ -37,12 +36,6 @@ impl MemoryStore {
                     }
                 }
             }
-            Change::Ban(ban) => {
-                self.bans.insert(ban.who.clone(), ban.clone());
-            }
-            Change::Unban(who) => {
-                self.bans.remove(who);
-            }
             Change::Deposit(deposit, content) => {
                 let kept = self.deposits.get(&deposit.key).map_or(next, |(at, ..)| *at);
                 let row = (kept, (**deposit).clone(), content.to_string());
@@ -64,7 +57,6 @@ impl Store for MemoryStore {
         deposits.sort_by_key(|(at, ..)| *at);
         Ok(Snapshot {
             agents: agents.into_iter().map(|(_, agent)| agent).collect(),
-            bans: self.bans.values().cloned().collect(),
             deposits: deposits
                 .into_iter()
                 .map(|(_, deposit, _)| deposit)
@@ -80,7 +72,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError> {
-        Ok(self.deposits.get(key).map(|(.., content)| content.clone()))
+    fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError> {
+        let found = self.deposits.get(key);
+        Ok(found.map(|(_, deposit, content)| (deposit.clone(), content.clone())))
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Change, Snapshot, Store, StoreError};
-use crate::meeting_place::{Agent, DepositKey, PinnedKey, Presence};
+use crate::meeting_place::{Agent, Deposit, DepositKey, PinnedKey, Presence};
 use crate::session::Strength;
 
 /// Version of the schema below, kept in `user_version`.
@@ -35,7 +35,6 @@ CREATE TABLE agents (
     visited_places TEXT NOT NULL,
     presence TEXT NOT NULL
 ) STRICT;
-CREATE TABLE bans (who TEXT PRIMARY KEY, ban TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE deposits (
     number INTEGER PRIMARY KEY,
     owner TEXT NOT NULL,
@@ -81,9 +80,6 @@ impl Store for SqliteStore {
         let all = self.0.transaction()?;
         let snapshot = Snapshot {
             agents: rows(&all, "SELECT * FROM agents ORDER BY number", agent)?,
-            bans: rows(&all, "SELECT ban FROM bans ORDER BY who", |row| {
-                parsed(&row.get::<_, String>(0)?, "ban", "")
-            })?,
             deposits: rows(
                 &all,
                 "SELECT deposit, owner FROM deposits ORDER BY number",
@@ -114,11 +110,18 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError> {
-        let query = "SELECT content FROM deposits WHERE owner = ?1 AND skill_id = ?2";
+    fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError> {
+        let query = "SELECT deposit, content FROM deposits WHERE owner = ?1 AND skill_id = ?2";
         let mut query = self.0.prepare_cached(query)?;
-        let found = query.query_row(params![key.owner.as_str(), key.skill_id], |row| row.get(0));
-        Ok(found.optional()?)
+        let found = query.query_row(params![key.owner.as_str(), key.skill_id], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?))
+        });
+        match found.optional()? {
+            Some((deposit, content)) => {
+                Ok(Some((parsed(&deposit, "deposit", &key.skill_id)?, content)))
+            }
+            None => Ok(None),
+        }
     }
 }
 
@@ -158,11 +161,6 @@ fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
                 run(all, update, params![id.as_str(), at.block()])?;
             }
         }
-        Change::Ban(ban) => {
-            let put = "INSERT INTO bans VALUES (?1, ?2) ON CONFLICT (who) DO UPDATE SET ban = excluded.ban";
-            run(all, put, params![ban.who, text(ban)?])?;
-        }
-        Change::Unban(who) => run(all, "DELETE FROM bans WHERE who = ?1", params![who])?,
         Change::Deposit(deposit, content) => {
             let put = "INSERT INTO deposits (owner, skill_id, deposit, content) VALUES (?1, ?2, ?3, ?4)
                 ON CONFLICT (owner, skill_id) DO UPDATE SET deposit = excluded.deposit, content = excluded.content";

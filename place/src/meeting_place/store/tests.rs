@@ -66,20 +66,10 @@ fn change() -> impl Strategy<Value = Change> {
         let (deposit, content) = deposit(&owner, &skill, &words);
         Change::Deposit(deposit, content)
     };
-    let ban = |(who, secs): (String, i64)| {
-        Change::Ban(Ban {
-            who,
-            reason: "r".to_owned(),
-            since: at(0),
-            until: (secs > 5).then(|| at(secs)),
-        })
-    };
     prop_oneof![
         (id, "[a-z]{1,4}").prop_map(|(id, name)| Change::Agent(Box::new(agent(&id, &name)))),
         id.prop_map(|id| Change::AgentGone(id.parse().unwrap())),
         (id, 0_i64..100).prop_map(|(id, secs)| Change::Seen(vec![(id.parse().unwrap(), at(secs))])),
-        (id, 0_i64..10).prop_map(ban),
-        id.prop_map(Change::Unban),
         (id, "[s-v]", "\\PC{0,10}").prop_map(put),
         (id, "[s-v]").prop_map(|(owner, skill_id)| {
             let owner = owner.parse().unwrap();
@@ -91,7 +81,8 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn contents(store: &mut dyn Store, snapshot: &Snapshot) -> Vec<Option<String>> {
     let keys = snapshot.deposits.iter().map(|deposit| &deposit.key);
-    keys.map(|key| store.content(key).unwrap()).collect()
+    keys.map(|key| store.deposit(key).unwrap().map(|(_, content)| content))
+        .collect()
 }
 
 /// What holds of every store, each built by `open` on the same place again and again.
@@ -125,11 +116,18 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
     assert_eq!(snapshot.agents, [again, agent("a", "b")]);
     assert_eq!(snapshot.deposits, [*first.clone()]);
     assert_eq!(snapshot.exchanges, 3);
-    assert_eq!(store.content(&first.key).unwrap().as_deref(), Some("words"));
+    assert_eq!(
+        store
+            .deposit(&first.key)
+            .unwrap()
+            .map(|(_, content)| content)
+            .as_deref(),
+        Some("words")
+    );
     store
         .commit(&[Change::DepositGone(first.key.clone())])
         .unwrap();
-    assert_eq!(store.content(&first.key).unwrap(), None);
+    assert_eq!(store.deposit(&first.key).unwrap(), None);
 }
 
 fn open(path: &Path) -> Box<dyn Store> {
@@ -153,8 +151,8 @@ fn memory_conforms_while_it_lasts() {
         fn commit(&mut self, changes: &[Change]) -> Result<(), StoreError> {
             self.0.lock().unwrap().commit(changes)
         }
-        fn content(&mut self, key: &DepositKey) -> Result<Option<String>, StoreError> {
-            self.0.lock().unwrap().content(key)
+        fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError> {
+            self.0.lock().unwrap().deposit(key)
         }
     }
     conform(&mut || Box::new(Shared(shared.clone())));
@@ -200,16 +198,14 @@ fn a_commit_that_fails_leaves_nothing_of_itself() {
     let mut store = open(&path);
     let raw = rusqlite::Connection::open(&path).unwrap();
     raw.execute_batch(
-        "CREATE TRIGGER no BEFORE INSERT ON bans BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "CREATE TRIGGER no BEFORE INSERT ON deposits BEGIN SELECT RAISE(ABORT, 'no'); END",
     )
     .unwrap();
-    let ban = Ban {
-        who: "a".to_owned(),
-        reason: String::new(),
-        since: at(0),
-        until: None,
-    };
-    let changes = [Change::Agent(Box::new(agent("a", "b"))), Change::Ban(ban)];
+    let (put, content) = deposit("a", "s", "words");
+    let changes = [
+        Change::Agent(Box::new(agent("a", "b"))),
+        Change::Deposit(put, content),
+    ];
     assert!(store.commit(&changes).is_err());
     assert_eq!(store.load().unwrap(), Snapshot::default());
     // A lock that another process holds is waited for, and the change is not lost.
