@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use kairos_place::relay::message::BlobHash;
 use kairos_place::relay::store::memory::MemoryStore;
 use kairos_place::relay::store::{ReadWork, WriteWork};
@@ -190,14 +190,26 @@ async fn a_message_whose_sender_went_away_while_it_waited_is_not_sent() {
 #[actix::test]
 async fn when_a_transaction_fails_everybody_in_it_is_told_and_nothing_happened() {
     for fault in [Fault::AtTheEnd, Fault::Panic] {
-        let stage = Arc::new(Stage::default());
+        let (stage, has_begun, go) = gated();
         let relay = start(stage.clone());
-        relay.send(letter("b", "kept", "x")).await.unwrap();
-        *stage.fault.lock().unwrap() = Some(fault);
-        let mut heard = relay.subscribe(agent("b")).unwrap();
+        let mut kept = Box::pin(relay.send(letter("b", "kept", "x")));
+        assert!(futures::poll!(kept.as_mut()).is_pending());
+        until(async || has_begun.try_recv().is_ok()).await;
+        // All of these wait for the write that is held up, so one transaction takes them.
         let sends = (0..5).map(|n| relay.send(letter("b", &n.to_string(), "x")));
         let ack = relay.ack(agent("b"), vec!["kept".parse().unwrap()]);
-        let (sends, ack) = futures::join!(join_all(sends), ack);
+        let mut asked = Box::pin(join(join_all(sends), ack));
+        assert!(futures::poll!(asked.as_mut()).is_pending());
+        until(async || relay.health().await.unwrap().waiting == 6).await;
+        go.send(()).unwrap();
+        kept.await.unwrap();
+        until(async || has_begun.try_recv().is_ok()).await;
+        *stage.fault.lock().unwrap() = Some(fault);
+        let mut heard = relay.subscribe(agent("b")).unwrap();
+        // For this write, and for the one that follows.
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        let (sends, ack) = asked.await;
         let errors = sends.into_iter().map(Result::unwrap_err);
         for error in errors.chain([ack.unwrap_err()]) {
             match fault {
