@@ -22,7 +22,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult,
     ResponseFuture, WrapFuture,
 };
-use kairos_place::relay::audit::{AuditPage, HourStats};
+use kairos_place::relay::audit::{AuditFilter, AuditPage, HourStats};
 use kairos_place::relay::message::{MessageType, RelayId, Sealed};
 use kairos_place::relay::prekey::{Prekey, Published, Taken};
 use kairos_place::relay::store::sqlite::SqliteStore;
@@ -34,10 +34,10 @@ use kairos_protocol::crypto::{KeyError, random_bytes};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::{Clock, Timestamp};
 use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
 use queue::{Asked, Queue, Turn, Work};
 use subscribers::Subscribers;
 pub use subscribers::Subscription;
@@ -143,7 +143,7 @@ struct Shared {
     store: Arc<dyn RelayStore>,
     clock: Arc<dyn Clock>,
     subscribers: Arc<Subscribers>,
-    looks: Arc<Semaphore>,
+    looks: BlockingJobs,
 }
 
 /// See the module.
@@ -327,10 +327,10 @@ impl RelayHandle {
     pub async fn audit(
         &self,
         before: Option<u64>,
-        since: Option<Timestamp>,
+        wanted: AuditFilter,
         limit: usize,
     ) -> Result<AuditPage, RelayError> {
-        self.look(move |relay, read, _| relay.audit(read, before, since, limit))
+        self.look(move |relay, read, _| relay.audit(read, before, &wanted, limit))
             .await
     }
 
@@ -350,6 +350,11 @@ impl RelayHandle {
     /// [`RelayError::Subscribers`], and [`AskError::Stopped`] once the relay has ended.
     pub fn subscribe(&self, agent: AgentId) -> Result<Subscription, RelayError> {
         self.shared.subscribers.subscribe(agent)
+    }
+
+    /// Ends all subscriptions, and lets nobody begin one: so that who listens does not hold up the end of the node.
+    pub fn hang_up(&self) {
+        self.shared.subscribers.end();
     }
 
     /// Whether the actor answers, and what it counted.
@@ -382,18 +387,15 @@ impl RelayHandle {
         see: impl FnOnce(&Relay, &dyn RelayRead, Timestamp) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, RelayError> {
         let shared = Arc::clone(&self.shared);
-        let looks = Arc::clone(&shared.looks);
-        let permit = looks.try_acquire_owned().map_err(|_| AskError::Busy)?;
-        let seen = spawn_blocking(move || {
-            // Returned once the thread is done, however long its asker waits.
-            let _permit = permit;
+        let seen = self.shared.looks.run(move || {
             look(&*shared.store, |read| {
                 see(&shared.relay, read, shared.clock.now())
             })
         });
         match seen.await {
             Ok(seen) => Ok(seen?),
-            Err(_) => Err(RelayError::Crashed),
+            Err(JobError::Busy) => Err(AskError::Busy.into()),
+            Err(JobError::Panicked(_)) => Err(RelayError::Crashed),
         }
     }
 }
@@ -413,7 +415,7 @@ impl RelayActor {
             store,
             clock,
             subscribers: Arc::new(Subscribers::new(total, per_agent)),
-            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            looks: BlockingJobs::new(LOOKS_MAX),
         });
         let actor = BoundedAddr::start(permits, patience, |_| Self {
             shared: Arc::clone(&shared),

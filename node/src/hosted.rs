@@ -7,8 +7,10 @@ use kairos_actors::place::{PlaceActor, PlaceHandle};
 use kairos_actors::relay::{self, RelayActor, RelayHandle, RelaySettings};
 use kairos_actors::{HealthCheck, health_check};
 use kairos_place::meeting_place::{Claim, DepositLimits, Federation, Policy, Registration};
+use kairos_place::relay::audit::Anonymiser;
 use kairos_place::relay::policy::RelayPolicy;
 use kairos_place::session::Strength;
+use kairos_protocol::crypto::{self, KeyError};
 use kairos_protocol::wire::introduction;
 use serde_json::Value;
 
@@ -50,7 +52,7 @@ impl Hosted {
         let heartbeat = HeartbeatActor::start(place.clone(), permits, patience);
         let boxes = relay::open(agent.data_dir.path())?;
         let clock = agent.clock.clone();
-        let relay = RelayActor::start(boxes, relay_settings(settings), clock, permits, patience);
+        let relay = RelayActor::start(boxes, relay_settings(settings)?, clock, permits, patience);
         Ok(Some(Self {
             name: settings.place.name.as_str().into(),
             place,
@@ -96,20 +98,29 @@ fn myself(agent: &Agent) -> Registration {
     }
 }
 
-fn relay_settings(settings: &Settings) -> RelaySettings {
+fn relay_settings(settings: &Settings) -> Result<RelaySettings, KeyError> {
     let place = &settings.place;
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    RelaySettings {
+    let anonymiser = match place.anonymise_audit {
+        true => Some(Anonymiser::new(hex::encode(crypto::random_bytes()?))),
+        false => None,
+    };
+    // Connections must be left for those who come with a request.
+    let subscribers = place.listeners.min(settings.http.max_connections / 2);
+    Ok(RelaySettings {
         policy: RelayPolicy {
+            anonymiser,
+            // One that is known may always publish.
+            prekey_agents: count(place.max_agents.saturating_mul(3)),
             blob_bytes: place.message.get(),
             ttl: place.message_lifetime.get(),
             box_messages: count(place.messages_per_box),
             sender_in_box_messages: count(place.messages_per_sender),
             ..RelayPolicy::default()
         },
-        subscribers: place.listeners,
+        subscribers,
         ..RelaySettings::default()
-    }
+    })
 }
 
 fn policy(settings: &Settings) -> Policy {

@@ -107,6 +107,9 @@ impl Node {
     /// Takes no more requests, lets those under way end, then stops the actors, the ledger last.
     pub async fn shutdown(self) {
         self.watchdog.abort();
+        if let Some(hosted) = &self.hosted {
+            hosted.relay.hang_up();
+        }
         self.handle.stop(true).await;
         if let Err(error) = self.agent.handles.state.end_session().await {
             tracing::error!(%error, "the state was not committed at the end of the session");

@@ -164,16 +164,14 @@ impl MeetingPlace {
         now: Timestamp,
     ) -> Result<Registered, RegisterError> {
         let id = registration.id.clone();
-        let done = self.registry.register(registration, &self.policy, now)?;
+        let mut done = self.registry.register(registration, &self.policy, now)?;
         if done.changed {
             self.record(&id);
         }
-        for forgotten in self
-            .registry
-            .prune(self.policy.remembered_max, &|id| self.board.owns(id))
-        {
-            self.changes.push(Change::AgentGone(forgotten));
-        }
+        let owns = |id: &AgentId| self.board.owns(id);
+        done.forgotten = self.registry.prune(self.policy.remembered_max, &owns);
+        let gone = done.forgotten.iter().cloned().map(Change::AgentGone);
+        self.changes.extend(gone);
         Ok(done)
     }
 

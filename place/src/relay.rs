@@ -176,7 +176,14 @@ impl Relay {
         limit: usize,
         now: Timestamp,
     ) -> Result<Page, StoreError> {
-        let limit = limit.clamp(1, self.policy.page_messages.max(1));
+        if limit == 0 {
+            return Ok(Page {
+                messages: Vec::new(),
+                next: None,
+                pending: read.pending(agent, now)?.count,
+            });
+        }
+        let limit = limit.min(self.policy.page_messages.max(1));
         let mut listed = read.list(agent, after, now, limit + 1)?;
         let sums = listed.iter().scan(0_u64, |sum, kept| {
             *sum = sum.saturating_add(kept.header.size);

@@ -1,6 +1,7 @@
 //! A Meeting Place over HTTP: agents register, show their keys, look around, leave skills and take them.
 
 use std::ffi::OsStr;
+use std::io::Read as _;
 
 use kairos_node::clock::SystemClock;
 use kairos_protocol::hash::ContentHash;
@@ -309,6 +310,109 @@ fn a_sealed_message_waits_for_its_recipient_over_a_kill_and_is_read_by_nobody_el
     let audit = get("/place/v1/audit");
     assert_eq!(audit["entries"][0]["action"], "ack");
     assert!(!audit.to_string().contains("QUJD"), "{audit}");
+}
+
+#[test]
+fn prekeys_are_handed_out_once_and_go_with_their_agent() {
+    let node = place();
+    let (owner, friend) = (TestPeer::new("Owner"), TestPeer::new("Friend"));
+    let (own, other) = (proven(&node, &owner), proven(&node, &friend));
+    let key = |id: &str| json!({"id": id, "record": "QUJD"});
+    let body = json!({"signed": key("s"), "one_time": [key("o")]});
+    let post = |token: &str, path: &str, body: &Value| {
+        Request::post(path).token(token).json(body).send(&node)
+    };
+    post(&own, "/place/v1/prekeys", &body).ok();
+    let waiting = || {
+        let told = Request::get("/place/v1/prekeys").token(&own).send(&node);
+        told.ok()["one_time_waiting"].clone()
+    };
+    assert_eq!(waiting(), 1);
+    let path = format!("/place/v1/prekeys/{}", owner.id());
+    let take = || Request::get(&path).token(&other).send(&node);
+    let first = take().ok();
+    assert_eq!(
+        (&first["signed"]["id"], &first["one_time"]["id"]),
+        (&json!("s"), &json!("o"))
+    );
+    assert_eq!(
+        (&take().ok()["one_time"], waiting()),
+        (&Value::Null, json!(0))
+    );
+    let gone = json!({"agent_id": owner.id()});
+    post(&own, "/place/v1/unregister", &gone).ok();
+    take().refused(404, "not_found");
+    post(&own, "/place/v1/prekeys", &body).refused(403, "not_registered");
+}
+
+#[test]
+fn an_update_names_what_it_replaced_and_replaces_nothing_that_is_gone() {
+    let node = place();
+    let author = TestPeer::new("Author");
+    let token = proven(&node, &author);
+    let send = |method: &str, path: &str, body: &Value| {
+        Request::new(method, path)
+            .token(&token)
+            .json(body)
+            .send(&node)
+    };
+    let (first, second) = (
+        deposit(&author, "words", "one"),
+        deposit(&author, "words", "two"),
+    );
+    send("POST", "/place/v1/deposit", &first).ok();
+    let updated = send("PUT", "/place/v1/deposit/words", &second).ok();
+    assert_eq!(updated["previous_hash"], first["content_hash"]);
+    assert_eq!(updated["new_hash"], second["content_hash"]);
+    let content = Request::get("/place/v1/skill_content/words")
+        .token(&token)
+        .send(&node)
+        .ok();
+    assert_eq!(content["depositor_signature"], second["signature"]);
+    send(
+        "DELETE",
+        "/place/v1/deposit/words",
+        &json!({"reason": "done"}),
+    )
+    .ok();
+    send("PUT", "/place/v1/deposit/words", &first).refused(404, "not_found");
+}
+
+#[test]
+fn who_listens_hears_of_mail_and_does_not_hold_up_the_end() {
+    let node = place();
+    let (sender, listener) = (TestPeer::new("Sender"), TestPeer::new("Listener"));
+    let (sends, hears) = (proven(&node, &sender), proven(&node, &listener));
+    let mut stream = Request::get("/place/v1/relay/events")
+        .token(&hears)
+        .begin(&node);
+    let mut heard = String::new();
+    let mut until = |word: &str| {
+        let mut some = [0; 1024];
+        while !heard.contains(word) {
+            let count = stream.read(&mut some).unwrap();
+            assert!(count > 0, "ended before {word}: {heard}");
+            heard.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+    };
+    until(": listening");
+    let body = letter(&listener, "QUJD");
+    let sent = Request::post("/place/v1/relay/send")
+        .token(&sends)
+        .json(&body)
+        .send(&node);
+    assert_eq!(sent.status, 201);
+    until("event: mail");
+    node.signal("TERM");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    // An end of the stream, and not a connection that was cut.
+    assert!(
+        rest.ends_with(b"0\r\n\r\n"),
+        "{}",
+        String::from_utf8_lossy(&rest)
+    );
+    assert!(node.stop().success());
 }
 
 #[test]

@@ -367,7 +367,10 @@ async fn what_is_over_is_swept_in_steps_without_being_asked() {
     assert_eq!(relay.stats().await.unwrap().waiting.count, total as u64);
     clock.advance(Duration::from_secs(3_600));
     until(async || relay.stats().await.unwrap().waiting.count == 0).await;
-    let page = relay.audit(None, None, 1_000).await.unwrap();
+    let page = relay
+        .audit(None, AuditFilter::default(), 1_000)
+        .await
+        .unwrap();
     let expired = page
         .entries
         .iter()

@@ -233,8 +233,9 @@ settings! {
         max_unverified: usize = 1_000, between(0, 1_000_000);
         /// How long after its last request an agent fades.
         session_timeout: Period = Period::mins(60), between(Period::secs(1), Period::days(365));
-        /// What an agent must have shown to deposit, withdraw, publish needs or unregister. Agents of KairosChain 2.2 and
-        /// 3.75 can show no more than `introduced`, which anybody can copy.
+        /// What an agent must have shown to deposit, withdraw, publish needs or prekeys, unregister, and for the relay: to
+        /// write and to read its own box. Agents of KairosChain 2.2 and 3.75 can show no more than `introduced`, which
+        /// anybody can copy.
         write: Strength = Strength::Proven, any();
         /// Needs that one agent may publish.
         needs_per_agent: usize = 20, between(0, 1_000);
@@ -252,8 +253,10 @@ settings! {
         messages_per_box: usize = 100, between(1, 1_000_000);
         /// Messages of one sender that may wait in one box.
         messages_per_sender: usize = 20, between(1, 1_000_000);
-        /// Agents that listen for mail at once.
+        /// Agents that listen for mail at once; never more than half of http.max_connections.
         listeners: usize = 10_000, between(0, 1_000_000);
+        /// Whether the audit of the relay hides who took part behind names that change with each start.
+        anonymise_audit: bool = false, any();
         /// Whether skills are taken that came from other Places.
         accept_federated: bool = false, any();
     }

@@ -177,6 +177,7 @@ place.message_lifetime 1h
 place.messages_per_box 100
 place.messages_per_sender 20
 place.listeners 10000
+place.anonymise_audit false
 place.accept_federated false
 acquire.auto_install false
 log.level info

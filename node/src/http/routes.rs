@@ -90,6 +90,10 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
                 "/v1/keys/register",
                 web::post().to(place::relay::register_key),
             )
+            .route(
+                "/v1/prekeys",
+                web::get().to(place::relay::published_prekeys),
+            )
             .route("/v1/prekeys", web::post().to(place::relay::publish_prekeys))
             .route(
                 "/v1/prekeys/{id:.*}",

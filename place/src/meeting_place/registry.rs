@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::time::Duration;
 
-use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 use thiserror::Error;
@@ -20,8 +19,8 @@ pub struct Registered {
     pub new: bool,
     /// Whether the record says something else now, or the agent is back.
     pub(super) changed: bool,
-    /// Hash of the key it is pinned to, if any.
-    pub key: Option<ContentHash>,
+    /// Agents that were forgotten to make room, with their keys.
+    pub forgotten: Vec<AgentId>,
 }
 
 /// Why a registration is refused.
@@ -200,7 +199,6 @@ impl Registry {
             false => say(&mut agent, wish, now),
         }
         agent.last_seen = now;
-        let key = agent.key.as_ref().map(super::agent::PinnedKey::hash);
         let said = |agent: &Agent| Agent {
             last_seen: now,
             ..agent.clone()
@@ -210,7 +208,11 @@ impl Registry {
             self.seen.insert(id);
         }
         self.put(agent, now, number);
-        Ok(Registered { new, changed, key })
+        Ok(Registered {
+            new,
+            changed,
+            forgotten: Vec::new(),
+        })
     }
 
     /// Takes an agent off those present and returns its record. One without a key is forgotten.

@@ -125,11 +125,12 @@ pub struct AuditEntry {
 }
 
 impl AuditEntry {
-    fn new(at: Timestamp, action: Action, header: &Header, hide: Option<&Anonymiser>) -> Self {
-        let show = |agent: &AgentId| match hide {
-            Some(anonymiser) => anonymiser.hide(agent),
-            None => Participant(agent.to_string()),
-        };
+    fn new(
+        at: Timestamp,
+        action: Action,
+        header: &Header,
+        show: impl Fn(&AgentId) -> Participant,
+    ) -> Self {
         Self {
             at: from_micros(micros(at)),
             action,
@@ -149,6 +150,15 @@ pub struct AuditPage {
     pub entries: Vec<AuditEntry>,
     /// Ask for what is before this number to read on; nothing if this was all.
     pub next: Option<u64>,
+}
+
+/// Which entries of the audit are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// Those not older.
+    pub since: Option<Timestamp>,
+    /// Those that this agent took part in.
+    pub participant: Option<AgentId>,
 }
 
 /// What was relayed in one hour, as far as its entries are still kept.
@@ -171,13 +181,13 @@ impl Relay {
         header: &Header,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let hide = self.policy.anonymiser.as_ref();
-        let number = tx.record(&AuditEntry::new(now, action, header, hide))?;
+        let show = |agent: &AgentId| self.shown(agent);
+        let number = tx.record(&AuditEntry::new(now, action, header, show))?;
         tx.prune_audit(number.saturating_sub(self.policy.audit_entries.max(1)))
     }
 
-    /// Up to `limit` (at most [`AUDIT_PAGE_MAX`]) of the newest entries with numbers below `before`; those older than
-    /// `since` are left out.
+    /// Up to `limit` (at most [`AUDIT_PAGE_MAX`]) of the newest entries with numbers below `before`; those
+    /// that are not `wanted` are left out.
     ///
     /// # Errors
     ///
@@ -185,20 +195,44 @@ impl Relay {
     pub fn audit(
         &self,
         read: &dyn RelayRead,
-        before: Option<u64>,
-        since: Option<Timestamp>,
+        mut before: Option<u64>,
+        wanted: &AuditFilter,
         limit: usize,
     ) -> Result<AuditPage, StoreError> {
         let limit = limit.clamp(1, AUDIT_PAGE_MAX);
-        let rows = read.audit(before.unwrap_or(u64::MAX), limit)?;
-        let full = rows.len() == limit;
-        let next = rows.last().map(|(number, _)| *number).filter(|_| full);
-        let entries = rows.into_iter().map(|(_, entry)| entry);
-        let recent = |entry: &AuditEntry| since.is_none_or(|since| entry.at >= since);
-        Ok(AuditPage {
-            entries: entries.filter(recent).collect(),
-            next,
-        })
+        let participant = wanted.participant.as_ref().map(|agent| self.shown(agent));
+        let is_wanted = |entry: &AuditEntry| {
+            let part = |wanted| entry.participants.contains(wanted);
+            wanted.since.is_none_or(|since| entry.at >= since)
+                && participant.as_ref().is_none_or(part)
+        };
+        let mut entries = Vec::new();
+        loop {
+            let rows = read.audit(before.unwrap_or(u64::MAX), AUDIT_PAGE_MAX)?;
+            let all = rows.len() < AUDIT_PAGE_MAX;
+            for (number, entry) in rows {
+                before = Some(number);
+                if is_wanted(&entry) {
+                    entries.push(entry);
+                }
+                if entries.len() == limit {
+                    let next = before;
+                    return Ok(AuditPage { entries, next });
+                }
+            }
+            if all {
+                let next = None;
+                return Ok(AuditPage { entries, next });
+            }
+        }
+    }
+
+    /// An agent as the audit names it.
+    fn shown(&self, agent: &AgentId) -> Participant {
+        match &self.policy.anonymiser {
+            Some(anonymiser) => anonymiser.hide(agent),
+            None => Participant(agent.to_string()),
+        }
     }
 
     /// What was relayed in each of the last `hours` (at most [`AUDIT_HOURS_MAX`]), by the beginning of the hour.
@@ -217,7 +251,11 @@ impl Relay {
         let mut seen: BTreeMap<Timestamp, (HourStats, HashSet<Participant>)> = BTreeMap::new();
         let mut before = None;
         loop {
-            let page = self.audit(read, before, Some(since), AUDIT_PAGE_MAX)?;
+            let wanted = AuditFilter {
+                since: Some(since),
+                participant: None,
+            };
+            let page = self.audit(read, before, &wanted, AUDIT_PAGE_MAX)?;
             for entry in page.entries {
                 let hour = entry.at.as_secs() / HOUR_SECS * HOUR_SECS;
                 let (stats, agents) = seen.entry(Timestamp::from_secs(hour)).or_default();

@@ -12,6 +12,7 @@ use kairos_protocol::wire::possession::{Possession, Proof};
 use serde_json::{Map, Value, json};
 
 use super::{hosted, names_caller, writer};
+use crate::hosted::Hosted;
 use crate::http::error::{ApiError, quoted};
 use crate::http::meeting::introduce;
 use crate::http::{Doors, body, guard, reply};
@@ -41,6 +42,7 @@ pub(in crate::http) async fn register(
         Err(fault) => {
             doors.peers.count_stranger(address)?;
             let done = hosted.place.register(registration).await?;
+            forget(hosted, &done).await;
             return Ok(reply::value(&unverified(&id, &done, &fault)));
         }
     };
@@ -71,6 +73,7 @@ pub(in crate::http) async fn register(
     let signed_name = Some(identity.name.clone()).filter(|name| !name.is_empty());
     registration.name = registration.name.or(signed_name);
     let done = hosted.place.register(registration).await?;
+    forget(hosted, &done).await;
     let admission = doors.peers.admit_guest(&guest, strength)?;
     let proof = match possession.nonce {
         Some(nonce) => Some(introduce::prove(&doors, &identity, nonce).await?),
@@ -133,6 +136,16 @@ fn registration(members: &Map<String, Value>, id: AgentId) -> Result<Registratio
     })
 }
 
+/// Takes away the boxes and prekeys of agents that the registry forgot. Where it fails they end with their time, and
+/// whoever registered is registered all the same.
+async fn forget(hosted: &Hosted, done: &Registered) {
+    for id in &done.forgotten {
+        if let Err(error) = hosted.relay.forget(id.clone()).await {
+            tracing::warn!(agent.id = %id, %error, "the box of a forgotten agent stays");
+        }
+    }
+}
+
 fn status(done: &Registered) -> &'static str {
     match done.new {
         true => "registered",
@@ -189,7 +202,11 @@ pub(in crate::http) async fn unregister(
         ));
     }
     let id = caller.agent_id;
-    let was = hosted(&doors)?.place.unregister(id.clone()).await?;
+    let hosted = hosted(&doors)?;
+    let was = hosted.place.unregister(id.clone()).await?;
+    if was {
+        hosted.relay.forget(id.clone()).await?;
+    }
     let status = if was { "unregistered" } else { "not_found" };
     Ok(reply::value(&json!({"status": status, "agent_id": id})))
 }

@@ -3,6 +3,7 @@
 //! The Place reads none of them. Who sends and whose box is read is always the caller of the session.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING};
@@ -10,9 +11,11 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::stream;
+use futures::{StreamExt as _, stream};
+use kairos_actors::place::PlaceError;
 use kairos_actors::relay::{Letter, RelayError};
-use kairos_place::relay::audit::AuditEntry;
+use kairos_place::meeting_place::BoardError;
+use kairos_place::relay::audit::{AuditEntry, AuditFilter};
 use kairos_place::relay::message::{BlobHash, Message, MessageType, RelayId, Sealed};
 use kairos_place::relay::policy::Refusal;
 use kairos_place::relay::prekey::Prekey;
@@ -31,8 +34,8 @@ const LIMIT: usize = 10;
 const AUDIT_LIMIT: usize = 100;
 /// Longest id, type or hash that is read.
 const WORD_MAX: usize = 256;
-/// Most hours that the audit's statistics cover.
-const HOURS_MAX: u32 = 24 * 31;
+/// Longest that somebody listens; a client that is cut off comes again, and shows its token.
+const LISTEN_MAX: Duration = Duration::from_secs(600);
 
 /// Puts a message into the box of its recipient.
 pub(in crate::http) async fn send(
@@ -70,7 +73,9 @@ pub(in crate::http) async fn send(
         message_type,
         sealed,
     };
-    let sent = hosted.relay.send(letter).await?;
+    let now = doors.clock.now();
+    let sent = hosted.relay.send(letter).await;
+    let sent = sent.map_err(|error| full_until(error, now))?;
     let mut answer = reply::value(&json!({
         "relay_id": sent.id.as_str(), "status": "queued", "expires_at": sent.expires_at.wire(),
         "repeated": sent.repeated,
@@ -228,11 +233,15 @@ pub(in crate::http) async fn events(
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((CONTENT_ENCODING, "identity"))
-        .streaming(futures::StreamExt::chain(first, later)))
+        .streaming(
+            first
+                .chain(later)
+                .take_until(tokio::time::sleep(LISTEN_MAX)),
+        ))
 }
 
 /// How often a listener hears something, so that nobody in between takes the connection for dead.
-const KEEP_ALIVE: std::time::Duration = std::time::Duration::from_secs(25);
+const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
 /// Publishes prekeys of the caller: `signed` and `one_time`, each `{id, record}` with the record in base64.
 pub(in crate::http) async fn publish_prekeys(
@@ -241,6 +250,12 @@ pub(in crate::http) async fn publish_prekeys(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let agent = writer(&doors, &request)?.agent_id;
+    if hosted(&doors)?
+        .place
+        .look(|place| place.agent(&agent).is_none())
+    {
+        return Err(PlaceError::from(BoardError::NotPresent(agent)).into());
+    }
     let members = body::read_object(payload, doors.body_limits).await?;
     let signed = prekey(members.get("signed").unwrap_or(&Value::Null))?;
     let one_time = match members.get("one_time") {
@@ -255,6 +270,22 @@ pub(in crate::http) async fn publish_prekeys(
     Ok(reply::value(&json!({
         "status": "published", "agent_id": agent, "signed": published.signed.as_str(),
         "one_time_waiting": published.one_time,
+    })))
+}
+
+/// What the caller has published, so that it knows when to publish more.
+pub(in crate::http) async fn published_prekeys(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let agent = writer(&doors, &request)?.agent_id;
+    let published = hosted(&doors)?.relay.published(agent.clone()).await?;
+    let signed = published
+        .as_ref()
+        .map(|published| published.signed.as_str());
+    let waiting = published.as_ref().map_or(0, |published| published.one_time);
+    Ok(reply::value(&json!({
+        "agent_id": agent, "signed": signed, "one_time_waiting": waiting,
     })))
 }
 
@@ -343,27 +374,20 @@ pub(in crate::http) async fn audit(
         .map_err(|error| ApiError::invalid(error.to_string()))?;
     let limit =
         param(query, "limit").map_or(AUDIT_LIMIT, |limit| limit.trim().parse().unwrap_or(0));
-    let page = hosted(&doors)?.relay.audit(before, since, limit).await?;
+    let wanted = AuditFilter {
+        since,
+        participant: Some(caller),
+    };
+    let page = hosted(&doors)?.relay.audit(before, wanted, limit).await?;
     let kind = param(query, "type").filter(|kind| !kind.is_empty());
-    let wanted = kind.is_none_or(|kind| kind == "relay");
-    let entries: Vec<Value> = match wanted {
-        true => page
-            .entries
-            .iter()
-            .filter(|entry| concerns(entry, &caller))
-            .map(entry)
-            .collect(),
+    let entries: Vec<Value> = match kind.is_none_or(|kind| kind == "relay") {
+        true => page.entries.iter().map(entry).collect(),
         false => Vec::new(),
     };
     Ok(reply::value(&json!({
         "count": entries.len(), "entries": entries, "next": page.next,
         "note": "Who, when, how much, and the hash of what was sealed. The Place knows no more.",
     })))
-}
-
-fn concerns(entry: &AuditEntry, agent: &AgentId) -> bool {
-    let mut participants = entry.participants.iter();
-    participants.any(|participant| participant.as_str() == agent.as_str())
 }
 
 fn entry(entry: &AuditEntry) -> Value {
@@ -383,7 +407,7 @@ pub(in crate::http) async fn audit_stats(
 ) -> Result<HttpResponse, ApiError> {
     caller(&request)?;
     let hours = number(request.query_string(), "hours")?.unwrap_or(24);
-    let hours = u32::try_from(hours).unwrap_or(u32::MAX).clamp(1, HOURS_MAX);
+    let hours = u32::try_from(hours).unwrap_or(u32::MAX).max(1);
     let relay = &hosted(&doors)?.relay;
     let (by_hour, total) = (relay.audit_hours(hours).await?, relay.relayed().await?);
     let one = |(hour, stats): (&Timestamp, &kairos_place::relay::audit::HourStats)| {
@@ -449,6 +473,17 @@ fn refused_word(error: kairos_place::relay::message::MessageError) -> ApiError {
     ApiError::invalid(error.to_string())
 }
 
+/// Says when it is worth trying again, where the relay told.
+fn full_until(error: RelayError, now: Timestamp) -> ApiError {
+    match &error {
+        RelayError::Refused(Refusal::Full { retry_at, .. }) => {
+            let wait = retry_at.since(now);
+            ApiError::from(error).after(wait)
+        }
+        _ => error.into(),
+    }
+}
+
 impl From<RelayError> for ApiError {
     fn from(error: RelayError) -> Self {
         let text = error.to_string();
@@ -461,7 +496,6 @@ impl From<RelayError> for ApiError {
                 ),
                 Refusal::Full { .. } => {
                     Self::new(StatusCode::TOO_MANY_REQUESTS, "relay_full", text)
-                        .after(std::time::Duration::from_secs(60))
                 }
                 Refusal::Conflict { .. }
                 | Refusal::IdTaken { .. }
@@ -475,7 +509,7 @@ impl From<RelayError> for ApiError {
             },
             RelayError::Subscribers { .. } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_listeners", text)
-                    .after(std::time::Duration::from_secs(60))
+                    .after(Duration::from_secs(60))
             }
             RelayError::Ask(error) => error.into(),
             RelayError::Store(_) => {
@@ -486,7 +520,7 @@ impl From<RelayError> for ApiError {
                     "storage_unavailable",
                     message,
                 )
-                .after(std::time::Duration::from_secs(30))
+                .after(Duration::from_secs(30))
             }
             RelayError::Random(_) | RelayError::Crashed => Self::internal(&error),
         }

@@ -6,6 +6,7 @@ use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
 use super::{OneTime, RelayStore, Scope, StoreError, change, look};
+use crate::relay::audit::AuditFilter;
 use crate::relay::message::{BlobHash, Message, Sealed};
 use crate::relay::policy::{Limit, Refusal, RelayError, RelayPolicy};
 use crate::relay::prekey::{Prekey, Published, USED_MAX};
@@ -105,7 +106,10 @@ impl On<'_> {
     }
 
     pub(crate) fn actions(&self) -> Vec<&'static str> {
-        let page = look(self.1, |read| self.0.audit(read, None, None, 1_000)).unwrap();
+        let page = look(self.1, |read| {
+            self.0.audit(read, None, &AuditFilter::default(), 1_000)
+        })
+        .unwrap();
         page.entries
             .iter()
             .rev()

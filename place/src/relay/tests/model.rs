@@ -216,10 +216,16 @@ impl Twin {
 
     /// The numbers of a page, and whether there is more.
     fn receive(&self, to: usize, after: u64, limit: usize) -> (Vec<u64>, bool) {
+        if limit == 0 {
+            return (Vec::new(), false);
+        }
+        if limit == 0 {
+            return (Vec::new(), false);
+        }
         let behind = self.messages.iter().filter(|m| m.to == to && m.seq > after);
         let behind: Vec<_> = behind.collect();
         let (mut page, mut bytes) = (Vec::new(), 0);
-        for message in behind.iter().take(limit.clamp(1, 3)) {
+        for message in behind.iter().take(limit.min(3)) {
             bytes += TEXTS[message.text].len();
             if page.is_empty() || bytes <= 4 {
                 page.push(message.seq);
