@@ -144,6 +144,8 @@ pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::
     .max_connections(limits.max_connections.div_ceil(workers))
     .client_request_timeout(HEAD_TIMEOUT)
     .keep_alive(KEEP_ALIVE)
+    // Else an answer waits until the one before it is acknowledged, where a client has several requests in flight.
+    .tcp_nodelay(true)
     .on_connect(|stream, _| end_if_unread(stream))
     .shutdown_timeout(limits.shutdown_timeout.as_secs())
     .disable_signals()
