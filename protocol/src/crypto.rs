@@ -340,10 +340,30 @@ mod tests {
 
     /// An identity, its key and its signatures over both orders, as the reference made them.
     const REFERENCE: &str = include_str!("../tests/fixtures/identity-signature.json");
+    /// The same of another agent, and its signature over what it deposited.
+    const DEPOSITOR: &str = include_str!("../tests/fixtures/deposit-signature.json");
 
     #[test]
     fn verifies_what_the_reference_signed_in_either_order() {
-        let vector = json::parse(REFERENCE.as_bytes()).unwrap();
+        check_identity(REFERENCE);
+        check_identity(DEPOSITOR);
+    }
+
+    #[test]
+    fn verifies_what_an_agent_of_the_reference_deposited() {
+        let vector = json::parse(DEPOSITOR.as_bytes()).unwrap();
+        let text = |member: &str| vector[member].as_str().unwrap();
+        let key = PublicKey::from_pem(text("public_key")).unwrap();
+        let (content, signature) = (text("content").as_bytes(), text("content_signature"));
+        key.verify(content, signature).unwrap();
+        for other in [b"# K1".as_slice(), b"# K1\r\n", b"# K2\n", b""] {
+            assert_eq!(key.verify(other, signature), Err(SignatureError::Mismatch));
+        }
+    }
+
+    #[track_caller]
+    fn check_identity(vector: &str) {
+        let vector = json::parse(vector.as_bytes()).unwrap();
         let key = PublicKey::from_pem(vector["public_key"].as_str().unwrap()).unwrap();
         assert_eq!(
             key.fingerprint(),

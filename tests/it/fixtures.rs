@@ -17,11 +17,16 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 15] = [
+const FIXTURES: [Fixture; 16] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
         recorded: Some("83bc08213eb184c64b7dc9a903f5c9cc6931459c1307aa53f7c585e3446126b6"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/deposit-signature.json",
+        read_by: &["protocol/src/crypto.rs"],
+        recorded: None,
     },
     Fixture {
         file: "protocol/tests/fixtures/identity-signature.json",
