@@ -31,8 +31,9 @@ pub(in crate::http) async fn list(
     });
     let shown: Vec<Value> = agents.iter().map(Agent::listed).collect();
     let mut told = Map::new();
-    told.insert("count".to_owned(), shown.len().into());
+    let count = shown.len();
     told.insert("agents".to_owned(), shown.into());
+    told.insert("count".to_owned(), count.into());
     if let Some(next) = next {
         told.insert("next".to_owned(), next.into());
     }
@@ -80,8 +81,9 @@ pub(in crate::http) async fn profile(
             .deposits_of(&id)
             .map(|deposit| deposit.card())
             .collect();
+        let count = deposits.len();
         Some(json!({
-            "agent": agent, "deposit_count": deposits.len(), "deposited_skills": deposits,
+            "agent": agent, "deposited_skills": deposits, "deposit_count": count,
             "posted_needs": place.needs_of(&id), "profile_generated_at": now.wire(),
             "note": "What this agent says of itself. The Place does not judge it.",
         }))
