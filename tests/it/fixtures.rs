@@ -17,7 +17,7 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 16] = [
+const FIXTURES: [Fixture; 18] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
@@ -101,6 +101,16 @@ const FIXTURES: [Fixture; 16] = [
         file: "tests/fixtures/vectors/mmp-transcript-v3.75.jsonl.gz",
         read_by: &["tests/it/transcripts/recording.rs"],
         recorded: Some("bffffbfe2250a3cb0f6af19df0b14a7e0daaee0f2afe220412cbbb14f7b87558"),
+    },
+    Fixture {
+        file: "tests/fixtures/vectors/place-transcript-v2.2.0.jsonl.gz",
+        read_by: &["tests/it/transcripts/recording.rs"],
+        recorded: Some("69162cc1626c72fcbcfe03853e2e7eb6b6c54e708ce27643869a38275b524870"),
+    },
+    Fixture {
+        file: "tests/fixtures/vectors/place-transcript-v3.75.jsonl.gz",
+        read_by: &["tests/it/transcripts/recording.rs"],
+        recorded: Some("5520b44c3a583cdb9c088fa535c3dbf6feca6c9b7a9044834b2ad934c3aed727"),
     },
 ];
 

@@ -27,63 +27,43 @@ pub(super) struct Finding {
 
 /// The differences of one row.
 pub(super) struct Findings<'a> {
-    pub(super) seq: u32,
-    pub(super) case: &'a str,
+    seq: u32,
+    case: &'a str,
+    /// What is new in every answer.
+    fresh: &'static [Fresh],
     pub(super) found: Vec<Finding>,
 }
 
 /// What stands for a member that is not there.
 pub(super) const ABSENT: &str = "absent";
 
-/// Members, and whether a text looks like one of them.
-type Fresh = (&'static [&'static str], fn(&str) -> bool);
+/// Members that are new in every answer, and whether a value looks like one of them.
+pub(super) type Fresh = (&'static [&'static str], fn(&Value) -> bool);
 
-/// Members that are new in every answer, and what they must look like.
-///
-/// Ids of agents are not among them, because the agents of the replay are given the recorded ones.
-const FRESH: [Fresh; 6] = [
-    (
-        &[
-            "timestamp",
-            "peer_identity.timestamp",
-            "message.timestamp",
-            "packaged_skill.packaged_at",
-            "skillset_package.packaged_at",
-            "stdout.packaged_at",
-        ],
-        is_time,
-    ),
-    (&["message.id"], |text| {
-        is_hex(&text.replace('-', ""), 32) && text.len() == 36
-    }),
-    (&["session_token"], |text| is_hex(text, 64)),
-    (&["public_key", "peer_identity.public_key"], |text| {
-        text.starts_with("-----BEGIN PUBLIC KEY-----\n")
-            && text.ends_with("\n-----END PUBLIC KEY-----\n")
-    }),
-    (
-        &["key_fingerprint", "peer_identity.key_fingerprint"],
-        |text| text.len() == 47 && is_hex(&text.replace(':', ""), 32),
-    ),
-    (
-        &["identity_signature", "peer_identity.identity_signature"],
-        |text| STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 256),
-    ),
-];
-
-fn is_time(text: &str) -> bool {
+pub(super) fn is_time(value: &Value) -> bool {
+    let text = text(value);
     Timestamp::parse(text).is_ok_and(|time| time.wire() == text)
 }
 
-fn is_hex(text: &str, length: usize) -> bool {
+pub(super) fn is_token(value: &Value) -> bool {
+    is_hex(text(value), 64)
+}
+
+pub(super) fn is_hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+/// The text that a value is, or an empty one.
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 impl<'a> Findings<'a> {
-    pub(super) fn of(seq: u32, case: &'a str) -> Self {
+    pub(super) fn of(seq: u32, case: &'a str, fresh: &'static [Fresh]) -> Self {
         Self {
             seq,
             case,
+            fresh,
             found: Vec::new(),
         }
     }
@@ -118,19 +98,20 @@ impl<'a> Findings<'a> {
     }
 
     pub(super) fn values(&mut self, member: &str, reference: &Value, ours: &Value) {
+        let mut fresh = self.fresh.iter();
+        let fresh = fresh.find(|(members, _)| members.contains(&member));
+        if fresh.is_some_and(|(_, looks_right)| looks_right(reference) && looks_right(ours)) {
+            return;
+        }
         match (reference, ours) {
             (Value::Object(reference), Value::Object(ours)) => {
                 self.objects(member, reference, ours)
             }
             (Value::Array(reference), Value::Array(ours)) => self.arrays(member, reference, ours),
             (Value::String(reference), Value::String(ours)) if reference != ours => {
-                let fresh = FRESH.iter().find(|(members, _)| members.contains(&member));
-                match fresh {
-                    Some((_, looks_right)) if looks_right(ours) => {}
-                    None if member.ends_with("archive_base64") => {
-                        self.values(member, &entries(reference), &entries(ours));
-                    }
-                    _ => self.put(member, json!(reference), json!(ours)),
+                match member.ends_with("archive_base64") {
+                    true => self.values(member, &entries(reference), &entries(ours)),
+                    false => self.put(member, json!(reference), json!(ours)),
                 }
             }
             _ => self.put(member, reference, ours),
@@ -177,13 +158,9 @@ impl<'a> Findings<'a> {
             return;
         };
         let element = format!("{member}[]");
-        let shared = |of: &[&str], other: &[&str]| {
-            let keys: Vec<_> = of
-                .iter()
-                .filter(|key| other.contains(key))
-                .copied()
-                .collect();
-            keys.join(",")
+        let shared = |of: &[String], other: &[String]| {
+            let keys = of.iter().filter(|key| other.contains(key));
+            keys.map(String::as_str).collect::<Vec<_>>().join(",")
         };
         let order = format!("{member} (order)");
         self.put(
@@ -214,9 +191,13 @@ fn below(member: &str, key: &str) -> String {
 }
 
 /// Reads what tells the elements of a list apart, if it does.
-fn keys(list: &[Value]) -> Option<Vec<&str>> {
-    let key = |value| Value::as_str(Value::get(value, "id").or_else(|| value.get("name"))?);
-    let keys: Vec<&str> = list.iter().map(key).collect::<Option<_>>()?;
+fn keys(list: &[Value]) -> Option<Vec<String>> {
+    let key = |value: &Value| {
+        let key = value.get("id").or_else(|| value.get("name"))?;
+        // A text, as it should be, or whatever the reference took for one.
+        Some(key.as_str().map_or_else(|| key.to_string(), str::to_owned))
+    };
+    let keys: Vec<String> = list.iter().map(key).collect::<Option<_>>()?;
     let distinct: HashSet<_> = keys.iter().collect();
     (distinct.len() == keys.len()).then_some(keys)
 }

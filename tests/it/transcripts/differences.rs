@@ -1,73 +1,27 @@
 //! Every difference from the reference that is meant, each with its reason; and what cannot be replayed.
 //!
-//! A difference that the table does not list fails the replay, and so does a listed one that no longer occurs. What
-//! is compared with something of its own instead: times, tokens, keys and signatures (see [`super::compare`]), and
+//! What is compared with something of its own instead: times, tokens, keys and signatures (see [`super::compare`]), and
 //! the hashes of what the reference ships, for which stand-ins are put (see [`super::stage`]).
 
-use super::compare::Finding;
-use super::recording::Version;
-
-/// One thing we do otherwise on purpose.
-pub(super) struct Difference {
-    pub(super) why: &'static str,
-    on: &'static [Version],
-    /// Where it shows; all of it must.
-    pub(super) seen: &'static [Seen],
-}
-
-/// Where a difference shows. `*` stands for any text.
-pub(super) struct Seen {
-    /// Cases of the recording; it shows in at least one of each pattern.
-    pub(super) cases: &'static [&'static str],
-    pub(super) member: &'static str,
-    /// What the reference does.
-    pub(super) reference: &'static str,
-    /// What we do.
-    pub(super) ours: &'static str,
-}
-
-/// Cases that are not replayed, and why.
-pub(super) struct Skip {
-    pub(super) cases: &'static [&'static str],
-    pub(super) why: &'static str,
-}
-
-const BOTH: &[Version] = &[Version::Seed, Version::Head];
-const SEED: &[Version] = &[Version::Seed];
-const HEAD: &[Version] = &[Version::Head];
+use super::table::{BOTH, Difference, HEAD, SEED, Seen, Skip, differences};
 
 pub(super) const SKIPPED: &[Skip] = &[
     Skip {
+        on: BOTH,
         cases: &["mcp_*", "session_token_used_at_mcp"],
         why: "MCP is not served yet",
     },
     Skip {
+        on: BOTH,
         cases: &["*_plain_ruby"],
         why: "the reference crashes there for want of two libraries, and later rows rest on that",
     },
     Skip {
+        on: BOTH,
         cases: &["rate_limit_after_62s"],
         why: "nobody waits for a minute; the session table is tested with a clock that is set",
     },
 ];
-
-/// Writes the table: `"why" on VERSIONS { ["case", ...] "member": "reference" => "ours"; ... }`.
-macro_rules! differences {
-    ($($why:literal on $on:ident {
-        $([$($case:literal),+] $member:literal: $reference:literal => $ours:literal;)+
-    })+) => {
-        pub(super) const DIFFERENCES: &[Difference] = &[$(Difference {
-            why: $why,
-            on: $on,
-            seen: &[$(Seen {
-                cases: &[$($case),+],
-                member: $member,
-                reference: $reference,
-                ours: $ours,
-            }),+],
-        }),+];
-    };
-}
 
 differences! {
     // The server.
@@ -456,52 +410,5 @@ differences! {
             "stderr":
             "No such file or directory @ rb_sysopen - $DATA/work/nope.json" =>
             "cannot read the package: *$DATA/work/nope.json*: No such file or directory*";
-    }
-}
-
-impl Difference {
-    pub(super) fn is_on(&self, version: Version) -> bool {
-        self.on.contains(&version)
-    }
-
-    pub(super) fn explains(&self, finding: &Finding) -> bool {
-        let explains = |seen: &Seen| seen.cases.iter().any(|case| seen.shows(case, finding));
-        self.seen.iter().any(explains)
-    }
-}
-
-impl Seen {
-    /// Whether this is what was found in a case that the pattern `case` stands for.
-    pub(super) fn shows(&self, case: &str, finding: &Finding) -> bool {
-        matches(case, &finding.case)
-            && matches(self.member, &finding.member)
-            && matches(self.reference, &finding.reference)
-            && matches(self.ours, &finding.ours)
-    }
-}
-
-/// Whether `text` is what `pattern` says, where `*` stands for any text.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => text.strip_prefix(head).is_some_and(|rest| {
-            let starts = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-            starts.into_iter().any(|at| matches(tail, &rest[at..]))
-        }),
-    }
-}
-
-#[test]
-fn a_pattern_stands_for_any_text_between_its_parts() {
-    for (pattern, text, expected) in [
-        ("a", "a", true),
-        ("a", "ab", false),
-        ("a*", "a", true),
-        ("a*c", "abbc", true),
-        ("a*c", "abbd", false),
-        ("*é*", "aéb", true),
-        ("*", "", true),
-    ] {
-        assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
     }
 }

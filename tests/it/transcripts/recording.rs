@@ -23,10 +23,19 @@ pub(super) enum Version {
 }
 
 impl Version {
-    fn file(self) -> &'static str {
+    /// The recording of agents that meet.
+    fn meeting(self) -> &'static str {
         match self {
             Self::Seed => "mmp-transcript-v2.2.0.jsonl.gz",
             Self::Head => "mmp-transcript-v3.75.jsonl.gz",
+        }
+    }
+
+    /// The recording of a Meeting Place.
+    pub(super) fn place(self) -> &'static str {
+        match self {
+            Self::Seed => "place-transcript-v2.2.0.jsonl.gz",
+            Self::Head => "place-transcript-v3.75.jsonl.gz",
         }
     }
 
@@ -49,11 +58,33 @@ pub(super) enum Agent {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum Row {
-    Meta,
+    Meta(Meta),
     Http(Exchange),
     Cli(Command),
     InstalledTree(Tree),
     Summary(Summary),
+    Fact(Fact),
+    File(Named),
+}
+
+/// What the recorder said of the recording, or did without recording it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Meta {
+    pub(super) note: String,
+}
+
+/// Who the agents are.
+#[derive(Debug, Deserialize)]
+pub(super) struct Fact {
+    pub(super) case: String,
+    pub(super) meeting_instance_id: String,
+    pub(super) place_self_id: String,
+}
+
+/// A row of which no more than its case matters.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    pub(super) case: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -131,23 +162,28 @@ pub(super) struct Recording {
 }
 
 /// How the recorder begins what stands for a long text.
-const CUT: &str = " bytes elided";
+pub(super) const CUT: &str = " bytes elided";
 
 impl Recording {
     pub(super) fn load(version: Version) -> Self {
+        let mut recording = Self::read(version, version.meeting());
+        recording.restore();
+        recording
+    }
+
+    /// Reads a recording as it is.
+    pub(super) fn read(version: Version, file: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fixtures/vectors")
-            .join(version.file());
+            .join(file);
         let mut text = String::new();
         let file = std::fs::File::open(path).unwrap();
         GzDecoder::new(file).read_to_string(&mut text).unwrap();
         let rows = text.lines().map(|line| serde_json::from_str(line).unwrap());
-        let mut recording = Self {
+        Self {
             version,
             rows: rows.collect(),
-        };
-        recording.restore();
-        recording
+        }
     }
 
     pub(super) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
@@ -159,11 +195,13 @@ impl Recording {
 
     pub(super) fn cases(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(|row| match row {
-            Row::Meta => None,
+            Row::Meta(_) => None,
             Row::Http(row) => Some(row.case.as_str()),
             Row::Cli(row) => Some(row.case.as_str()),
             Row::InstalledTree(row) => Some(row.case.as_str()),
             Row::Summary(row) => Some(row.case.as_str()),
+            Row::Fact(row) => Some(row.case.as_str()),
+            Row::File(row) => Some(row.case.as_str()),
         })
     }
 
@@ -312,7 +350,7 @@ fn bomb(small: &Command) -> Bomb {
 }
 
 /// Reads the length that the recorder left for a text it cut.
-fn cut_length(cut: &str) -> usize {
+pub(super) fn cut_length(cut: &str) -> usize {
     let digits = cut.trim_start_matches('<').split(' ').next().unwrap();
     digits.parse().unwrap()
 }

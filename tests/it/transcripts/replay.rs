@@ -5,15 +5,56 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kairos_protocol::wire::introduction::ReceivedIntroduction;
 use kairos_tests::{Call, Ended, TestNode, TestPeer};
-use reqwest::{Client, Method};
+use reqwest::Client;
 use serde_json::{Map, Value, json};
 
-use super::compare::{ABSENT, Finding, Findings};
-use super::differences::{SKIPPED, matches};
+use super::answer::{Answer, bearer, session_token};
+use super::compare::{ABSENT, Finding, Findings, Fresh, is_hex, is_time, is_token, text};
+use super::differences::SKIPPED;
 use super::recording::{Agent, Command, Exchange, Recording, Row, Summary, Tree};
 use super::stage::{Stage, Switches};
+use super::table::is_skipped;
+
+/// What is new in every answer, and what it must look like.
+///
+/// Ids of agents are not among them, because the agents of the replay are given the recorded ones.
+const FRESH: &[Fresh] = &[
+    (
+        &[
+            "timestamp",
+            "peer_identity.timestamp",
+            "message.timestamp",
+            "packaged_skill.packaged_at",
+            "skillset_package.packaged_at",
+            "stdout.packaged_at",
+        ],
+        is_time,
+    ),
+    (&["message.id"], |id| {
+        text(id).len() == 36 && is_hex(&text(id).replace('-', ""), 32)
+    }),
+    (&["session_token"], is_token),
+    (&["public_key", "peer_identity.public_key"], |key| {
+        text(key).starts_with("-----BEGIN PUBLIC KEY-----\n")
+            && text(key).ends_with("\n-----END PUBLIC KEY-----\n")
+    }),
+    (
+        &["key_fingerprint", "peer_identity.key_fingerprint"],
+        |print| text(print).len() == 47 && is_hex(&text(print).replace(':', ""), 32),
+    ),
+    (
+        &["identity_signature", "peer_identity.identity_signature"],
+        |signature| {
+            STANDARD
+                .decode(text(signature))
+                .is_ok_and(|bytes| bytes.len() == 256)
+        },
+    ),
+];
 
 /// How tokens begin that opened nothing when they were recorded either: those of admins, and a made-up one.
 const NO_SESSION: [&str; 2] = ["kc_", "00000000"];
@@ -34,13 +75,6 @@ pub(super) struct Replay<'a> {
     found: Vec<Finding>,
 }
 
-/// An answer of ours.
-struct Answer {
-    status: u16,
-    headers: HashMap<String, String>,
-    body: String,
-}
-
 impl<'a> Replay<'a> {
     /// Replays all of it and returns every difference.
     pub(super) async fn run(recording: &'a Recording) -> Vec<Finding> {
@@ -59,14 +93,15 @@ impl<'a> Replay<'a> {
         };
         for row in &recording.rows {
             match row {
-                Row::Meta => {}
-                Row::Http(row) if is_skipped(&row.case) => {}
-                Row::Cli(row) if is_skipped(&row.case) => {}
-                Row::InstalledTree(row) if is_skipped(&row.case) => {}
+                Row::Meta(_) => {}
+                Row::Http(row) if is_skipped(SKIPPED, &row.case) => {}
+                Row::Cli(row) if is_skipped(SKIPPED, &row.case) => {}
+                Row::InstalledTree(row) if is_skipped(SKIPPED, &row.case) => {}
                 Row::Http(row) => replay.exchange(row).await,
                 Row::Cli(row) => replay.command(row),
                 Row::InstalledTree(row) => replay.tree(row),
                 Row::Summary(row) => replay.summary(row).await,
+                Row::Fact(_) | Row::File(_) => panic!("nothing says how to replay that"),
             }
         }
         for finding in &mut replay.found {
@@ -81,25 +116,9 @@ impl<'a> Replay<'a> {
         self.turn_switches(row).await;
         self.lead_up_to(row).await;
         let answer = self.send(row).await;
-        let mut findings = Findings::of(row.seq, &row.case);
-        let recorded = &row.response;
-        if answer.status == recorded.status {
-            for (name, value) in &recorded.headers {
-                // The recorder shortened paths, and with them bodies.
-                if name != "content-length" {
-                    let ours = answer.headers.get(name).map_or(ABSENT, String::as_str);
-                    findings.put(&format!("header {name}"), value, ours);
-                }
-            }
-            findings.texts("", &self.stage.expected(&recorded.body), &answer.body);
-        } else {
-            let told = |status: u16, body: &str| format!("{status} {}", error_code(body));
-            findings.put(
-                "status",
-                told(recorded.status, &recorded.body).trim_end(),
-                told(answer.status, &answer.body).trim_end(),
-            );
-        }
+        let mut findings = Findings::of(row.seq, &row.case, FRESH);
+        let expected = self.stage.expected(&row.response.body);
+        answer.compare(&row.response, &expected, &mut findings);
         if let Some(introduction) = introduction(row, &answer) {
             let verified = ReceivedIntroduction::new(introduction).verify(None);
             let told = verified.map_or_else(|fault| fault.to_string(), |_| "verifies".to_owned());
@@ -114,28 +133,13 @@ impl<'a> Replay<'a> {
 
     /// Sends a recorded request with our token in the place of the recorded one.
     async fn send(&mut self, row: &Exchange) -> Answer {
-        let url = self.nodes[&row.peer].url(&row.request.path);
-        let method = Method::from_bytes(row.request.method.as_bytes()).unwrap();
-        let mut request = self.client.request(method, url).body(row.sent());
-        let mut token = None;
-        for (name, value) in &row.request.headers {
-            let mut value = value.clone();
-            if let Some(recorded) = bearer(row).filter(|_| name == "authorization") {
-                value = value.replace(recorded, &self.token(recorded, row.peer).await);
-                token = Some(recorded);
-            }
-            request = request.header(name, value);
-        }
-        let response = request.send().await.unwrap();
-        let answer = Answer {
-            status: response.status().as_u16(),
-            headers: response
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-                .collect(),
-            body: response.text().await.unwrap(),
+        let token = bearer(row);
+        let ours = match token {
+            Some(recorded) => Some(self.token(recorded, row.peer).await),
+            None => None,
         };
+        let node = &self.nodes[&row.peer];
+        let answer = Answer::to(&self.client, node, row, row.sent(), ours.as_deref()).await;
         if let Some(token) = token {
             let calls = self.calls.entry(token.to_owned()).or_default();
             calls.push(answer.status);
@@ -178,7 +182,7 @@ impl<'a> Replay<'a> {
         }
         self.stage.switch(self.recording, wanted);
         let before = self.send(row).await.status;
-        let mut findings = Findings::of(row.seq, &row.case);
+        let mut findings = Findings::of(row.seq, &row.case, FRESH);
         findings.put("status before a restart", row.response.status, before);
         self.found.append(&mut findings.found);
         self.switches = wanted;
@@ -222,7 +226,7 @@ impl<'a> Replay<'a> {
         for status in statuses {
             *counted.entry(status.to_string()).or_default() += 1;
         }
-        let mut findings = Findings::of(row.seq, &row.case);
+        let mut findings = Findings::of(row.seq, &row.case, FRESH);
         findings.values("statuses", &json!(row.statuses), &json!(counted));
         self.found.append(&mut findings.found);
     }
@@ -234,7 +238,7 @@ impl<'a> Replay<'a> {
             .current_dir(self.stage.path("packs"))
             .stdin(row.stdin.clone())
             .run();
-        let mut findings = Findings::of(row.seq, &row.case);
+        let mut findings = Findings::of(row.seq, &row.case, FRESH);
         if row.case == "install_archive_as_in_guide" {
             // We take it and the reference does not; the next row installs the same.
             fs::remove_dir_all(self.stage.skill_set("my_knowledge_pack")).unwrap();
@@ -270,7 +274,7 @@ impl<'a> Replay<'a> {
     }
 
     fn tree(&mut self, row: &Tree) {
-        let mut findings = Findings::of(row.seq, &row.case);
+        let mut findings = Findings::of(row.seq, &row.case, FRESH);
         let dir = self.stage.skill_set(&row.name);
         if dir.is_dir() {
             let ours: HashSet<_> = entries(&dir, ".", UsualModes::of(&self.stage))
@@ -288,11 +292,6 @@ impl<'a> Replay<'a> {
         }
         self.found.append(&mut findings.found);
     }
-}
-
-pub(super) fn is_skipped(case: &str) -> bool {
-    let skipped = SKIPPED.iter().flat_map(|skip| skip.cases);
-    skipped.into_iter().any(|pattern| matches(pattern, case))
 }
 
 fn start(stage: &Stage, agent: Agent) -> TestNode {
@@ -357,22 +356,6 @@ fn mode(metadata: &Metadata) -> u32 {
 fn introduction(row: &Exchange, answer: &Answer) -> Option<Map<String, Value>> {
     let body: Map<String, Value> = serde_json::from_str(&answer.body).ok()?;
     (row.request.method == "GET" && body.contains_key("identity")).then_some(body)
-}
-
-/// Reads the token of a recorded request.
-fn bearer(row: &Exchange) -> Option<&str> {
-    let (_, token) = row.request.headers.get("authorization")?.split_once(' ')?;
-    Some(token.trim()).filter(|token| !token.is_empty())
-}
-
-fn error_code(body: &str) -> String {
-    let body: Value = serde_json::from_str(body).unwrap_or_default();
-    body["error"].as_str().unwrap_or_default().to_owned()
-}
-
-fn session_token(body: &str) -> Option<String> {
-    let body: Value = serde_json::from_str(body).ok()?;
-    Some(body.get("session_token")?.as_str()?.to_owned())
 }
 
 /// Reads the sentence out of what the reference wrote: a line of its own, or the first line of a Ruby trace,
