@@ -14,6 +14,7 @@ mod hostile_peers;
 mod life;
 mod persona;
 mod place;
+mod place_defects;
 mod policy;
 mod proofs;
 mod serving;

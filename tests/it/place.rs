@@ -9,11 +9,11 @@ use kairos_protocol::time::Clock as _;
 use kairos_tests::{Call, Home, Request, TestNode, TestPeer};
 use serde_json::{Value, json};
 
-fn place() -> TestNode {
+pub(crate) fn place() -> TestNode {
     TestNode::builder().arg("--place").start()
 }
 
-fn registration(peer: &TestPeer, possession: &Value) -> Value {
+pub(crate) fn registration(peer: &TestPeer, possession: &Value) -> Value {
     let introduction = peer.introduction_with(possession);
     json!({
         "id": peer.id(), "name": "Agent", "public_key": introduction["public_key"],
@@ -23,7 +23,7 @@ fn registration(peer: &TestPeer, possession: &Value) -> Value {
     })
 }
 
-fn register(node: &TestNode, body: &Value) -> Value {
+pub(crate) fn register(node: &TestNode, body: &Value) -> Value {
     Request::post("/place/v1/register")
         .json(body)
         .send(node)
@@ -31,7 +31,7 @@ fn register(node: &TestNode, body: &Value) -> Value {
 }
 
 /// Registers twice, the second time with an answer to the challenge; returns the token of the proven session.
-fn proven(node: &TestNode, peer: &TestPeer) -> String {
+pub(crate) fn proven(node: &TestNode, peer: &TestPeer) -> String {
     let asks = json!({"nonce": "00".repeat(32)});
     let first = register(node, &registration(peer, &asks));
     assert_eq!(first["session_strength"], "introduced");
@@ -44,7 +44,7 @@ fn proven(node: &TestNode, peer: &TestPeer) -> String {
     second["session_token"].as_str().unwrap().to_owned()
 }
 
-fn deposit(peer: &TestPeer, skill_id: &str, content: &str) -> Value {
+pub(crate) fn deposit(peer: &TestPeer, skill_id: &str, content: &str) -> Value {
     json!({
         "skill_id": skill_id, "name": skill_id, "format": "markdown", "content": content,
         "content_hash": ContentHash::of(content).to_hex(), "signature": peer.sign(content.as_bytes()),
@@ -249,7 +249,7 @@ fn a_backup_of_a_place_at_work_holds_what_was_acknowledged() {
     assert_eq!(content["content"], "# Words\n");
 }
 
-fn letter(to: &TestPeer, text: &str) -> Value {
+pub(crate) fn letter(to: &TestPeer, text: &str) -> Value {
     json!({
         "to": to.id(), "message_type": "greeting", "encrypted_blob": text,
         "blob_hash": format!("sha256:{}", ContentHash::of(text).to_hex()),
