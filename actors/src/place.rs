@@ -40,6 +40,10 @@ mod tests;
 /// How often a sign of life of one agent is noted; it may ask a hundred times a minute.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
 
+/// Most signs of life that are stored with one sweep, so that changes wait for them only briefly; the others are with
+/// later ones.
+const SEEN_STEP: usize = 1_000;
+
 /// Reads, checks and searches under way at once; more are told that the Place is busy.
 const JOBS_MAX: usize = 64;
 
@@ -245,7 +249,7 @@ impl PlaceHandle {
     /// Lets agents fade whose time is over, at most `most`, and stores what was counted since the last call.
     pub async fn sweep(&self, most: usize) -> Result<Vec<Agent>, PlaceError> {
         self.decide(move |place, now| {
-            place.note_counts();
+            place.note_counts(SEEN_STEP);
             place.sweep(now, most)
         })
         .await
@@ -444,7 +448,7 @@ impl Handler<Shutdown> for PlaceActor {
     fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
         let changes = {
             let mut place = self.machine.write();
-            place.note_counts();
+            place.note_counts(usize::MAX);
             place.take_changes()
         };
         let (told, stored) = oneshot::channel();

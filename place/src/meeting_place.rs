@@ -8,6 +8,7 @@
 //! observation and no failure, and the Place is itself one of its agents.
 
 pub mod agent;
+mod attempts;
 pub mod board;
 pub mod browse;
 pub mod deposit;
@@ -17,6 +18,7 @@ mod registry;
 pub mod store;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
@@ -107,6 +109,7 @@ impl MeetingPlace {
             place.registry.restore(agent, now);
         }
         for deposit in snapshot.deposits {
+            place.registry.set_owner(&deposit.key.owner, true);
             place.board.put_deposit(deposit);
         }
         let ids: Vec<AgentId> = place.registry.present_ids();
@@ -165,11 +168,12 @@ impl MeetingPlace {
     ) -> Result<Registered, RegisterError> {
         let id = registration.id.clone();
         let mut done = self.registry.register(registration, &self.policy, now)?;
+        // What it left here may have outlived the memory of it.
+        self.registry.set_owner(&id, self.board.owns(&id));
         if done.changed {
             self.record(&id);
         }
-        let owns = |id: &AgentId| self.board.owns(id);
-        done.forgotten = self.registry.prune(self.policy.remembered_max, &owns);
+        done.forgotten = self.registry.prune(self.policy.remembered_max);
         let gone = done.forgotten.iter().cloned().map(Change::AgentGone);
         self.changes.extend(gone);
         Ok(done)
@@ -204,12 +208,13 @@ impl MeetingPlace {
         self.registry.touch(id, now)
     }
 
-    /// Hands the signs of life and the exchanges since the last call to the store, which need not be told of each.
-    pub fn note_counts(&mut self) {
+    /// Hands the exchanges and up to `most` signs of life to the store, which need not be told of each: those that
+    /// wait longest first, each agent once.
+    pub fn note_counts(&mut self, most: usize) {
         if let Some(exchanges) = self.board.take_exchanges() {
             self.changes.push(Change::Exchanges(exchanges));
         }
-        let seen = self.registry.take_seen();
+        let seen = self.registry.take_seen(most);
         if !seen.is_empty() {
             self.changes.push(Change::Seen(seen));
         }
@@ -222,7 +227,7 @@ impl MeetingPlace {
         for agent in &faded {
             self.leave(&agent.id, Presence::Faded(now));
         }
-        self.board.forget_attempts(now);
+        self.board.attempts.forget(now);
         faded
     }
 

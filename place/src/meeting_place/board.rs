@@ -3,9 +3,8 @@
 //! Cards are text that is ready to be sent: they are written when something changes, which is seldom, and not when
 //! somebody looks, which is often.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
@@ -13,8 +12,10 @@ use kairos_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::attempts::Attempts;
 use super::deposit::{Deposit, DepositKey};
 use super::pool::Pool;
+use super::walk::walked;
 use super::{BoardError, Change, MeetingPlace, Provenance, Replaced};
 
 /// Longest name of a need in bytes.
@@ -23,9 +24,6 @@ pub const NEED_NAME_MAX: usize = 256;
 pub const NEED_DESCRIPTION_MAX: usize = 1_000;
 /// Longest name of a mode in bytes.
 pub const AGENT_MODE_MAX: usize = 64;
-
-/// Within which attempts to deposit are counted.
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// Something an agent looks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,13 +78,16 @@ pub(super) struct Card {
 pub(super) struct Board {
     pub(super) pool: Pool<Subject>,
     pub(super) cards: HashMap<Subject, Card>,
-    deposits: BTreeMap<DepositKey, Deposit>,
+    /// Each with its place in the order in which they first came.
+    deposits: BTreeMap<DepositKey, (u64, Deposit)>,
+    next_number: u64,
     /// Who deposited a skill of some name, first come first.
-    owners: HashMap<String, Vec<AgentId>>,
-    /// Deposits that came from other Places, by the hash of their content.
-    federated: HashMap<ContentHash, Vec<DepositKey>>,
+    owners: HashMap<String, BTreeMap<u64, AgentId>>,
+    /// Deposits that came from other Places, by the hash of their content, first come first.
+    federated: HashMap<ContentHash, BTreeMap<u64, DepositKey>>,
     needs: HashMap<AgentId, usize>,
-    attempts: HashMap<AgentId, VecDeque<Timestamp>>,
+    need_count: usize,
+    pub(super) attempts: Attempts,
     exchanges: u64,
     /// Of these, as many as the store knows of.
     stored_exchanges: u64,
@@ -98,10 +99,12 @@ impl Board {
             pool: Pool::new(),
             cards: HashMap::new(),
             deposits: BTreeMap::new(),
+            next_number: 0,
             owners: HashMap::new(),
             federated: HashMap::new(),
             needs: HashMap::new(),
-            attempts: HashMap::new(),
+            need_count: 0,
+            attempts: Attempts::default(),
             exchanges,
             stored_exchanges: exchanges,
         }
@@ -112,16 +115,17 @@ impl Board {
     }
 
     pub(super) fn needs(&self) -> usize {
-        self.needs.values().sum()
+        self.need_count
     }
 
     pub(super) fn exchanges(&self) -> u64 {
         self.exchanges
     }
 
-    /// Takes over the needs of those who are `here`, and the attempts to deposit.
+    /// Takes over the needs of those who are `here`, the attempts to deposit, and the exchanges.
     pub(super) fn carry_over(&mut self, before: &mut Self, here: &dyn Fn(&AgentId) -> bool) {
         self.attempts = std::mem::take(&mut before.attempts);
+        self.exchanges = before.exchanges;
         for (id, count) in std::mem::take(&mut before.needs) {
             if !here(&id) {
                 continue;
@@ -134,6 +138,7 @@ impl Board {
                 }
             }
             self.needs.insert(id, count);
+            self.need_count += count;
         }
     }
 
@@ -153,7 +158,7 @@ impl Board {
             owner: id.clone(),
             skill_id: String::new(),
         };
-        let all = self.deposits.range(from..).map(|(_, deposit)| deposit);
+        let all = walked(self.deposits.range(from..)).map(|(_, (_, deposit))| deposit);
         all.take_while(move |deposit| deposit.key.owner == *id)
     }
 
@@ -167,17 +172,21 @@ impl Board {
     pub(super) fn find(&self, skill_id: &str, owner: Option<&AgentId>) -> Option<&Deposit> {
         let owner = match owner {
             Some(owner) => owner,
-            None => self.owners.get(skill_id)?.first()?,
+            None => self.owners.get(skill_id)?.values().next()?,
         };
-        self.deposits.get(&DepositKey {
+        self.get(&DepositKey {
             owner: owner.clone(),
             skill_id: skill_id.to_owned(),
         })
     }
 
+    fn get(&self, key: &DepositKey) -> Option<&Deposit> {
+        self.deposits.get(key).map(|(_, deposit)| deposit)
+    }
+
     /// A deposit of the same bytes that came from another Place.
     fn federated_twin(&self, hash: &ContentHash) -> Option<&Deposit> {
-        self.deposits.get(self.federated.get(hash)?.first()?)
+        self.get(self.federated.get(hash)?.values().next()?)
     }
 
     pub(super) fn show_agent(&mut self, agent: &Agent) {
@@ -208,15 +217,23 @@ impl Board {
 
     pub(super) fn put_deposit(&mut self, deposit: Deposit) {
         let key = deposit.key.clone();
-        self.forget_origin(&key);
+        let number = match self.deposits.get(&key) {
+            Some((number, before)) => {
+                let (number, hash) = (*number, before.content_hash);
+                self.forget_origin(number, &hash);
+                number
+            }
+            None => {
+                self.next_number += 1;
+                self.next_number
+            }
+        };
         if deposit.provenance.is_some() {
             let twins = self.federated.entry(deposit.content_hash).or_default();
-            twins.push(key.clone());
+            twins.insert(number, key.clone());
         }
         let owners = self.owners.entry(key.skill_id.clone()).or_default();
-        if !owners.contains(&key.owner) {
-            owners.push(key.owner.clone());
-        }
+        owners.insert(number, key.owner.clone());
         let tags = deposit.facts.tags.clone();
         self.put(
             Subject::Deposit(key.clone()),
@@ -224,27 +241,24 @@ impl Board {
             &deposit.facts.name,
             tags,
         );
-        self.deposits.insert(key, deposit);
+        self.deposits.insert(key, (number, deposit));
     }
 
     /// Takes a deposit off the list of those from elsewhere, if it is on it.
-    fn forget_origin(&mut self, key: &DepositKey) {
-        let Some(hash) = self.deposits.get(key).map(|deposit| deposit.content_hash) else {
-            return;
-        };
-        if let Some(twins) = self.federated.get_mut(&hash) {
-            twins.retain(|twin| twin != key);
+    fn forget_origin(&mut self, number: u64, hash: &ContentHash) {
+        if let Some(twins) = self.federated.get_mut(hash) {
+            twins.remove(&number);
             if twins.is_empty() {
-                self.federated.remove(&hash);
+                self.federated.remove(hash);
             }
         }
     }
 
     pub(super) fn remove_deposit(&mut self, key: &DepositKey) -> Option<Deposit> {
-        self.forget_origin(key);
-        let removed = self.deposits.remove(key)?;
+        let (number, removed) = self.deposits.remove(key)?;
+        self.forget_origin(number, &removed.content_hash);
         if let Some(owners) = self.owners.get_mut(&key.skill_id) {
-            owners.retain(|owner| *owner != key.owner);
+            owners.remove(&number);
             if owners.is_empty() {
                 self.owners.remove(&key.skill_id);
             }
@@ -269,35 +283,20 @@ impl Board {
                 vec!["knowledge_need".to_owned()],
             );
         }
-        self.needs.insert(id.clone(), entry.needs.len());
+        if !entry.needs.is_empty() {
+            self.needs.insert(id.clone(), entry.needs.len());
+            self.need_count += entry.needs.len();
+        }
     }
 
     /// Tells whether there were any.
     pub(super) fn remove_needs(&mut self, id: &AgentId) -> bool {
         let count = self.needs.remove(id).unwrap_or_default();
+        self.need_count -= count;
         for at in 0..count {
             self.hide(&Subject::Need(id.clone(), at));
         }
         count > 0
-    }
-
-    /// Counts an attempt to deposit; false if there were too many within the hour.
-    fn attempt(&mut self, id: &AgentId, most: usize, now: Timestamp) -> bool {
-        let attempts = self.attempts.entry(id.clone()).or_default();
-        while attempts.front().is_some_and(|at| now.since(*at) >= HOUR) {
-            attempts.pop_front();
-        }
-        if attempts.len() >= most {
-            return false;
-        }
-        attempts.push_back(now);
-        true
-    }
-
-    /// Drops what is not counted any more.
-    pub(super) fn forget_attempts(&mut self, now: Timestamp) {
-        self.attempts
-            .retain(|_, attempts| attempts.back().is_some_and(|at| now.since(*at) < HOUR));
     }
 
     fn put(&mut self, subject: Subject, shown: &Value, name: &str, tags: Vec<String>) {
@@ -375,7 +374,7 @@ impl MeetingPlace {
     /// Counts an attempt of `id` to deposit, refused ones too.
     pub fn attempt_deposit(&mut self, id: &AgentId, now: Timestamp) -> Result<(), BoardError> {
         let most = self.policy.deposits.per_hour;
-        match self.board.attempt(id, most, now) {
+        match self.board.attempts.count(id, most, now) {
             true => Ok(()),
             false => Err(BoardError::Rejected(vec![format!(
                 "Deposit rate limit exceeded (max {most}/hour)"
@@ -426,6 +425,7 @@ impl MeetingPlace {
             .as_ref()
             .map_or(deposit.deposited_at, |old| old.first_deposited);
         self.board.put_deposit(deposit.clone());
+        self.registry.set_owner(&owner, true);
         self.changes
             .push(Change::Deposit(Box::new(deposit.clone()), content.into()));
         self.show(&owner);
@@ -472,6 +472,7 @@ impl MeetingPlace {
             skill_id: skill_id.to_owned(),
         };
         let removed = self.board.remove_deposit(&key)?;
+        self.registry.set_owner(owner, self.board.owns(owner));
         self.changes.push(Change::DepositGone(key));
         if self.agent(owner).is_some() {
             self.show(owner);

@@ -7,6 +7,7 @@ use rand::seq::{SliceRandom as _, index};
 
 use super::MeetingPlace;
 use super::board::{Card, Subject};
+use super::walk::walked;
 
 /// Most entries that one answer holds, whatever is asked for.
 pub const ENTRIES_MAX: usize = 1_000;
@@ -145,7 +146,7 @@ impl MeetingPlace {
                     .get(*subject)
                     .is_some_and(|card| tagged(card) && card.name.contains(&wanted))
         };
-        let mut found: Vec<&Subject> = self.board.pool.iter().filter(fits).collect();
+        let mut found: Vec<&Subject> = walked(self.board.pool.iter()).filter(fits).collect();
         let total = found.len();
         let (drawn, _) = found.partial_shuffle(rng, limit);
         (total, drawn.to_vec())

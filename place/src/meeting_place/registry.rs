@@ -1,7 +1,7 @@
 //! Who is registered at a Place, and who faded.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use kairos_protocol::id::AgentId;
@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::agent::{Agent, Claim, MemberError, Presence, Registration, UNKNOWN_NAME};
 use super::policy::Policy;
+use super::walk::{self, walked};
 use crate::session::Strength;
 
 /// Outcome of a registration.
@@ -71,6 +72,10 @@ struct Slot {
     /// From when its time to live counts. May be later than the last sign of life: a Place that was down gives
     /// everybody another chance.
     counted_from: Timestamp,
+    /// Whether something of it is on the board, for which its key is needed.
+    owns: bool,
+    /// Whether its last sign of life waits to be stored.
+    noted: bool,
 }
 
 /// See the module.
@@ -80,14 +85,17 @@ pub(super) struct Registry {
     slots: HashMap<AgentId, Slot>,
     order: BTreeMap<u64, AgentId>,
     next_number: u64,
-    /// Agents that are not here, those that left first in front.
+    /// Agents that are not here and own nothing, those that left first in front.
     away: BTreeSet<(Timestamp, AgentId)>,
+    /// How many are not here and own something.
+    away_owners: usize,
     present: usize,
     unverified: usize,
     /// When to look at whom. An agent that gave a sign of life since then is put back with its later time, so that a
     /// sign of life costs nothing here.
     due: BinaryHeap<Reverse<(Timestamp, u64, AgentId)>>,
-    seen: BTreeSet<AgentId>,
+    /// Signs of life that wait to be stored, those that wait longest in front.
+    seen: VecDeque<AgentId>,
 }
 
 impl Registry {
@@ -98,10 +106,11 @@ impl Registry {
             order: BTreeMap::new(),
             next_number: 0,
             away: BTreeSet::new(),
+            away_owners: 0,
             present: 0,
             unverified: 0,
             due: BinaryHeap::new(),
-            seen: BTreeSet::new(),
+            seen: VecDeque::new(),
         }
     }
 
@@ -132,7 +141,7 @@ impl Registry {
     }
 
     pub(super) fn remembered(&self) -> usize {
-        self.away.len()
+        self.away.len() + self.away_owners
     }
 
     pub(super) fn present_ids(&self) -> Vec<AgentId> {
@@ -144,14 +153,28 @@ impl Registry {
         self.put(agent, now, None);
     }
 
+    /// Notes whether something of `id` is on the board. Who owns something is not forgotten.
+    pub(super) fn set_owner(&mut self, id: &AgentId, owns: bool) {
+        if self.slots.get(id).is_none_or(|slot| slot.owns == owns) {
+            return;
+        }
+        if let Some(slot) = self.take(id) {
+            self.put_back(Slot { owns, ..slot });
+        }
+    }
+
     pub(super) fn put_self(&mut self, me: Registration, now: Timestamp) {
-        let mut agent = match self.take(&me.id) {
-            Some(slot) => slot.agent,
-            None => blank(&me.id, now),
-        };
+        let before = self.take(&me.id);
+        let here = before
+            .as_ref()
+            .filter(|slot| slot.agent.presence == Presence::Here);
+        let number = here.map(|slot| slot.number);
+        let mut agent = before
+            .as_ref()
+            .map_or_else(|| blank(&me.id, now), |slot| slot.agent.clone());
         say(&mut agent, me, now);
         agent.is_self = true;
-        self.put(agent, now, None);
+        self.put_after(before, agent, now, number);
     }
 
     pub(super) fn register(
@@ -186,9 +209,13 @@ impl Registry {
         }
         let id = wish.id.clone();
         let slot = self.take(&id);
-        let number = slot.as_ref().filter(|_| !new).map(|slot| slot.number);
-        let before = slot.map(|slot| slot.agent);
+        let stayed = slot.as_ref().filter(|_| !new);
+        let number = stayed.map(|slot| slot.number);
+        // A clock that goes back makes nobody older.
+        let counted_from = stayed.map_or(now, |slot| slot.counted_from.max(now));
+        let before = slot.as_ref().map(|slot| slot.agent.clone());
         let mut agent = before.clone().unwrap_or_else(|| blank(&id, now));
+        let seen = agent.last_seen.max(now);
         // A copied introduction opens a session that may read. It says nothing new about one who proved more.
         let weaker = match wish.claim {
             Claim::Unsigned => false,
@@ -198,16 +225,16 @@ impl Registry {
             true => agent.presence = Presence::Here,
             false => say(&mut agent, wish, now),
         }
-        agent.last_seen = now;
+        agent.last_seen = seen;
         let said = |agent: &Agent| Agent {
-            last_seen: now,
+            last_seen: seen,
             ..agent.clone()
         };
         let changed = before.as_ref().map(said) != Some(said(&agent));
+        self.put_after(slot, agent, counted_from, number);
         if !changed {
-            self.seen.insert(id);
+            self.note(&id);
         }
-        self.put(agent, now, number);
         Ok(Registered {
             new,
             changed,
@@ -221,10 +248,10 @@ impl Registry {
         let agent = Agent {
             presence,
             is_self: false,
-            ..slot.agent
+            ..slot.agent.clone()
         };
         if agent.key.is_some() {
-            self.put(agent.clone(), agent.last_seen, None);
+            self.put_after(Some(slot), agent.clone(), agent.last_seen, None);
         }
         Some(agent)
     }
@@ -238,20 +265,31 @@ impl Registry {
             return false;
         }
         // A clock that goes back makes nobody older.
+        slot.counted_from = slot.counted_from.max(now);
         if now > slot.agent.last_seen {
             slot.agent.last_seen = now;
-            self.seen.insert(id.clone());
+            self.note(id);
         }
-        slot.counted_from = slot.counted_from.max(now);
         true
     }
 
-    pub(super) fn take_seen(&mut self) -> Vec<(AgentId, Timestamp)> {
-        let seen = std::mem::take(&mut self.seen);
-        let slots = &self.slots;
-        let with_time = seen.into_iter().filter_map(|id| {
-            let at = slots.get(&id)?.agent.last_seen;
-            Some((id, at))
+    /// Has the last sign of life of `id` stored.
+    fn note(&mut self, id: &AgentId) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && !std::mem::replace(&mut slot.noted, true)
+        {
+            self.seen.push_back(id.clone());
+        }
+    }
+
+    /// Up to `most` signs of life that wait to be stored, those that wait longest.
+    pub(super) fn take_seen(&mut self, most: usize) -> Vec<(AgentId, Timestamp)> {
+        let count = most.min(self.seen.len());
+        let slots = &mut self.slots;
+        let with_time = walked(self.seen.drain(..count)).filter_map(|id| {
+            let slot = slots.get_mut(&id)?;
+            slot.noted = false;
+            Some((id, slot.agent.last_seen))
         });
         with_time.collect()
     }
@@ -267,6 +305,7 @@ impl Registry {
                 break;
             }
             self.due.pop();
+            walk::step();
             let Some(slot) = self.slots.get(&id).filter(|slot| slot.number == number) else {
                 continue;
             };
@@ -284,13 +323,10 @@ impl Registry {
     }
 
     /// Forgets those who left first while more than `max` are remembered; who owns something is kept.
-    pub(super) fn prune(&mut self, max: usize, owns: &dyn Fn(&AgentId) -> bool) -> Vec<AgentId> {
-        let excess = self.away.len().saturating_sub(max);
-        if excess == 0 {
-            return Vec::new();
-        }
-        let free = self.away.iter().filter(|(_, id)| !owns(id)).take(excess);
-        let forgotten: Vec<AgentId> = free.map(|(_, id)| id.clone()).collect();
+    pub(super) fn prune(&mut self, max: usize) -> Vec<AgentId> {
+        let excess = self.remembered().saturating_sub(max);
+        let first = walked(self.away.iter().take(excess));
+        let forgotten: Vec<AgentId> = first.map(|(_, id)| id.clone()).collect();
         for id in &forgotten {
             self.take(id);
         }
@@ -306,7 +342,7 @@ impl Registry {
         let from = after.map_or(0, |after| after.saturating_add(1));
         let mut agents = Vec::new();
         let mut last = None;
-        for (number, id) in self.order.range(from..) {
+        for (number, id) in walked(self.order.range(from..)) {
             let Some(slot) = self.slots.get(id) else {
                 continue;
             };
@@ -322,35 +358,50 @@ impl Registry {
         AgentPage { agents, next: None }
     }
 
-    /// Takes a record in; `number` if it was here before and keeps its place in the order.
+    /// Takes a record in that was not here.
     fn put(&mut self, agent: Agent, counted_from: Timestamp, number: Option<u64>) {
-        let id = agent.id.clone();
+        self.put_after(None, agent, counted_from, number);
+    }
+
+    /// Takes a record in after `before`; `number` if it was here and keeps its place in the order.
+    fn put_after(
+        &mut self,
+        before: Option<Slot>,
+        agent: Agent,
+        counted_from: Timestamp,
+        number: Option<u64>,
+    ) {
         let fresh = self.next_number;
-        let number = number.unwrap_or(fresh);
-        match agent.presence {
+        // One that keeps its number is waited for already.
+        if number.is_none() && agent.presence == Presence::Here {
+            self.next_number += 1;
+            let ends = counted_from.plus(self.ttl);
+            self.due.push(Reverse((ends, fresh, agent.id.clone())));
+        }
+        self.put_back(Slot {
+            agent,
+            number: number.unwrap_or(fresh),
+            counted_from,
+            owns: before.as_ref().is_some_and(|slot| slot.owns),
+            noted: before.is_some_and(|slot| slot.noted),
+        });
+    }
+
+    /// The reverse of [`take`](Self::take).
+    fn put_back(&mut self, slot: Slot) {
+        let id = slot.agent.id.clone();
+        match slot.agent.presence {
             Presence::Here => {
                 self.present += 1;
-                self.unverified += usize::from(agent.key.is_none());
-                self.order.insert(number, id.clone());
-                // One that keeps its number is waited for already.
-                if number == fresh {
-                    self.next_number += 1;
-                    let ends = counted_from.plus(self.ttl);
-                    self.due.push(Reverse((ends, number, id.clone())));
-                }
+                self.unverified += usize::from(slot.agent.key.is_none());
+                self.order.insert(slot.number, id.clone());
             }
+            Presence::Faded(_) | Presence::Left(_) if slot.owns => self.away_owners += 1,
             Presence::Faded(since) | Presence::Left(since) => {
                 self.away.insert((since, id.clone()));
             }
         }
-        self.slots.insert(
-            id,
-            Slot {
-                agent,
-                number,
-                counted_from,
-            },
-        );
+        self.slots.insert(id, slot);
     }
 
     fn take(&mut self, id: &AgentId) -> Option<Slot> {
@@ -361,6 +412,7 @@ impl Registry {
                 self.unverified -= usize::from(slot.agent.key.is_none());
                 self.order.remove(&slot.number);
             }
+            Presence::Faded(_) | Presence::Left(_) if slot.owns => self.away_owners -= 1,
             Presence::Faded(since) | Presence::Left(since) => {
                 self.away.remove(&(since, id.clone()));
             }
