@@ -1,4 +1,5 @@
 mod model;
+mod prekeys;
 
 use std::collections::HashSet;
 
