@@ -18,7 +18,7 @@ use kairos_protocol::ledger::text::BLOCK_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, How};
-use super::kept::Kept;
+use super::kept::{Kept, length};
 
 /// Most bytes of one patch: what it writes must be readable again.
 pub(super) const PATCH_BYTES_MAX: usize = BLOCK_BYTES_MAX;
@@ -246,7 +246,7 @@ impl<'a> Journal<'a> {
                 Slot::Foreign
             });
         }
-        let torn = Slot::Torn(self.file.metadata()?.len().saturating_sub(at));
+        let torn = Slot::Torn(length(&self.file)?.saturating_sub(at));
         let parsed = rest.get(VERSION.len()..).and_then(|rest| {
             let (hash, rest) = split_line(rest)?;
             let (header, _) = split_line(rest)?;
@@ -292,7 +292,7 @@ impl<'a> Journal<'a> {
     pub(super) fn write(&self, run: Run, record: &Record) -> io::Result<Run> {
         let (bytes, hash) = record.encode(run.last)?;
         let end = run.end + bytes.len() as u64;
-        let length = self.file.metadata()?.len();
+        let length = length(&self.file)?;
         if end > length {
             let space = end.div_ceil(GROWTH) * GROWTH - length;
             self.disk
@@ -317,7 +317,7 @@ impl<'a> Journal<'a> {
     /// back. Gives back the space of a record that was longer than a run.
     pub(super) fn clear(&self) -> io::Result<()> {
         self.disk.write(&self.file, 0, &[0; PAGE as usize])?;
-        if self.file.metadata()?.len() > RUN_BYTES_MAX {
+        if length(&self.file)? > RUN_BYTES_MAX {
             self.disk.set_len(&self.file, RUN_BYTES_MAX)?;
         }
         Ok(())
