@@ -10,6 +10,7 @@
 mod error;
 mod store;
 mod visit;
+mod vouch;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use store::WitnessStore;
 use visit::Gate;
 
 pub use error::WitnessError;
+pub use vouch::Vouched;
 
 /// How often is looked for what other processes found out and forgot.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);

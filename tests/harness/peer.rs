@@ -102,6 +102,25 @@ impl TestPeer {
     pub fn session(&self, node: &TestNode) -> String {
         token(&self.knock(node).ok())
     }
+
+    /// Opens a session at `node`, proves its key there, and returns the token.
+    #[track_caller]
+    pub fn proven_session(&self, node: &TestNode) -> String {
+        let introduce = |possession: &Value| {
+            let request = Request::post("/meeting/v1/introduce");
+            let body = self.introduction_with(possession);
+            request.json(&body).send(node).ok()
+        };
+        let asked = introduce(&json!({"nonce": "0".repeat(64)}));
+        let text = |pointer: &str| asked.pointer(pointer).and_then(Value::as_str);
+        let challenge = text("/possession/audience").zip(text("/possession/nonce"));
+        let (audience, nonce) = challenge.expect("the node asks for a proof");
+        let now = text("/peer_identity/timestamp").and_then(|now| Timestamp::parse(now).ok());
+        let now = now.expect("the node tells its time");
+        token(&introduce(
+            &json!({"proof": self.proof(audience, nonce, now)}),
+        ))
+    }
 }
 
 #[track_caller]

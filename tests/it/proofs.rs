@@ -336,6 +336,98 @@ fn agents_cosign_each_others_checkpoints() {
     theirs.run(["peers", "forget", id]).failed(1);
 }
 
+/// The outcome and the detail of the check whether the other agent cosigned.
+fn our_ledger(met: &Value) -> String {
+    let checks = met["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "our ledger");
+    check.map_or_else(String::new, |check| {
+        let word = |member: &str| check[member].as_str().unwrap().to_owned();
+        format!("{} {}", word("outcome"), word("detail"))
+    })
+}
+
+#[test]
+fn whoever_is_met_cosigns_the_ledger_and_follows_it() {
+    let (host, guest) = (Home::initialized(), recorded(3));
+    let node = serve(&host);
+    let url = node.url("");
+    let meet = || our_ledger(&guest.json(["meet", &url]));
+    assert_eq!(meet(), "passed the peer cosigned its 3 blocks");
+    assert_eq!(meet(), "passed the peer cosigned its 3 blocks");
+
+    // Anybody can check that.
+    guest
+        .run(["chain", "prove", "1", "--cosigned", "--out", "proof"])
+        .done();
+    let witness = host.json(["chain", "status"])["witness_key"].clone();
+    let args = ["proof", "proof", "--witness", witness.as_str().unwrap()];
+    verify(&args, &guest).done();
+
+    guest.run(["chain", "record", "one more"]).done();
+    assert_eq!(meet(), "passed the peer cosigned its 4 blocks");
+    let id = host.json(["peers", "list"])[0]["id"].clone();
+    let id = id.as_str().unwrap();
+    let known = || host.json(["peers", "show", id])["ledger"].clone();
+    assert_eq!(known()["size"], 4);
+
+    // A shorter history is told to its owner, who may have restored an old backup.
+    rewrite(&guest, 2);
+    let told = meet();
+    assert!(
+        told.starts_with("unknown") && told.contains("4 blocks"),
+        "{told}"
+    );
+    // A longer one is evidence.
+    rewrite(&guest, 7);
+    let told = guest.run(["meet", &url]).failed(1);
+    assert!(told.contains("two histories"), "{told}");
+    let file = known()["fork"].as_str().unwrap().to_owned();
+    verify(&["fork", &file], &host).done();
+    let told = guest.run(["meet", &url]).failed(1);
+    assert!(told.contains("two histories"), "{told}");
+}
+
+#[test]
+fn a_checkpoint_is_taken_from_its_owner_alone_and_nonsense_is_refused() {
+    const PATH: &str = "/meeting/v1/checkpoint";
+    let (host, other) = (recorded(2), recorded(3));
+    let (node, peer) = (serve(&host), TestPeer::new("visitor"));
+    let shown = {
+        let other = serve(&other);
+        let token = TestPeer::new("reader").session(&other);
+        Request::get(PATH).token(&token).send(&other).ok()
+    };
+    Request::post(PATH)
+        .json(&shown)
+        .send(&node)
+        .refused(401, "authentication_required");
+    let introduced = peer.session(&node);
+    let post = |token: &str, body: &Value| Request::post(PATH).token(token).json(body).send(&node);
+    post(&introduced, &shown).refused(403, "proof_required");
+    let token = peer.proven_session(&node);
+    let before = host.state();
+    // It is a good checkpoint, but of somebody else.
+    post(&token, &shown).refused(400, "invalid_param");
+    let mut stolen = shown.clone();
+    stolen["log"]["instance_id"] = peer.id().into();
+    stolen["log"]["identity_key"] = peer.keypair.public().to_pem().into();
+    post(&token, &stolen).refused(400, "invalid_param");
+    let mut long = shown.clone();
+    long["consistency"] = vec![long["root"].clone(); 1000].into();
+    let root = shown["root"].clone();
+    for body in [
+        serde_json::json!({}),
+        serde_json::json!({"checkpoint": 1, "log": [], "from": -1, "root": root, "consistency": []}),
+        serde_json::json!({"checkpoint": shown["checkpoint"], "log": shown["log"]}),
+        long,
+    ] {
+        let reply = post(&token, &body);
+        assert!(!reply.text().contains(host.path().to_str().unwrap()));
+        reply.refused(400, "invalid_param");
+    }
+    assert_eq!(host.state(), before);
+}
+
 #[test]
 fn strangers_get_no_checkpoint_and_nonsense_is_refused() {
     let home = recorded(3);

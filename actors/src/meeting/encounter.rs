@@ -15,7 +15,7 @@ use kairos_protocol::wire::possession::{Possession, Proof, Side};
 use serde_json::{Map, Value, json};
 
 use super::client::{Answer, PeerUrl};
-use super::{MeetingError, Outbound, history};
+use super::{MeetingError, Outbound, history, witnessed};
 use crate::check::{Checks, Outcome};
 use crate::peer_manager::table::Peer;
 
@@ -124,6 +124,9 @@ pub(super) async fn meet(out: &Outbound, url: &PeerUrl) -> Result<Encounter, Mee
     }
 
     history::check(out, url, &session.token, &identity, &received, &mut checks).await?;
+    if proved && session.strength == Strength::Proven {
+        witnessed::ask(out, url, &session.token, &identity, &mut checks).await;
+    }
 
     let skills = out
         .client

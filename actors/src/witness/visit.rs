@@ -1,7 +1,8 @@
 //! What agents that come to us show of their ledgers, and whom we turn away.
 //!
-//! A visitor cannot be asked how its ledger grew, so only what needs no answer is found: the first checkpoint of a log
-//! is remembered, and another one over as many blocks is evidence. Nobody waits for any of it.
+//! A visitor cannot be asked how its ledger grew. Until it shows that by itself, to have its checkpoint cosigned, only
+//! what needs no answer is found: the first checkpoint of a log is remembered, and another one over as many blocks is
+//! evidence. Nobody waits for any of it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -22,6 +22,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .route("/v1/introduce", web::post().to(introduce::post))
             .route("/v1/goodbye", web::post().to(introduce::goodbye))
             .route("/v1/checkpoint", web::get().to(checkpoint::get))
+            .route("/v1/checkpoint", web::post().to(checkpoint::post))
             .route("/v1/skills", web::get().to(skills::list))
             .route("/v1/skill_details", web::get().to(skills::details))
             .route("/v1/skill_content", web::post().to(skills::content))
