@@ -10,6 +10,8 @@ pub mod transfer;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+mod processes;
 
 use std::io;
 use std::path::PathBuf;

@@ -10,7 +10,6 @@ use super::*;
 use crate::chain::store::conformance::{self, Store, clock, entries, one};
 
 mod crash;
-mod processes;
 
 /// A ledger that the reference wrote: genesis and two blocks.
 const SAMPLE: &str =

@@ -6,6 +6,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::chain::store::conformance::{self, clock, entries, one};
 
+mod damage;
+
 const OPTIONS: SqliteOptions = SqliteOptions {
     wal: true,
     patience: Duration::from_secs(60),
