@@ -21,3 +21,4 @@ mod serving;
 mod state;
 mod tokens;
 mod transcripts;
+mod upgrades;

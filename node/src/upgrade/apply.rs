@@ -187,7 +187,12 @@ fn carry_out(dir: &DataDir, item: &Item, stamp: &str) -> Result<Option<Done>, Up
 fn replace(path: PathBuf, there: &str, text: &str, stamp: &str) -> Result<Done, UpgradeError> {
     let mode = mode_of(&path).map_err(UpgradeError::io("look at", &path))?;
     let copy = beside(&path, &format!(".bak.{stamp}"));
-    write(&copy, there, mode.clone(), false).map_err(UpgradeError::io("write", &copy))?;
+    // One that was killed in this very second may have left it.
+    if read_text(&copy).is_ok_and(|kept| kept == there) {
+        tracing::debug!(copy = %copy.display(), "the copy is there already");
+    } else {
+        write(&copy, there, mode.clone(), false).map_err(UpgradeError::io("write", &copy))?;
+    }
     if let Err(error) = write(&path, text, mode, true) {
         let shown = path.display().to_string();
         let failed = UpgradeError::io("write", &path)(error);
