@@ -6,6 +6,7 @@
 //!
 //! Blocking code: call it from a blocking thread.
 
+use std::collections::HashSet;
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use crate::file_lock;
 pub const ROTATE_AT: u64 = 4 * 1024 * 1024;
 /// Longest line in bytes; the details of a longer one are left out.
 pub const LINE_MAX: usize = 16 * 1024;
+/// Longest log that is read as a whole, in bytes. Ours never gets there, but the reference moves nothing aside.
+pub const WHOLE_MAX: u64 = 64 * 1024 * 1024;
 /// Most records that [`ActionLog::newest`] returns.
 pub const NEWEST_MAX: usize = 10_000;
 
@@ -104,7 +107,11 @@ impl ActionLog {
 
     /// Adds a record.
     pub fn append(&self, record: &Record, now: Timestamp) -> io::Result<()> {
-        let mut line = record.line(now);
+        self.write(record.line(now))?.sync_data()
+    }
+
+    /// Adds a line; whoever called syncs it.
+    fn write(&self, mut line: Vec<u8>) -> io::Result<File> {
         let mut file = self.open_locked()?;
         if file.metadata()?.size() + line.len() as u64 > ROTATE_AT {
             fs::rename(&self.path, self.previous())?;
@@ -115,7 +122,45 @@ impl ActionLog {
             line.insert(0, b'\n');
         }
         file.write_all(&line)?;
-        file.sync_data()
+        Ok(file)
+    }
+
+    /// All lines, oldest first, whether they are records or not. Fails if a file has more than [`WHOLE_MAX`] bytes.
+    pub fn lines(&self) -> io::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        for path in [self.previous(), self.path.clone()] {
+            let bytes = read_end(&path, WHOLE_MAX + 1)?;
+            if bytes.len() as u64 > WHOLE_MAX {
+                let told = format!(
+                    "{} has more than {WHOLE_MAX} bytes; move it away",
+                    path.display()
+                );
+                return Err(io::Error::other(told));
+            }
+            let text = bytes.split(|byte| *byte == b'\n');
+            let text = text.filter(|line| !line.is_empty());
+            lines.extend(text.map(|line| String::from_utf8_lossy(line).into_owned()));
+        }
+        Ok(lines)
+    }
+
+    /// Adds those of `records`, lines of another log, that are objects of less than [`LINE_MAX`] bytes and not here yet, behind what is here. Says how
+    /// many that were.
+    pub fn take<'r>(&self, records: impl IntoIterator<Item = &'r str>) -> io::Result<u64> {
+        let mut here: HashSet<_> = self.lines()?.into_iter().collect();
+        let mut taken = 0;
+        for record in records {
+            let is_record =
+                record.len() < LINE_MAX && json::parse_object(record.as_bytes()).is_ok();
+            if is_record && here.insert(record.to_owned()) {
+                self.write(format!("{record}\n").into_bytes())?;
+                taken += 1;
+            }
+        }
+        if taken > 0 {
+            File::open(&self.path)?.sync_data()?;
+        }
+        Ok(taken)
     }
 
     /// The last `limit` records, at most [`NEWEST_MAX`].
@@ -123,13 +168,8 @@ impl ActionLog {
         let limit = limit.min(NEWEST_MAX);
         let mut newest = Newest::default();
         for path in [self.path.clone(), self.previous()] {
-            let mut bytes = Vec::new();
-            match File::open(&path) {
-                // One line more may have been written while it is read.
-                Ok(file) => file.take(ROTATE_AT * 2).read_to_end(&mut bytes)?,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
+            // One line more may have been written while it is read.
+            let bytes = read_end(&path, ROTATE_AT * 2)?;
             let lines = bytes.split(|byte| *byte == b'\n').rev();
             for line in lines.filter(|line| !line.is_empty()) {
                 if newest.records.len() >= limit {
@@ -174,6 +214,21 @@ impl ActionLog {
             }
         }
     }
+}
+
+/// The last `limit` bytes of a file of the log; nothing if there is none.
+fn read_end(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(mut file) => {
+            let length = file.metadata()?.size();
+            file.seek(SeekFrom::Start(length.saturating_sub(limit)))?;
+            file.take(limit).read_to_end(&mut bytes)?;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(bytes)
 }
 
 fn ends_with_a_line(file: &mut File) -> io::Result<bool> {
@@ -256,6 +311,38 @@ mod tests {
         assert!(fs::metadata(&path).unwrap().len() < 1000);
         let newest = log.newest(3).unwrap().records;
         assert_eq!((newest.len(), &newest[2]["action"]), (3, &json!("last")));
+    }
+
+    #[test]
+    fn takes_the_records_of_another_log_once() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (one, other) = (log(one.path()), log(other.path()));
+        for action in ["first", "second"] {
+            one.append(&Record::new(action), now()).unwrap();
+        }
+        other.append(&Record::new("own"), now()).unwrap();
+        let lines = one.lines().unwrap();
+        let long = format!("{{\"action\":\"{}\"}}", "x".repeat(LINE_MAX));
+        let all = || lines.iter().map(String::as_str);
+        let bad = ["", "no record", "[1]", &long];
+        assert_eq!(other.take(all().chain(bad)).unwrap(), 2);
+        assert_eq!(other.take(all()).unwrap(), 0);
+        let actions = other.newest(10).unwrap().records;
+        let actions: Vec<_> = actions.iter().map(|record| &record["action"]).collect();
+        assert_eq!(actions, ["own", "first", "second"]);
+    }
+
+    #[test]
+    fn the_newest_of_a_long_log_of_the_reference_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(folder.path());
+        fs::create_dir_all(log.path.parent().unwrap()).unwrap();
+        let line = format!("{{\"action\":\"{}\"}}\n", "x".repeat(1000));
+        let count = ROTATE_AT as usize * 2 / line.len() + 10;
+        fs::write(&log.path, line.repeat(count) + "{\"action\":\"last\"}\n").unwrap();
+        let newest = log.newest(2).unwrap();
+        assert_eq!(newest.records[1]["action"], "last");
+        assert_eq!((newest.records.len(), newest.unreadable), (2, 0));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! form to the other.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use kairos_actors::action_log::ActionLog;
 use kairos_actors::chain::store::place::{Backend, Places};
 use kairos_actors::chain::store::transfer::{Form, Held, Relation, Staged, Writer};
 use kairos_protocol::ledger::LoadState;
@@ -26,6 +27,10 @@ pub(super) use migrate::{MigrateArgs, migrate};
 
 /// The ledger, inside an exported directory.
 const LEDGER: &str = "blockchain.json";
+/// The action log, beside it.
+const ACTION_LOG: &str = "action_log.jsonl";
+/// Longest action log that is taken from an export.
+const ACTION_LOG_MAX: u64 = 64 * 1024 * 1024;
 /// Where exports say what they are.
 const MANIFEST: &str = "manifest.json";
 
@@ -83,6 +88,9 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
     let Some(directory) = &args.directory else {
         bail!("name a directory, or give --stream");
     };
+    if directory == Path::new("-") {
+        bail!("what goes to standard output has a form: --stream json, or --stream jsonl");
+    }
     if directory.exists() {
         bail!(
             "{} exists already; name a directory that does not",
@@ -124,7 +132,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
         "exported_at": SystemClock.now().entry(),
         "source_db": places.path(places.backend).file_name().map(|name| name.to_string_lossy()),
         "contents": {
-            "blockchain": LEDGER, "action_log": "action_log.jsonl", "knowledge_meta": "knowledge_meta.json",
+            "blockchain": LEDGER, "action_log": ACTION_LOG, "knowledge_meta": "knowledge_meta.json",
         },
         "counts": {
             "blocks": report.length, "action_logs": tables.0, "knowledge_meta": tables.1,
@@ -184,11 +192,15 @@ pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result
     } else {
         held.replace(staged, &backups(&data_dir), SystemClock.now())?
     };
+    let records = match refused || args.dry_run {
+        true => 0,
+        false => action_log(&data_dir, &args.source)?,
+    };
     let out = &mut session.out;
     if out.wants_json() {
         out.json(&json!({
             "blocks": blocks, "tip": tip, "relation": format!("{relation:?}").to_lowercase(),
-            "imported": takes && !refused && !args.dry_run, "kept": kept,
+            "imported": takes && !refused && !args.dry_run, "kept": kept, "action_logs": records,
         }))?;
     } else if refused {
         out.note(format_args!(
@@ -209,7 +221,30 @@ pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result
             out.line(format_args!("  The ledger before is in {}", kept.display()))?;
         }
     }
+    if records > 0 && !out.wants_json() {
+        out.line(format_args!(
+            "  {records} records were added to the action log"
+        ))?;
+    }
     Ok(if refused { Exit::Failed } else { Exit::Done })
+}
+
+/// Takes the action log of an exported directory, as far as it is not here yet, and says how many records that were.
+/// The metadata of knowledge beside it is derived from the files of knowledge, which an export does not hold.
+fn action_log(data_dir: &DataDir, source: &Path) -> anyhow::Result<u64> {
+    let path = source.join(ACTION_LOG);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(0);
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let mut text = String::new();
+    file.take(ACTION_LOG_MAX)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(ActionLog::new(data_dir.path()).take(text.lines())?)
 }
 
 /// Where the ledger may be, in a directory that nobody replaces meanwhile.
@@ -227,25 +262,17 @@ fn backups(data_dir: &DataDir) -> PathBuf {
 
 /// Writes the action log and the metadata of the knowledge beside an exported ledger, and counts them.
 fn tables(data_dir: &DataDir, places: &Places, folder: &Path) -> anyhow::Result<(u64, u64)> {
-    let (log, meta) = match places.backend {
+    let (mut log, meta) = match places.backend {
         Backend::Sqlite => kairos_actors::chain::store::sqlite::tables(&places.sqlite)?,
-        Backend::File => {
-            let log = data_dir.skills().join("action_log.jsonl");
-            let lines = match fs::read_to_string(&log) {
-                Ok(text) => text.lines().map(str::to_owned).collect(),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-                Err(error) => {
-                    return Err(error).with_context(|| format!("cannot read {}", log.display()));
-                }
-            };
-            (lines, Vec::new())
-        }
+        Backend::File => (Vec::new(), Vec::new()),
     };
+    // The reference keeps its own log in the database; ours is a file in any case.
+    log.extend(ActionLog::new(data_dir.path()).lines()?);
     let mut text = log.join("\n");
     if !text.is_empty() {
         text.push('\n');
     }
-    write(&folder.join("action_log.jsonl"), text.as_bytes())?;
+    write(&folder.join(ACTION_LOG), text.as_bytes())?;
     write(
         &folder.join("knowledge_meta.json"),
         serde_json::to_string_pretty(&meta)?.as_bytes(),
