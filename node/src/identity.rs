@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use fs_err::PathExt as _;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use kairos_actors::durable;
 use kairos_actors::passing::{FRESH, LOCK};
@@ -115,7 +116,7 @@ pub fn inspect(keys: &Path) -> Result<Option<Findings>, IdentityError> {
     Ok(Some(Findings {
         public_matches: public.is_none_or(|text| text == keypair.public().to_pem()),
         id_is_derived,
-        interrupted: keys.join(NEXT_FILE).try_exists()?,
+        interrupted: keys.join(NEXT_FILE).fs_err_try_exists()?,
         loaded: Loaded {
             keypair,
             instance_id,
@@ -134,7 +135,7 @@ fn optional(path: &Path) -> io::Result<Option<String>> {
 
 /// Loads the key and the id from the folder `keys`, or makes them.
 pub fn load_or_create(keys: &Path) -> Result<Loaded, IdentityError> {
-    if keys.join(NEXT_FILE).try_exists()? {
+    if keys.join(NEXT_FILE).fs_err_try_exists()? {
         let _lock = lock(keys)?;
         finish_rotation(keys)?;
     }
@@ -247,7 +248,7 @@ fn finish_rotation(keys: &Path) -> Result<(), IdentityError> {
 
 /// Makes a file with mode 0600, whole or not at all; an existing one stays as it is.
 fn create(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    if folder.join(name).try_exists()? {
+    if folder.join(name).fs_err_try_exists()? {
         return Ok(());
     }
     // Temporary files are made with mode 0600.

@@ -24,6 +24,12 @@ pub enum SkillSetError {
     /// The directory to install from does not exist. Only for whoever gave the path.
     #[error("Source path not found: {}", .0.display())]
     SourceMissing(PathBuf),
+    /// What to install from is a file. Only for whoever gave the path.
+    #[error(
+        "{} is a file, not a directory; a package is installed with: kairos-chain skillset install-archive FILE",
+        .0.display()
+    )]
+    SourceIsFile(PathBuf),
     /// The directory to install from is no SkillSet. Only for whoever gave the path.
     #[error("skillset.json not found in {}", .0.display())]
     MetadataMissing(PathBuf),

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use fs_err::PathExt as _;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
@@ -369,7 +370,7 @@ impl WitnessStore {
 
     fn put(&self, origin: &str, record: &Record, limit: usize) -> Result<(), WitnessError> {
         let path = self.path(&log_hash(origin));
-        if !path.try_exists()?
+        if !path.fs_err_try_exists()?
             && self.names()?.iter().filter(|name| is_record(name)).count() >= limit
         {
             return Err(WitnessError::Full { limit });

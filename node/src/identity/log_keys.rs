@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use fs_err::PathExt as _;
 use kairos_actors::chain::tlog::LogKeys;
 use kairos_actors::durable;
 use kairos_protocol::crypto::{KeyError, Keypair};
@@ -80,7 +81,7 @@ fn key(keys: &Path, file: &str, name: &str, purpose: Purpose) -> Result<SigningK
         path: path.clone(),
         source,
     };
-    if !path.try_exists()? {
+    if !path.fs_err_try_exists()? {
         let fresh = SigningKey::generate(name, purpose).map_err(unusable)?;
         create(keys, file, fresh.to_text().as_bytes())?;
     }

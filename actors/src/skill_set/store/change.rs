@@ -157,7 +157,10 @@ impl SkillSetStore {
     ) -> Result<Change, SkillSetError> {
         if !source.is_dir() {
             let path = std::path::absolute(source).unwrap_or_else(|_| source.to_owned());
-            return Err(SkillSetError::SourceMissing(path));
+            return Err(match source.is_file() {
+                true => SkillSetError::SourceIsFile(path),
+                false => SkillSetError::SourceMissing(path),
+            });
         }
         let metadata = read_metadata(source)?;
         let slot = self.slot(&metadata.name, options)?;

@@ -194,6 +194,9 @@ fn refuses_in_the_words_of_the_reference() {
         install(Path::new("/nowhere/at/all")),
         "Source path not found: /nowhere/at/all",
     );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let told = install(file.path()).unwrap_err().to_string();
+    assert!(told.ends_with("skillset install-archive FILE"), "{told}");
     let empty = tempfile::tempdir().unwrap();
     let missing = format!("skillset.json not found in {}", empty.path().display());
     check_error(install(empty.path()), &missing);
