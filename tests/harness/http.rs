@@ -79,8 +79,13 @@ impl Request {
 
     /// The same with a node that may be gone: nothing if it does not accept the connection.
     pub fn try_send(self, node: &TestNode) -> Option<Reply> {
+        self.send_to(node.address())
+    }
+
+    /// The same with whoever is there.
+    pub fn send_to(self, address: SocketAddr) -> Option<Reply> {
         let length = self.body.len().to_string();
-        let mut stream = try_connect(node.address())?;
+        let mut stream = try_connect(address)?;
         self.header("content-length", &length).write(&mut stream);
         Some(finish(&mut stream))
     }

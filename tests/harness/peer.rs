@@ -1,8 +1,11 @@
 //! A peer that is only a key: what a stranger's program would do over HTTP.
 
+use std::net::SocketAddr;
+
+use kairos_node::clock::SystemClock;
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::id::AgentId;
-use kairos_protocol::time::Timestamp;
+use kairos_protocol::time::{Clock as _, Timestamp};
 use kairos_protocol::wire::introduction::{Identity, SignedIdentity};
 use kairos_protocol::wire::possession::{Proof, Side};
 use serde_json::{Value, json};
@@ -31,6 +34,14 @@ impl TestPeer {
         let keypair = Keypair::generate().expect("a key can be made");
         let id = id.parse().expect("an id is an id");
         Self::with("somebody else", id, keypair)
+    }
+
+    /// Makes one that is known by `id` and has a copy of `keypair`, for tests that need more agents than keys.
+    pub fn sharing(id: &str, keypair: &Keypair) -> Self {
+        let pem = keypair.to_pem().expect("a key has a PEM form");
+        let keypair = Keypair::from_pem(&pem).expect("a key is a key");
+        let id = id.parse().expect("an id is an id");
+        Self::with("one of many", id, keypair)
     }
 
     fn with(name: &str, instance_id: AgentId, keypair: Keypair) -> Self {
@@ -65,6 +76,47 @@ impl TestPeer {
             members.insert("possession".to_owned(), possession.clone());
         }
         body
+    }
+
+    /// Returns what registers it at a Meeting Place, and says `possession`.
+    pub fn registration(&self, possession: &Value) -> Value {
+        let mut body = self.introduction_with(possession);
+        if let Some(members) = body.as_object_mut() {
+            members.insert("id".to_owned(), self.id().into());
+            members.insert("name".to_owned(), "Agent".into());
+        }
+        body
+    }
+
+    /// Registers at the Place of `node` and answers its challenge; returns the token of the proven session.
+    #[track_caller]
+    pub fn register(&self, node: &TestNode) -> String {
+        let registered = self.try_register(node.address());
+        registered.expect("the Place takes it in")
+    }
+
+    /// The same with a node that may end at any time: nothing if it does not answer, or cannot at the moment.
+    #[track_caller]
+    pub fn try_register(&self, node: SocketAddr) -> Option<String> {
+        let say = |possession: &Value| {
+            let request = Request::post("/place/v1/register");
+            let body = self.registration(possession);
+            let reply = request.json(&body).send_to(node)?;
+            (!matches!(reply.status, 0 | 503 | 504)).then(|| reply.ok())
+        };
+        let asked = say(&json!({"nonce": "00".repeat(32)}))?;
+        let told = |name: &str| {
+            let member = asked.pointer(&format!("/possession/{name}"));
+            member.and_then(Value::as_str).expect("a challenge")
+        };
+        let proof = self.proof(told("audience"), told("nonce"), SystemClock.now());
+        let proven = say(&json!({ "proof": proof }))?;
+        assert_eq!(
+            proven.get("session_strength"),
+            Some(&"proven".into()),
+            "{proven}"
+        );
+        Some(token(&proven))
     }
 
     /// Answers a challenge of `audience`.

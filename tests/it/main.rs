@@ -15,6 +15,7 @@ mod life;
 mod persona;
 mod place;
 mod place_defects;
+mod place_many;
 mod policy;
 mod proofs;
 mod serving;

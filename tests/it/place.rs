@@ -3,9 +3,7 @@
 use std::ffi::OsStr;
 use std::io::Read as _;
 
-use kairos_node::clock::SystemClock;
 use kairos_protocol::hash::ContentHash;
-use kairos_protocol::time::Clock as _;
 use kairos_tests::{Call, Home, Request, TestNode, TestPeer};
 use serde_json::{Value, json};
 
@@ -14,13 +12,7 @@ pub(crate) fn place() -> TestNode {
 }
 
 pub(crate) fn registration(peer: &TestPeer, possession: &Value) -> Value {
-    let introduction = peer.introduction_with(possession);
-    json!({
-        "id": peer.id(), "name": "Agent", "public_key": introduction["public_key"],
-        "capabilities": introduction["capabilities"], "identity": introduction["identity"],
-        "identity_signature": introduction["identity_signature"],
-        "possession": introduction["possession"],
-    })
+    peer.registration(possession)
 }
 
 pub(crate) fn register(node: &TestNode, body: &Value) -> Value {
@@ -30,18 +22,9 @@ pub(crate) fn register(node: &TestNode, body: &Value) -> Value {
         .ok()
 }
 
-/// Registers twice, the second time with an answer to the challenge; returns the token of the proven session.
+/// Returns the token of a proven session.
 pub(crate) fn proven(node: &TestNode, peer: &TestPeer) -> String {
-    let asks = json!({"nonce": "00".repeat(32)});
-    let first = register(node, &registration(peer, &asks));
-    assert_eq!(first["session_strength"], "introduced");
-    let challenge = &first["possession"];
-    let nonce = challenge["nonce"].as_str().unwrap();
-    let audience = challenge["audience"].as_str().unwrap();
-    let proof = peer.proof(audience, nonce, SystemClock.now());
-    let second = register(node, &registration(peer, &json!({"proof": proof})));
-    assert_eq!(second["session_strength"], "proven", "{second}");
-    second["session_token"].as_str().unwrap().to_owned()
+    peer.register(node)
 }
 
 pub(crate) fn deposit(peer: &TestPeer, skill_id: &str, content: &str) -> Value {

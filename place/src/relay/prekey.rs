@@ -18,8 +18,8 @@ use super::store::{OneTime, RelayRead, RelayTx, Scope, StoreError, Takes};
 
 /// Longest [`PrekeyId`] in bytes.
 pub const PREKEY_ID_MAX: usize = 64;
-/// Longest record of a prekey in bytes.
-pub const PREKEY_RECORD_MAX: usize = 512;
+/// Longest record of a prekey in bytes: that of the longest agent id, signed with a key of 4096 bits.
+pub const PREKEY_RECORD_MAX: usize = 1_536;
 /// How many handed out one-time prekeys are remembered of an agent, so that publishing them again is harmless.
 pub const USED_MAX: u64 = 1_000;
 /// For how long what a requester got is counted.
