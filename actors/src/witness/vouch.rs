@@ -17,7 +17,7 @@ pub enum Vouched {
         /// By our witness.
         signature: NoteSignature,
         /// Says which key that is.
-        statement: LogStatement,
+        statement: Box<LogStatement>,
     },
     /// Nothing yet: it has to be shown how it continues the ledger of so many blocks.
     Known {
@@ -77,7 +77,7 @@ impl Witness {
         self.store.observe(observe, now, self.limit / 2)?;
         Ok(Vouched::Cosigned {
             signature: checkpoint.cosign(&self.keys.witness, now)?,
-            statement: self.keys.statement.clone(),
+            statement: Box::new(self.keys.statement.clone()),
         })
     }
 }
