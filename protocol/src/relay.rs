@@ -5,6 +5,7 @@
 //! it to its envelope, hides its length, and stays closed to whoever gets the identity key later.
 
 mod base64_text;
+pub mod keyring;
 pub mod padding;
 pub mod prekey;
 pub mod replay;

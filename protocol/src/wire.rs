@@ -3,12 +3,14 @@
 //! Twelve messages travel under `/meeting/v1/`. Two carry identities ([`introduction`]), nine answer about skills
 //! and SkillSets ([`listing`] and [`envelope`]), one says goodbye. [`possession`] is this implementation's
 //! addition: proof that a peer holds its key now, and [`rotation`] changes a key under the old one's signature; both in
-//! members that other implementations ignore. [`history`] is another: how a ledger continues what was seen of it.
+//! members that other implementations ignore. [`history`] is another: how a ledger continues what was seen of it. What a
+//! Meeting Place answers its members is [`place`].
 
 pub mod envelope;
 pub mod history;
 pub mod introduction;
 pub mod listing;
+pub mod place;
 pub mod possession;
 pub mod rotation;
 

@@ -90,6 +90,13 @@ impl ReplayWindow {
 
     /// Takes a message that was opened, once. What is refused changes nothing.
     pub fn admit(&mut self, seen: &Seen, now: Timestamp) -> Result<(), ReplayError> {
+        self.check(seen, now)?;
+        self.remember(seen);
+        Ok(())
+    }
+
+    /// Whether a message would be taken, for those who must keep it before they may remember it.
+    pub fn check(&mut self, seen: &Seen, now: Timestamp) -> Result<(), ReplayError> {
         self.forget(now);
         let sent_at = seen.sent_at;
         if sent_at < now.minus(self.past) || sent_at < self.forgotten {
@@ -106,8 +113,13 @@ impl ReplayWindow {
         if self.by_time.len() >= SEEN_MAX || of_sender >= SEEN_OF_SENDER_MAX {
             return Err(ReplayError::Full);
         }
-        self.remember(seen);
         Ok(())
+    }
+
+    /// Whether a message by this name of this sender was taken.
+    pub fn knows(&self, from: &AgentId, message_id: &MessageId) -> bool {
+        let ids = self.by_sender.get(from);
+        ids.is_some_and(|ids| ids.contains(message_id))
     }
 
     /// What is remembered, the oldest first: with [`restore`](Self::restore), the window after a restart.
