@@ -14,6 +14,7 @@ pub mod file_lock;
 pub mod heartbeat;
 pub mod knowledge;
 pub mod meeting;
+pub mod membership;
 pub mod passing;
 pub mod peer_manager;
 pub mod place;
@@ -47,6 +48,7 @@ use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::ClientLimits;
 use meeting::inbox::InboxLimits;
 use meeting::{MeetingActor, MeetingHandle, MeetingParts};
+use membership::{MembershipActor, MembershipHandle, MembershipParts, MembershipPolicy};
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
@@ -82,6 +84,8 @@ pub struct Config {
     pub approvals: ApprovalPolicy,
     /// Whether what gives no reason to ask is installed at once.
     pub auto_install: bool,
+    /// How this agent lives at Places.
+    pub membership: MembershipPolicy,
 }
 
 /// Who the node is.
@@ -116,6 +120,8 @@ pub struct Handles {
     pub quarantine: QuarantineHandle,
     /// Conversations.
     pub meeting: MeetingHandle,
+    /// Places that were joined.
+    pub membership: MembershipHandle,
     /// Anchors of HestiaChain.
     pub anchors: AnchorHandle,
     /// Changes that wait for a person.
@@ -144,6 +150,9 @@ pub enum StartError {
     /// Conversations.
     #[error("meetings are not possible: {0}")]
     Meeting(#[from] meeting::MeetingError),
+    /// Places.
+    #[error("Places cannot be joined: {0}")]
+    Membership(#[from] membership::MembershipError),
 }
 
 /// Starts the actors, leaves first: an actor asks only those started before it. Blocks on the disk, so it belongs
@@ -258,6 +267,21 @@ pub async fn start(
         patience,
     )?;
 
+    let parts = MembershipParts {
+        signed: Arc::clone(&who.signed),
+        keypair: Arc::clone(&who.keypair),
+        clock: Arc::clone(&clock),
+        policy: config.policy.clone(),
+        settings: config.membership,
+        client_limits: config.client.clone(),
+        proof_window,
+        inbox_limits: config.inbox,
+        peers: peers.clone(),
+        quarantine: quarantine.clone(),
+        knowledge: knowledge.clone(),
+    };
+    let membership = MembershipActor::start(&data, parts, permits, patience)?;
+
     let parts = MeetingParts {
         signed: who.signed,
         keypair: who.keypair,
@@ -287,6 +311,7 @@ pub async fn start(
         peers,
         quarantine,
         meeting,
+        membership,
         anchors,
         approvals,
         auth,
@@ -315,7 +340,7 @@ macro_rules! health_check {
 macro_rules! each_actor {
     ($handles:expr, $run:ident) => {
         each_actor!(
-            $handles, $run, approvals, meeting, anchors, auth, peers, quarantine, state, skill_sets,
+            $handles, $run, approvals, membership, meeting, anchors, auth, peers, quarantine, state, skill_sets,
             knowledge, witness, tlog, chain
         )
     };

@@ -35,7 +35,9 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-pub use message::{Admission, Caller, Decide, Find, Health, Introduce, List, Meet, Shutdown};
+pub use message::{
+    Admission, Caller, Decide, Find, Health, Introduce, Learn, List, Meet, Shutdown,
+};
 use message::{Observe, Tick};
 use reception::{Reception, apply};
 use store::{Appended, Change, PeerStore};
@@ -189,6 +191,11 @@ impl PeerManagerHandle {
                 strength,
             })
             .await?
+    }
+
+    /// See [`Learn`].
+    pub async fn learn(&self, identity: VerifiedIdentity) -> Result<Peer, PeerError> {
+        self.addr.ask(Learn { identity }).await?
     }
 
     /// See [`List`].
@@ -365,6 +372,23 @@ impl Handler<Meet> for PeerManagerActor {
         });
         AtomicResponse::new(Box::pin(met.map(move |met, this, _ctx| {
             met?;
+            let known = this.reception.desk().table.get(id.as_str()).cloned();
+            known.ok_or_else(|| PeerTableError::Unknown(id.to_string()).into())
+        })))
+    }
+}
+
+impl Handler<Learn> for PeerManagerActor {
+    type Result = AtomicResponse<Self, Result<Peer, PeerError>>;
+
+    fn handle(&mut self, message: Learn, _ctx: &mut Self::Context) -> Self::Result {
+        let id = message.identity.agent_id.clone();
+        let now = self.clock.now();
+        let learned = self.decide(id.to_string(), move |table| {
+            observation(table.observe(&message.identity, None, Strength::Introduced, now))
+        });
+        AtomicResponse::new(Box::pin(learned.map(move |learned, this, _ctx| {
+            learned?;
             let known = this.reception.desk().table.get(id.as_str()).cloned();
             known.ok_or_else(|| PeerTableError::Unknown(id.to_string()).into())
         })))

@@ -12,8 +12,10 @@ use kairos_actors::chain::store::file::LOCK_PATIENCE;
 use kairos_actors::chain::store::place::{Backend, Places};
 use kairos_actors::meeting::client::ClientLimits;
 use kairos_actors::meeting::inbox::InboxLimits;
+use kairos_actors::membership::MembershipPolicy;
 use kairos_actors::peer_manager::PeerPolicy;
 use kairos_actors::{Config, Handles, Identity as Who};
+use kairos_place::member::Pace;
 use kairos_place::session::SessionPolicy;
 use kairos_protocol::anchor::stage::Stage;
 use kairos_protocol::crypto::Keypair;
@@ -218,5 +220,17 @@ fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
             ..ApprovalPolicy::default()
         },
         auto_install: settings.acquire.auto_install,
+        membership: MembershipPolicy {
+            pace: Pace {
+                beat: settings.membership.heartbeat.get(),
+                poll: settings.membership.poll.get(),
+                pause_max: settings.membership.pause.get(),
+            },
+            listen: settings.membership.listen,
+            redeposit: settings.membership.redeposit,
+            downgrade: settings.membership.downgrade,
+            prekeys: settings.membership.prekeys,
+            places: settings.membership.places,
+        },
     }
 }

@@ -7,17 +7,20 @@ use std::borrow::Cow;
 
 use kairos_protocol::crypto::PublicKey;
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::AgentId;
 use kairos_protocol::package::{PackageLimits, SkillSetPackage, unpack};
 use kairos_protocol::provenance::{Hop, Kind, Provenance};
 use kairos_protocol::skill::findings::{Finding, FindingKind, findings};
 use kairos_protocol::skill::{ReadOptions, Skill};
 use kairos_protocol::skill_set::Layer;
+use kairos_protocol::wire::introduction::ExchangePolicy;
 use serde_json::{Map, Value, json};
 
 use super::client::{Answer, Progress};
 use super::encounter::{Encounter, fail};
 use super::{MeetingError, Outbound};
 use crate::check::Checks;
+use crate::peer_manager::PeerManagerHandle;
 
 /// Most findings kept of one SkillSet; the evidence they go into is bounded.
 const FINDINGS_MAX: usize = 200;
@@ -73,25 +76,7 @@ pub(super) async fn skill(
         return Err(fail(&mut checks, "content", "the answer holds no text"));
     };
 
-    let limit = out.policy.max_skill_bytes;
-    if content.len() as u64 > limit {
-        let detail = format!("{} bytes, the limit is {limit}", content.len());
-        return Err(fail(&mut checks, "size", detail));
-    }
-    checks.pass("size", format!("{} bytes", content.len()));
-
-    let found = ContentHash::of(content);
-    match text("content_hash") {
-        Some(told) if told == found.to_hex() => checks.pass("content hash", found.to_hex()),
-        Some(_) => {
-            return Err(fail(
-                &mut checks,
-                "content hash",
-                "the text is not the one the hash was made of",
-            ));
-        }
-        None => return Err(fail(&mut checks, "content hash", "the peer sent no hash")),
-    }
+    let found = measured(&out.policy, content, text("content_hash"), &mut checks)?;
     let name = text("skill_name").unwrap_or(wanted).to_owned();
     if name != wanted && text("skill_id") != Some(wanted) {
         let shown: String = name.chars().take(200).collect();
@@ -105,31 +90,11 @@ pub(super) async fn skill(
     let listed = offered.and_then(|s| s.content_hash.as_deref());
     as_listed(listed, &found, &mut checks)?;
 
-    let options = ReadOptions {
-        max_bytes: usize::try_from(limit).unwrap_or(usize::MAX),
-        ..ReadOptions::default()
-    };
-    let skill = match Skill::parse(
-        &format!("knowledge/{wanted}.md"),
-        content.as_bytes(),
-        &options,
-    ) {
-        Ok(skill) => skill,
-        Err(fault) => return Err(fail(&mut checks, "format", fault.to_string())),
-    };
-    let told_format = text("format").unwrap_or("markdown");
-    let accepted = |format: &str| out.policy.allowed_formats.iter().any(|f| f == format);
-    if !accepted(told_format) || !accepted(skill.format.as_str()) {
-        return Err(fail(
-            &mut checks,
-            "format",
-            format!("Format '{told_format}' is not allowed"),
-        ));
-    }
-    checks.pass("format", skill.format.as_str());
+    readable(&out.policy, content, text("format"), &mut checks)?;
 
     let provenance = provenance_in(&reply, &found, &mut checks)?;
-    compare_with_pins(out, provenance.as_ref(), &mut checks).await?;
+    let (own, peers) = ((&out.signed.instance_id, out.keypair.public()), &out.peers);
+    compare_with_pins(own, peers, provenance.as_ref(), &mut checks).await?;
     Ok(Acquisition {
         kind: Kind::Skill,
         name,
@@ -140,6 +105,56 @@ pub(super) async fn skill(
         findings: findings(content),
         checks,
     })
+}
+
+/// Checks the size of a skill, and its hash against the one that came with it.
+pub(crate) fn measured(
+    policy: &ExchangePolicy,
+    content: &str,
+    told: Option<&str>,
+    checks: &mut Checks,
+) -> Result<ContentHash, MeetingError> {
+    let limit = policy.max_skill_bytes;
+    if content.len() as u64 > limit {
+        let detail = format!("{} bytes, the limit is {limit}", content.len());
+        return Err(fail(checks, "size", detail));
+    }
+    checks.pass("size", format!("{} bytes", content.len()));
+    let found = ContentHash::of(content);
+    let wrong = match told {
+        Some(told) if told == found.to_hex() => {
+            checks.pass("content hash", found.to_hex());
+            return Ok(found);
+        }
+        Some(_) => "the text is not the one the hash was made of",
+        None => "the peer sent no hash",
+    };
+    Err(fail(checks, "content hash", wrong))
+}
+
+/// Checks that a skill can be read, and that both its format and the one it was said to have are taken.
+pub(crate) fn readable(
+    policy: &ExchangePolicy,
+    content: &str,
+    told: Option<&str>,
+    checks: &mut Checks,
+) -> Result<(), MeetingError> {
+    let options = ReadOptions {
+        max_bytes: usize::try_from(policy.max_skill_bytes).unwrap_or(usize::MAX),
+        ..ReadOptions::default()
+    };
+    let skill = match Skill::parse("knowledge/skill.md", content.as_bytes(), &options) {
+        Ok(skill) => skill,
+        Err(fault) => return Err(fail(checks, "format", fault.to_string())),
+    };
+    let told = told.unwrap_or("markdown");
+    let accepted = |format: &str| policy.allowed_formats.iter().any(|f| f == format);
+    if !accepted(told) || !accepted(skill.format.as_str()) {
+        let detail = format!("Format '{told}' is not allowed");
+        return Err(fail(checks, "format", detail));
+    }
+    checks.pass("format", skill.format.as_str());
+    Ok(())
 }
 
 /// Where a skill's members are: in the message, in `payload`, or at the top, as implementations differ.
@@ -181,7 +196,9 @@ pub(super) async fn skill_set(
     let inspected =
         tokio::task::spawn_blocking(move || inspect(payload, &wanted, offered.as_deref(), &limits));
     let mut acquired = inspected.await.map_err(|_| MeetingError::Panicked)??;
-    compare_with_pins(out, acquired.provenance.as_ref(), &mut acquired.checks).await?;
+    let (own, peers) = ((&out.signed.instance_id, out.keypair.public()), &out.peers);
+    let provenance = acquired.provenance.as_ref();
+    compare_with_pins(own, peers, provenance, &mut acquired.checks).await?;
     Ok(acquired)
 }
 
@@ -274,7 +291,7 @@ fn inspect(
 }
 
 /// Compares what was fetched with the hash in the peer's list.
-fn as_listed(
+pub(crate) fn as_listed(
     listed: Option<&str>,
     found: &ContentHash,
     checks: &mut Checks,
@@ -295,7 +312,7 @@ fn as_listed(
     Ok(())
 }
 
-fn provenance_in(
+pub(crate) fn provenance_in(
     reply: &Map<String, Value>,
     found: &ContentHash,
     checks: &mut Checks,
@@ -322,16 +339,17 @@ fn provenance_in(
 
 /// Points out hops that name an agent known here and are signed by another key than that agent's: anyone can sign
 /// as anyone. It may also be a key that the agent has given up, so this refuses nothing.
-async fn compare_with_pins(
-    out: &Outbound,
+pub(crate) async fn compare_with_pins(
+    (own_id, own_key): (&AgentId, &PublicKey),
+    peers: &PeerManagerHandle,
     provenance: Option<&Provenance>,
     checks: &mut Checks,
 ) -> Result<(), MeetingError> {
     for hop in provenance.map(Provenance::hops).unwrap_or_default() {
         let id = &hop.instance_id;
-        let known = match *id == out.signed.instance_id {
-            true => Some(out.keypair.public().clone()),
-            false => out.peers.find(id.as_str()).await?.map(|peer| peer.key),
+        let known = match id == own_id {
+            true => Some(own_key.clone()),
+            false => peers.find(id.as_str()).await?.map(|peer| peer.key),
         };
         note_other_key(hop, known.as_ref(), checks);
     }

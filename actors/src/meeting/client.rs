@@ -9,8 +9,10 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use kairos_protocol::json;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
-use reqwest::{Client, Method, Response, StatusCode, redirect};
+pub use reqwest::Method;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::{Client, Response, StatusCode, redirect};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use url::Url;
@@ -43,7 +45,8 @@ impl Default for ClientLimits {
 }
 
 /// Where a peer is: scheme, host and port; a path is kept for peers behind a prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct PeerUrl(Url);
 
 /// Why a text is not the address of a peer.
@@ -80,6 +83,20 @@ impl FromStr for PeerUrl {
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
         Ok(Self(url))
+    }
+}
+
+impl TryFrom<String> for PeerUrl {
+    type Error = PeerUrlError;
+
+    fn try_from(text: String) -> Result<Self, PeerUrlError> {
+        text.parse()
+    }
+}
+
+impl From<PeerUrl> for String {
+    fn from(url: PeerUrl) -> Self {
+        url.to_string()
     }
 }
 
@@ -137,6 +154,8 @@ pub enum ClientError {
         code: String,
         /// Its sentence.
         message: String,
+        /// From its header `Retry-After`, if that is a number of seconds.
+        retry_after: Option<Duration>,
     },
     /// The HTTP library could not be set up.
     #[error("the HTTP client could not be set up: {0}")]
@@ -148,16 +167,63 @@ impl ClientError {
     pub fn has_code(&self, expected: &str) -> bool {
         matches!(self, Self::Refused { code, .. } if code == expected)
     }
+
+    /// Whether the peer answered with this HTTP status, and not with a success.
+    pub fn has_status(&self, expected: u16) -> bool {
+        matches!(self, Self::Refused { status, .. } if *status == expected)
+    }
+
+    /// How long the peer asks us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the request may have taken effect: it was sent, and what became of it is not known.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::NotJson { .. }
+            | Self::TooLarge { .. } => true,
+            Self::Refused { status, .. } => *status >= 500,
+            Self::Redirect { .. } | Self::Setup(_) => false,
+        }
+    }
 }
+
+/// Longest silence of somebody who tells of news; hosts of ours say something twice as often.
+const LISTEN_IDLE: Duration = Duration::from_secs(60);
+/// Longest line of somebody who tells of news, in bytes.
+const LINE_MAX: usize = 8 * 1024;
 
 /// Told about a long answer: bytes received so far and, if announced, in all.
 pub type Progress<'p> = &'p (dyn Fn(u64, Option<u64>) + Send + Sync);
 
-/// A client for the endpoints below `/meeting/v1/`.
+/// A client for the endpoints below `/meeting/v1/`, and for those of Meeting Places.
 #[derive(Debug, Clone)]
 pub struct PeerClient {
     http: Client,
+    /// Without a bound on the whole answer, for those who go on telling.
+    listening: Client,
     limits: ClientLimits,
+}
+
+/// A request to a Meeting Place.
+#[derive(Debug, Clone)]
+pub struct AtPlace<'a> {
+    /// GET, POST, PUT or DELETE.
+    pub method: Method,
+    /// Below `/place/v1/`, each segment as it is meant.
+    pub path: &'a [&'a str],
+    /// The query.
+    pub query: &'a [(&'a str, &'a str)],
+    /// The session.
+    pub token: Option<&'a str>,
+    /// The content.
+    pub body: Option<&'a Value>,
 }
 
 /// Which bound an answer is held to.
@@ -172,16 +238,80 @@ pub enum Answer {
 impl PeerClient {
     /// A client that keeps to `limits`.
     pub fn new(limits: ClientLimits) -> Result<Self, ClientError> {
-        let http = Client::builder()
-            .connect_timeout(limits.connect_timeout)
+        let builder = || {
+            Client::builder()
+                .connect_timeout(limits.connect_timeout)
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                .user_agent(concat!("kairos-chain/", env!("CARGO_PKG_VERSION")))
+        };
+        let http = builder()
             .read_timeout(limits.idle_timeout)
             .timeout(limits.total_timeout)
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .user_agent(concat!("kairos-chain/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| ClientError::Setup(causes(&e)))?;
-        Ok(Self { http, limits })
+        let listening = builder()
+            .read_timeout(LISTEN_IDLE)
+            .build()
+            .map_err(|e| ClientError::Setup(causes(&e)))?;
+        Ok(Self {
+            http,
+            listening,
+            limits,
+        })
+    }
+
+    /// Asks a Meeting Place.
+    pub async fn at_place(
+        &self,
+        place: &PeerUrl,
+        request: AtPlace<'_>,
+        progress: Progress<'_>,
+    ) -> Result<Map<String, Value>, ClientError> {
+        let url = place_endpoint(place, request.path, request.query);
+        let (token, body) = (request.token, request.body);
+        self.exchange(request.method, url, token, body, Answer::Ordinary, progress)
+            .await
+    }
+
+    /// Begins to listen to what a Meeting Place tells at `path`.
+    pub(crate) async fn listen(
+        &self,
+        place: &PeerUrl,
+        path: &[&str],
+        token: &str,
+    ) -> Result<Listener, ClientError> {
+        let url = place_endpoint(place, path, &[]);
+        let (host, began) = (url.origin().ascii_serialization(), Instant::now());
+        let request = self.listening.get(url).header(ACCEPT, "text/event-stream");
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        let sent = tokio::time::timeout(self.limits.idle_timeout, request.send()).await;
+        let sent = sent.map_err(|_| ClientError::Timeout {
+            after: self.limits.idle_timeout,
+        })?;
+        let response = sent.map_err(|e| self.failed(&host, began, &e))?;
+        let status = response.status();
+        if status != StatusCode::OK {
+            let retry_after = retry_after(&response);
+            let limit = self.limits.answer_max;
+            let bytes = self
+                .body(response, limit, &|_, _| (), |e| {
+                    self.failed(&host, began, e)
+                })
+                .await?;
+            let detail = "something else than news".to_owned();
+            return Err(match understand(status, &bytes, retry_after) {
+                Err(error) => error,
+                Ok(_) => ClientError::NotJson {
+                    status: status.as_u16(),
+                    detail,
+                },
+            });
+        }
+        Ok(Listener {
+            response,
+            line: Vec::new(),
+        })
     }
 
     /// GET `path` (below `/meeting/v1/`, with its query).
@@ -252,6 +382,7 @@ impl PeerClient {
             let location = location.unwrap_or("nowhere").chars().take(200).collect();
             return Err(ClientError::Redirect { location });
         }
+        let retry_after = retry_after(&response);
         let limit = match answer {
             Answer::Package if status.is_success() => self.limits.package_max,
             _ => self.limits.answer_max,
@@ -259,7 +390,7 @@ impl PeerClient {
         let bytes = self
             .body(response, limit, progress, |e| self.failed(&host, began, e))
             .await?;
-        understand(status, &bytes)
+        understand(status, &bytes, retry_after)
     }
 
     async fn body(
@@ -303,6 +434,51 @@ impl PeerClient {
     }
 }
 
+/// A connection on which a Place tells of mail.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    response: Response,
+    line: Vec<u8>,
+}
+
+impl Listener {
+    /// Waits for the next event and returns its name; nothing once the Place has hung up, broken off, or said a line
+    /// that is longer than it may be.
+    pub(crate) async fn event(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.line.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                match line.trim_end().strip_prefix("event:") {
+                    Some(name) => return Some(name.trim().to_owned()),
+                    None => continue,
+                }
+            }
+            if self.line.len() > LINE_MAX {
+                return None;
+            }
+            let piece = self.response.chunk().await.ok()??;
+            self.line.extend_from_slice(&piece);
+        }
+    }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    let told = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    told.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn place_endpoint(place: &PeerUrl, path: &[&str], query: &[(&str, &str)]) -> Url {
+    let mut url = place.0.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(["place", "v1"]).extend(path);
+    }
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
+    }
+    url
+}
+
 fn endpoint(peer: &PeerUrl, path: &str) -> Url {
     let mut url = peer.0.clone();
     url.set_path(&format!(
@@ -313,7 +489,11 @@ fn endpoint(peer: &PeerUrl, path: &str) -> Url {
 }
 
 /// The object in a successful answer, or the refusal in another.
-fn understand(status: StatusCode, bytes: &[u8]) -> Result<Map<String, Value>, ClientError> {
+fn understand(
+    status: StatusCode,
+    bytes: &[u8],
+    retry_after: Option<Duration>,
+) -> Result<Map<String, Value>, ClientError> {
     let parsed = json::parse_object(bytes);
     if status.is_success() {
         return parsed.map_err(|e| ClientError::NotJson {
@@ -330,8 +510,20 @@ fn understand(status: StatusCode, bytes: &[u8]) -> Result<Map<String, Value>, Cl
     Err(ClientError::Refused {
         status: status.as_u16(),
         code: text("error").unwrap_or_else(|| "no code".to_owned()),
-        message: text("message").unwrap_or_else(|| "no explanation".to_owned()),
+        message: text("message")
+            .or_else(|| reasons(&members))
+            .unwrap_or_else(|| "no explanation".to_owned()),
+        retry_after,
     })
+}
+
+/// The reasons that a Place gives in place of a sentence.
+fn reasons(members: &Map<String, Value>) -> Option<String> {
+    let told = members.get("reasons")?.as_array()?;
+    let told = told.iter().take(10).filter_map(Value::as_str);
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let text = told.collect::<Vec<_>>().join("; ");
+    (!text.is_empty()).then(|| text.chars().take(600).map(clean).collect())
 }
 
 /// The innermost causes of an error, which is where the useful words are.
@@ -365,6 +557,12 @@ mod tests {
             endpoint(&"https://example.org/a/".parse().unwrap(), "skills").as_str(),
             "https://example.org/a/meeting/v1/skills"
         );
+        let place = "https://example.org/a/".parse().unwrap();
+        let asked = place_endpoint(&place, &["deposit", "a/b c"], &[("n", "1")]);
+        assert_eq!(
+            asked.as_str(),
+            "https://example.org/a/place/v1/deposit/a%2Fb%20c?n=1"
+        );
         for bad in [
             "",
             "localhost:8080",
@@ -380,18 +578,23 @@ mod tests {
 
     #[test]
     fn an_answer_is_an_object_or_a_refusal_in_words() {
-        assert!(understand(StatusCode::OK, b"{\"a\":1}").is_ok());
-        let not_json = understand(StatusCode::OK, b"<html>").unwrap_err();
+        assert!(understand(StatusCode::OK, b"{\"a\":1}", None).is_ok());
+        let not_json = understand(StatusCode::OK, b"<html>", None).unwrap_err();
         assert!(matches!(not_json, ClientError::NotJson { status: 200, .. }));
         let refused = understand(
             StatusCode::UNAUTHORIZED,
             b"{\"error\":\"e\",\"message\":\"m\\u001b\"}",
+            None,
         )
         .unwrap_err();
         assert_eq!(refused.to_string(), "the peer refused (401 e): m ");
+        let reasons = b"{\"error\":\"rejected\",\"reasons\":[\"a\",\"b\"]}";
+        let refused = understand(StatusCode::UNPROCESSABLE_ENTITY, reasons, None).unwrap_err();
+        assert_eq!(refused.to_string(), "the peer refused (422 rejected): a; b");
         let bare = understand(
             StatusCode::INTERNAL_SERVER_ERROR,
             b"An unhandled lowlevel error occurred",
+            None,
         )
         .unwrap_err();
         assert_eq!(

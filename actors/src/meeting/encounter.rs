@@ -23,7 +23,7 @@ use crate::peer_manager::table::Peer;
 pub const LIST_MAX: usize = 10_000;
 
 /// Notes that something does not hold, and returns the error that ends the conversation.
-pub(super) fn fail(checks: &mut Checks, name: &str, detail: impl Into<String>) -> MeetingError {
+pub(crate) fn fail(checks: &mut Checks, name: &str, detail: impl Into<String>) -> MeetingError {
     let detail = detail.into();
     checks.note(name, Outcome::Failed, detail.clone());
     MeetingError::Refused {

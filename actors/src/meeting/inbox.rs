@@ -52,6 +52,9 @@ pub struct InboxEntry {
     pub in_reply_to: Option<String>,
     /// The sender's id for it.
     pub id: Option<String>,
+    /// The Meeting Place through which it came, sealed. None if its sender came here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
 }
 
 impl InboxEntry {
@@ -72,6 +75,7 @@ impl InboxEntry {
             payload,
             in_reply_to: None,
             id: None,
+            place: None,
         }
     }
 }
@@ -120,6 +124,17 @@ impl Inbox {
         let _lock = inbox.lock_existing()?;
         inbox.recount()?;
         Ok(inbox)
+    }
+
+    /// Whether a message of `from` with this id is kept.
+    pub fn holds(&mut self, from: &AgentId, id: &str) -> io::Result<bool> {
+        let Some(file) = self.lock_existing()? else {
+            return Ok(false);
+        };
+        if file.metadata()?.len() != self.length {
+            self.recount()?;
+        }
+        Ok(self.ids.contains(&(from.clone(), id.to_owned())))
     }
 
     /// Keeps `entry` durably.

@@ -66,6 +66,17 @@ pub struct Meet {
     pub strength: Strength,
 }
 
+/// Pins or confirms the key that somebody else, such as a Meeting Place, tells of an agent. Returns its record.
+///
+/// Fails with [`PeerTableError::Conflict`](super::table::PeerTableError::Conflict) when the id is pinned to another key;
+/// what somebody else tells changes no pin.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Peer, PeerError>")]
+pub struct Learn {
+    /// Whose key it is said to be.
+    pub identity: VerifiedIdentity,
+}
+
 /// All known peers, by id.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Vec<Peer>, PeerError>")]

@@ -64,7 +64,11 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         let agent = Agent::open(data_dir, settings).await?;
         let id = agent.signed.instance_id.clone();
         let place = agent.settings.place.clone();
+        let lives = agent.settings.membership.background;
         let node = Node::start(agent, listener)?;
+        if lives {
+            node.agent().handles.membership.live().await?;
+        }
         out.note(format_args!("Agent {id} in {}", folder.display()))?;
         out.note(format_args!("Listening on http://{address}"))?;
         if place.enabled {

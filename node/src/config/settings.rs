@@ -261,6 +261,29 @@ settings! {
         accept_federated: bool = false, any();
     }
 
+    /// How this agent lives at the Meeting Places that it joined.
+    membership: Membership {
+        /// Whether `serve` lives there: stays registered, and fetches mail. Without it only commands go there.
+        background: bool = true, any();
+        /// The longest time without a sign of life. A Place that forgets its agents earlier gets more.
+        heartbeat: Period = Period::mins(10), between(Period::secs(1), Period::days(1));
+        /// How often mail is asked for where a Place does not tell of it.
+        poll: Period = Period::secs(60), between(Period::secs(1), Period::days(1));
+        /// Whether to listen for mail where a Place tells of it.
+        listen: bool = true, any();
+        /// The longest pause after failures, which begin with a second and double each time.
+        pause: Period = Period::mins(15), between(Period::secs(1), Period::days(1));
+        /// Whether skills that were left at a Place are left again when the Place lost them, if they are still the same.
+        redeposit: bool = true, any();
+        /// Whether messages to agents without prekeys are sealed in the older envelope, which does not say who wrote
+        /// them and opens to whoever gets the recipient's key later. Never to agents that once had prekeys there.
+        downgrade: bool = true, any();
+        /// One-time prekeys left at each Place, each for one message that stays closed to whoever gets our key later.
+        prekeys: usize = 50, between(1, 100);
+        /// Places joined at once.
+        places: usize = 16, between(1, 256);
+    }
+
     /// What happens to things acquired from others.
     acquire: Acquire {
         /// Whether what passes every check, with none left unknown and nothing suspicious in it, is installed without

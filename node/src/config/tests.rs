@@ -179,6 +179,15 @@ place.messages_per_sender 20
 place.listeners 10000
 place.anonymise_audit false
 place.accept_federated false
+membership.background true
+membership.heartbeat 10m
+membership.poll 1m
+membership.listen true
+membership.pause 15m
+membership.redeposit true
+membership.downgrade true
+membership.prekeys 50
+membership.places 16
 acquire.auto_install false
 log.level info
 log.format human"#;

@@ -135,7 +135,8 @@ pub(super) fn is_secret(shown: &str) -> bool {
     let public = shown.ends_with(".pub");
     let private =
         shown == "keys" || shown.starts_with("keys/") || shown.starts_with("storage/tls/");
-    (private && !public) || shown == "storage/tokens.json" || shown == INBOX
+    let mail = shown.starts_with("storage/membership/mail/");
+    (private && !public) || mail || shown == "storage/tokens.json" || shown == INBOX
 }
 
 /// Whether the disk takes writes, how long they take, how much room there is, and whether its locks mean anything.
