@@ -32,6 +32,7 @@ pub mod log;
 pub mod meet;
 pub mod out;
 pub mod peers;
+pub mod place;
 pub mod progress;
 pub mod propose;
 pub mod quarantine;
@@ -128,6 +129,8 @@ enum Command {
     Message(say::MessageArgs),
     /// Messages that other agents left
     Inbox(say::InboxArgs),
+    /// Meeting Places: join one, look around, leave and take skills, write to agents that are away
+    Place(place::PlaceArgs),
     /// Who this agent is, and a new key for it
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
@@ -350,6 +353,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Reflect(args)) => say::reflect(args, &mut session),
         Some(Command::Message(args)) => say::message(args, &mut session),
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
+        Some(Command::Place(args)) => place::run(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
         Some(Command::Anchor(args)) => anchor::run(args, &mut session),

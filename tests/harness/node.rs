@@ -45,6 +45,7 @@ pub struct TestNode {
 pub struct Builder {
     command: Command,
     data_dir: Option<PathBuf>,
+    port: u16,
 }
 
 impl TestNode {
@@ -56,10 +57,11 @@ impl TestNode {
     /// Prepares a node.
     pub fn builder() -> Builder {
         let mut command = program();
-        command.args(["serve", "--port", "0"]);
+        command.arg("serve");
         Builder {
             command,
             data_dir: None,
+            port: 0,
         }
     }
 
@@ -164,6 +166,12 @@ impl Builder {
         self
     }
 
+    /// Listens where another node did that is gone.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// Changes a setting: `.set("limits.requests_per_session", "5")`.
     pub fn set(self, key: &str, value: &str) -> Self {
         self.arg("--set").arg(format!("{key}={value}"))
@@ -192,6 +200,7 @@ impl Builder {
         };
         let mut child = self
             .command
+            .args(["--port", &self.port.to_string()])
             .arg("--data-dir")
             .arg(&data_dir)
             .stdin(Stdio::null())

@@ -12,6 +12,7 @@ mod fixtures;
 mod hostile_packages;
 mod hostile_peers;
 mod life;
+mod membership;
 mod persona;
 mod place;
 mod place_defects;
