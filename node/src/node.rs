@@ -85,6 +85,11 @@ impl Node {
         &self.agent
     }
 
+    /// The Meeting Place, if it hosts one.
+    pub fn hosted(&self) -> Option<&Hosted> {
+        self.hosted.as_ref()
+    }
+
     /// Runs until a signal arrives or a part fails, then shuts down in order.
     pub async fn join(mut self) -> ShutdownReason {
         let reason = tokio::select! {

@@ -257,6 +257,26 @@ fn a_server_and_commands_that_read_one_box_deliver_once() {
     );
 }
 
+#[test]
+fn the_demo_of_a_place_tells_its_story_and_leaves_nothing_behind() {
+    let home = Home::new();
+    let told = Call::new(["demo", "--place"])
+        .current_dir(home.path())
+        .env("TMPDIR", home.path())
+        .run();
+    let text = told.done();
+    for said in [
+        "Ben reads, signed by Ada: «Ben, the good pot is behind the blue door.»",
+        "writing in Ada's name is refused: the peer refused (403 proof_required)",
+        "after 20 messages Mallory is refused",
+        "enqueue from",
+        "no file of the Place holds a word of it",
+    ] {
+        assert!(text.contains(said), "no `{said}` in\n{text}");
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+}
+
 type Trick = Arc<dyn Fn(&str, Asked, &Keypair) -> Option<Asked> + Send + Sync>;
 
 /// A Place as KairosChain 3.75 runs one, without challenge and relay, and with one skill by somebody who is away.

@@ -1,7 +1,8 @@
 //! `demo`: two agents meet, knowledge crosses between them, and what is poisoned is refused.
 //!
 //! Everything is real: two data directories, two HTTP servers on loopback, two ledgers. A third agent, Mallory, offers
-//! a SkillSet that carries a script and one that was changed after it was signed. Nothing is left behind.
+//! a SkillSet that carries a script and one that was changed after it was signed. Nothing is left behind. `--place` tells
+//! another story, of a Meeting Place: see [`place`].
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -27,22 +28,32 @@ use crate::node::Node;
 use crate::telemetry;
 
 mod mallory;
+mod place;
 
-/// Nothing to choose.
+/// Which story to tell.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {}
+pub struct DemoArgs {
+    /// Three agents at a Meeting Place: a skill on its board, a sealed message to one who sleeps, and what is refused
+    #[arg(long)]
+    place: bool,
+}
 
 const NOTE: &str = "---\nname: tea_ceremony\ndescription: How to serve tea to a guest\nversion: 1.0.0\ntags: [tea, \
                     hospitality]\npublic: true\n---\n\n# Serving tea\n\nWarm the pot. Wait for the guest. Pour from \
                     the height of a hand.\n";
 
 /// Runs `demo`.
-pub fn run(_args: &DemoArgs, session: &mut Session) -> anyhow::Result<Exit> {
+pub fn run(args: &DemoArgs, session: &mut Session) -> anyhow::Result<Exit> {
     telemetry::start("error", crate::config::LogFormat::Human);
     let started = Instant::now();
     let home = tempfile::Builder::new().prefix("kairos-demo").tempdir()?;
     let out = &mut session.out;
-    actix::System::new().block_on(tell(home.path(), out))?;
+    actix::System::new().block_on(async {
+        match args.place {
+            true => place::tell(home.path(), out).await,
+            false => tell(home.path(), out).await,
+        }
+    })?;
     home.close()
         .context("the temporary directory could not be removed")?;
     let seconds = started.elapsed().as_secs_f32();
@@ -53,7 +64,10 @@ pub fn run(_args: &DemoArgs, session: &mut Session) -> anyhow::Result<Exit> {
         out.line(format_args!(
             "{done} in {seconds:.1} seconds. The temporary directories are gone."
         ))?;
-        out.note("Next:  kairos-chain init   and   kairos-chain serve")?;
+        out.note(match args.place {
+            true => "Next:  kairos-chain place join URL   and   kairos-chain serve --place",
+            false => "Next:  kairos-chain demo --place   and   kairos-chain init   and   kairos-chain serve",
+        })?;
     }
     Ok(Exit::Done)
 }
@@ -232,11 +246,16 @@ async fn agent(home: &Path, name: &str, description: &str) -> anyhow::Result<(No
     Ok((Node::start(agent, listener)?, url))
 }
 
+/// Gives Ada a skill to offer.
+fn stock_skill(data_dir: &DataDir) -> std::io::Result<()> {
+    let knowledge = data_dir.knowledge().join("tea_ceremony");
+    fs_err::create_dir_all(&knowledge)?;
+    fs_err::write(knowledge.join("tea_ceremony.md"), NOTE)
+}
+
 /// Gives Ada something to offer.
 async fn stock(ada: &Node, made: &Path) -> anyhow::Result<()> {
-    let knowledge = ada.agent().data_dir.knowledge().join("tea_ceremony");
-    fs_err::create_dir_all(&knowledge)?;
-    fs_err::write(knowledge.join("tea_ceremony.md"), NOTE)?;
+    stock_skill(&ada.agent().data_dir)?;
     let topic = made.join("knowledge/green_tea");
     fs_err::create_dir_all(&topic)?;
     let metadata = json!({
