@@ -21,8 +21,8 @@ use actix::{
 use kairos_place::meeting_place::store::sqlite::SqliteStore;
 use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
-    Agent, BoardError, Deposit, DepositKey, MeetingPlace, NeedEntry, Offer, Policy, RegisterError,
-    Registered, Registration, Replaced,
+    Agent, AttestError, AttestFault, Attestation, BoardError, Claimed, Deposit, DepositKey,
+    MeetingPlace, NeedEntry, Offer, Policy, RegisterError, Registered, Registration, Replaced,
 };
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::{Clock, Timestamp};
@@ -56,6 +56,9 @@ pub enum PlaceError {
     /// Something on the board is refused.
     #[error(transparent)]
     Board(#[from] BoardError),
+    /// An attestation is refused.
+    #[error(transparent)]
+    Attest(#[from] AttestError),
     /// It could not be stored, so nothing was changed.
     #[error("it could not be stored, and nothing was changed: {0}")]
     Store(Arc<StoreError>),
@@ -73,6 +76,15 @@ pub enum PlaceError {
 impl From<StoreError> for PlaceError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+impl From<AttestFault> for PlaceError {
+    fn from(error: AttestFault) -> Self {
+        match error {
+            AttestFault::Refused(error) => error.into(),
+            AttestFault::Board(error) => error.into(),
+        }
     }
 }
 
@@ -211,6 +223,37 @@ impl PlaceHandle {
     /// Takes a deposit off the board.
     pub async fn withdraw(&self, owner: AgentId, skill_id: String) -> Result<Deposit, PlaceError> {
         let done = self.decide(move |place, _| place.withdraw(&owner, &skill_id));
+        Ok(done.await??)
+    }
+
+    /// Checks what `attester` says of a deposit, and keeps it. Every call about a deposit that is there counts as an
+    /// attempt.
+    pub async fn attest(
+        &self,
+        attester: AgentId,
+        deposit: DepositKey,
+        claimed: Claimed,
+    ) -> Result<Attestation, PlaceError> {
+        let find = |place: &MeetingPlace| {
+            place
+                .find_deposit(&deposit.skill_id, Some(&deposit.owner))
+                .cloned()
+        };
+        let Some(attested) = self.look(find) else {
+            let (skill_id, owner) = (deposit.skill_id, deposit.owner.to_string());
+            return Err(AttestError::NoDeposit { skill_id, owner }.into());
+        };
+        let counted = attester.clone();
+        self.decide(move |place, now| place.attempt_attest(&counted, now))
+            .await??;
+        let key = self.look(|place| place.key(&attester).cloned());
+        let now = self.clock.now();
+        let check = move || {
+            let key = key.and_then(|key| key.parse().ok());
+            claimed.check(&attester, key.as_ref(), &attested, now)
+        };
+        let attestation = self.run(check).await??;
+        let done = self.decide(move |place, _| place.attest(attestation));
         Ok(done.await??)
     }
 

@@ -138,6 +138,8 @@ fn policy(settings: &Settings) -> Policy {
             per_hour: place.deposits_per_hour,
             ..DepositLimits::default()
         },
+        attestations_per_deposit: place.attestations_per_deposit,
+        attestations_per_agent: place.attestations_per_agent,
         federation: Federation {
             accept: place.accept_federated,
             ..Federation::default()

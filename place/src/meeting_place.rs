@@ -8,6 +8,7 @@
 //! observation and no failure, and the Place is itself one of its agents.
 
 pub mod agent;
+pub mod attestation;
 mod attempts;
 pub mod board;
 pub mod browse;
@@ -25,6 +26,7 @@ use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
 pub use agent::{Agent, Claim, MemberError, PinnedKey, Presence, Registration};
+pub use attestation::{AttestError, AttestFault, Attestation, AttestationKey, Claimed};
 pub use board::{Need, NeedEntry};
 pub use browse::{Answer, Kind, Query};
 pub use deposit::{Deposit, DepositKey, Facts, Offer, Provenance};
@@ -86,6 +88,8 @@ pub struct Census {
     pub remembered: usize,
     /// Deposits on the board.
     pub deposits: usize,
+    /// Attestations of deposits, those of bytes that were replaced included.
+    pub attestations: usize,
     /// Needs on the board.
     pub needs: usize,
     /// Skills handed out since the Place began.
@@ -107,6 +111,9 @@ impl MeetingPlace {
         };
         for agent in snapshot.agents {
             place.registry.restore(agent, now);
+        }
+        for attestation in snapshot.attestations {
+            place.board.attestations.put(attestation);
         }
         for deposit in snapshot.deposits {
             place.registry.set_owner(&deposit.key.owner, true);
@@ -174,8 +181,10 @@ impl MeetingPlace {
             self.record(&id);
         }
         done.forgotten = self.registry.prune(self.policy.remembered_max);
-        let gone = done.forgotten.iter().cloned().map(Change::AgentGone);
-        self.changes.extend(gone);
+        for id in &done.forgotten {
+            self.forget_attester(id);
+            self.changes.push(Change::AgentGone(id.clone()));
+        }
         Ok(done)
     }
 
@@ -255,6 +264,7 @@ impl MeetingPlace {
             unverified: self.registry.unverified(),
             remembered: self.registry.remembered(),
             deposits: self.board.deposits(),
+            attestations: self.board.attestations.count(),
             needs: self.board.needs(),
             exchanges: self.board.exchanges(),
         }

@@ -15,6 +15,7 @@ mod life;
 mod membership;
 mod persona;
 mod place;
+mod place_board;
 mod place_defects;
 mod place_many;
 mod policy;

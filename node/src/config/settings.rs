@@ -245,6 +245,10 @@ settings! {
         deposits: usize = 10_000, between(0, 10_000_000);
         /// Attempts of one agent to deposit within an hour, refused ones included.
         deposits_per_hour: usize = 10, between(1, 100_000);
+        /// Attestations kept of one deposit, by all agents.
+        attestations_per_deposit: usize = 50, between(0, 1_000);
+        /// Attestations kept of one agent, over all deposits. Attempts count as attempts to deposit.
+        attestations_per_agent: usize = 200, between(0, 100_000);
         /// The longest sealed message, as text.
         message: Size = Size::mib(1), between(Size::bytes(1024), Size::mib(64));
         /// How long a message waits for its recipient.

@@ -172,6 +172,8 @@ place.needs_per_agent 20
 place.deposits_per_agent 20
 place.deposits 10000
 place.deposits_per_hour 10
+place.attestations_per_deposit 50
+place.attestations_per_agent 200
 place.message 1MiB
 place.message_lifetime 1h
 place.messages_per_box 100

@@ -1,6 +1,7 @@
 //! `/place/v1/*`: the Meeting Place, if this node hosts one.
 
 pub(super) mod agents;
+pub(super) mod attest;
 pub(super) mod board;
 pub(super) mod deposits;
 pub(super) mod guard;
@@ -86,6 +87,9 @@ impl From<PlaceError> for ApiError {
             PlaceError::Board(BoardError::NoDeposit { .. }) => Self::not_found(text),
             PlaceError::Board(BoardError::NotPresent(_)) => {
                 Self::new(StatusCode::FORBIDDEN, "not_registered", text)
+            }
+            PlaceError::Attest(error) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.word(), text)
             }
             PlaceError::Store(_) => {
                 tracing::error!(%error, "the Place could not store what it was asked to");

@@ -62,6 +62,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
                 "/v1/board/needs",
                 web::delete().to(place::board::remove_needs),
             )
+            .route("/v1/board/attest", web::post().to(place::attest::attest))
             .route("/v1/deposit", web::post().to(place::deposits::deposit))
             .route(
                 "/v1/deposit/{id:.*}",

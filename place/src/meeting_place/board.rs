@@ -12,6 +12,7 @@ use kairos_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
+use super::attestation::{Attestation, Attestations};
 use super::attempts::Attempts;
 use super::deposit::{Deposit, DepositKey};
 use super::pool::Pool;
@@ -85,6 +86,7 @@ pub(super) struct Board {
     owners: HashMap<String, BTreeMap<u64, AgentId>>,
     /// Deposits that came from other Places, by the hash of their content, first come first.
     federated: HashMap<ContentHash, BTreeMap<u64, DepositKey>>,
+    pub(super) attestations: Attestations,
     needs: HashMap<AgentId, usize>,
     need_count: usize,
     pub(super) attempts: Attempts,
@@ -102,6 +104,7 @@ impl Board {
             next_number: 0,
             owners: HashMap::new(),
             federated: HashMap::new(),
+            attestations: Attestations::default(),
             needs: HashMap::new(),
             need_count: 0,
             attempts: Attempts::default(),
@@ -237,11 +240,17 @@ impl Board {
         let tags = deposit.facts.tags.clone();
         self.put(
             Subject::Deposit(key.clone()),
-            &deposit.card(),
+            &self.card(&deposit),
             &deposit.facts.name,
             tags,
         );
         self.deposits.insert(key, (number, deposit));
+    }
+
+    /// The entry of a deposit, with what is attested of its bytes.
+    pub(super) fn card(&self, deposit: &Deposit) -> Value {
+        let attested = self.attestations.shown(deposit);
+        deposit.card(attested.map(Attestation::listed).collect())
     }
 
     /// Takes a deposit off the list of those from elsewhere, if it is on it.
@@ -263,6 +272,7 @@ impl Board {
                 self.owners.remove(&key.skill_id);
             }
         }
+        self.attestations.remove_of(key);
         self.hide(&Subject::Deposit(key.clone()));
         Some(removed)
     }
@@ -483,6 +493,11 @@ impl MeetingPlace {
     /// A deposit; of several agents' with this skill the first, without an owner.
     pub fn find_deposit(&self, skill_id: &str, owner: Option<&AgentId>) -> Option<&Deposit> {
         self.board.find(skill_id, owner)
+    }
+
+    /// A deposit as the board shows it.
+    pub fn card(&self, deposit: &Deposit) -> Value {
+        self.board.card(deposit)
     }
 
     /// All deposits of one agent.

@@ -423,8 +423,8 @@ impl Deposit {
         })
     }
 
-    /// The entry on the board.
-    pub fn card(&self) -> Value {
+    /// The entry on the board, with what is attested of it.
+    pub(super) fn card(&self, attested: Vec<Value>) -> Value {
         let facts = &self.facts;
         let mut shown = json!({
             "agent_id": self.key.owner, "name": facts.name, "skill_id": self.key.skill_id,
@@ -434,12 +434,18 @@ impl Deposit {
             "summary": facts.summary, "sections": facts.sections,
             "trust_notice": self.trust_notice(),
         });
-        self.add_optional(&mut shown);
+        self.add_optional(&mut shown, attested);
         shown
     }
 
-    /// What can be seen before the skill is acquired: `lines` lines of `content`.
-    pub fn preview(&self, content: &str, lines: usize, deposits_of_owner: usize) -> Value {
+    /// What can be seen before the skill is acquired: `lines` lines of `content`, and what is attested of it.
+    pub fn preview(
+        &self,
+        content: &str,
+        lines: usize,
+        deposits_of_owner: usize,
+        attested: Vec<Value>,
+    ) -> Value {
         let facts = &self.facts;
         let first: String = content.split_inclusive('\n').take(lines).collect();
         let mut shown = json!({
@@ -451,11 +457,11 @@ impl Deposit {
             "input_output": facts.input_output, "first_lines": first,
             "trust_metadata": self.trust_metadata(deposits_of_owner),
         });
-        self.add_optional(&mut shown);
+        self.add_optional(&mut shown, attested);
         shown
     }
 
-    fn add_optional(&self, shown: &mut Value) {
+    fn add_optional(&self, shown: &mut Value, attested: Vec<Value>) {
         let Value::Object(members) = shown else {
             return;
         };
@@ -466,6 +472,9 @@ impl Deposit {
             if let Some(text) = text {
                 members.insert(name.to_owned(), text.as_str().into());
             }
+        }
+        if !attested.is_empty() {
+            members.insert("attestations".to_owned(), attested.into());
         }
     }
 }

@@ -17,6 +17,10 @@ pub struct Policy {
     pub needs_max: usize,
     /// Bounds of deposits.
     pub deposits: DepositLimits,
+    /// Most attestations of one deposit.
+    pub attestations_per_deposit: usize,
+    /// Most attestations of one agent.
+    pub attestations_per_agent: usize,
     /// What is accepted from other Places.
     pub federation: Federation,
 }
@@ -60,6 +64,8 @@ impl Default for Policy {
             ttl: Duration::from_secs(3600),
             needs_max: 20,
             deposits: DepositLimits::default(),
+            attestations_per_deposit: 50,
+            attestations_per_agent: 200,
             federation: Federation::default(),
         }
     }

@@ -9,6 +9,7 @@ use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
 use super::agent::Agent;
+use super::attestation::{Attestation, AttestationKey};
 use super::deposit::{Deposit, DepositKey};
 
 /// One thing to store. Changes are taken over in order.
@@ -22,8 +23,12 @@ pub enum Change {
     Seen(Vec<(AgentId, Timestamp)>),
     /// A deposit with its content, new or in the place of another.
     Deposit(Box<Deposit>, Box<str>),
-    /// A deposit that was taken down.
+    /// A deposit that was taken down, with all that was attested of it.
     DepositGone(DepositKey),
+    /// An attestation.
+    Attestation(Box<Attestation>),
+    /// An attestation that made room, or whose attester is forgotten.
+    AttestationGone(AttestationKey),
     /// Skills handed out in all.
     Exchanges(u64),
 }
@@ -35,6 +40,8 @@ pub struct Snapshot {
     pub agents: Vec<Agent>,
     /// In the order in which they were first stored.
     pub deposits: Vec<Deposit>,
+    /// In the order in which they came.
+    pub attestations: Vec<Attestation>,
     /// See [`Change::Exchanges`].
     pub exchanges: u64,
 }

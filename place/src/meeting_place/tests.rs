@@ -11,6 +11,8 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
+mod attestations;
+
 use super::store::Store as _;
 use super::store::memory::MemoryStore;
 use super::*;

@@ -79,7 +79,7 @@ pub(in crate::http) async fn profile(
         let agent = place.agent(&id)?.profiled();
         let deposits: Vec<Value> = place
             .deposits_of(&id)
-            .map(|deposit| deposit.card())
+            .map(|deposit| place.card(deposit))
             .collect();
         let count = deposits.len();
         Some(json!({

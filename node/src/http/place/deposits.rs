@@ -4,7 +4,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::place::PlaceError;
-use kairos_place::meeting_place::{BoardError, Deposit, MeetingPlace, Offer};
+use kairos_place::meeting_place::{Attestation, BoardError, Deposit, MeetingPlace, Offer};
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
@@ -124,10 +124,15 @@ pub(in crate::http) async fn preview(
     let wanted = param(request.query_string(), "first_lines");
     let lines = wanted.map_or(PREVIEW_LINES, |lines| lines.trim().parse().unwrap_or(0));
     let deposits = count(&doors, &deposit.key.owner)?;
+    let attested = hosted(&doors)?.place.look(|place| {
+        let all = place.attestations_of(&deposit);
+        all.map(Attestation::full).collect()
+    });
     Ok(reply::value(&deposit.preview(
         &content,
         lines.clamp(1, most),
         deposits,
+        attested,
     )))
 }
 

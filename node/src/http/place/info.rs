@@ -50,6 +50,7 @@ pub(in crate::http) async fn welcome(doors: web::Data<Doors>) -> Result<HttpResp
         "meeting_withdraw",
         "meeting_check_freshness",
         "meeting_get_agent_profile",
+        "meeting_attest_skill",
         "philosophy_anchor",
         "record_observation",
     ];

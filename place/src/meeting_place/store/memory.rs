@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kairos_protocol::id::AgentId;
 
 use super::{Change, Snapshot, Store, StoreError};
-use crate::meeting_place::{Agent, Deposit, DepositKey};
+use crate::meeting_place::{Agent, Attestation, AttestationKey, Deposit, DepositKey};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -13,6 +13,7 @@ pub struct MemoryStore {
     next: u64,
     agents: BTreeMap<AgentId, (u64, Agent)>,
     deposits: BTreeMap<DepositKey, (u64, Deposit, String)>,
+    attestations: BTreeMap<AttestationKey, (u64, Attestation)>,
     exchanges: u64,
 }
 
@@ -43,6 +44,16 @@ impl MemoryStore {
             }
             Change::DepositGone(key) => {
                 self.deposits.remove(key);
+                self.attestations.retain(|of, _| of.deposit != *key);
+            }
+            Change::Attestation(attestation) => {
+                let key = &attestation.key;
+                let kept = self.attestations.get(key).map_or(next, |(at, _)| *at);
+                let row = (kept, (**attestation).clone());
+                self.attestations.insert(key.clone(), row);
+            }
+            Change::AttestationGone(key) => {
+                self.attestations.remove(key);
             }
             Change::Exchanges(count) => self.exchanges = *count,
         }
@@ -55,7 +66,10 @@ impl Store for MemoryStore {
         agents.sort_by_key(|(at, _)| *at);
         let mut deposits: Vec<_> = self.deposits.values().cloned().collect();
         deposits.sort_by_key(|(at, ..)| *at);
+        let mut attestations: Vec<_> = self.attestations.values().cloned().collect();
+        attestations.sort_by_key(|(at, _)| *at);
         Ok(Snapshot {
+            attestations: attestations.into_iter().map(|(_, said)| said).collect(),
             agents: agents.into_iter().map(|(_, agent)| agent).collect(),
             deposits: deposits
                 .into_iter()

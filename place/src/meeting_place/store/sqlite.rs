@@ -11,15 +11,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Change, Snapshot, Store, StoreError};
-use crate::meeting_place::{Agent, Deposit, DepositKey, PinnedKey, Presence};
+use crate::meeting_place::{Agent, Attestation, Deposit, DepositKey, PinnedKey, Presence};
 use crate::session::Strength;
 
-/// Version of the schema below, kept in `user_version`.
-const VERSION: i64 = 1;
 /// How long another process is waited for.
 const BUSY: Duration = Duration::from_secs(5);
 
-const SCHEMA: &str = "
+/// The schema, each step on top of those before. `user_version` counts the steps that a database went through; one that
+/// was released is never changed.
+pub(super) const STEPS: [&str; 2] = [BEGINNING, ATTESTATIONS];
+
+const BEGINNING: &str = "
 CREATE TABLE agents (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -46,6 +48,19 @@ CREATE TABLE deposits (
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";
 
+const ATTESTATIONS: &str = "
+CREATE TABLE attestations (
+    number INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    skill_id TEXT NOT NULL,
+    attester TEXT NOT NULL,
+    claim TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    attestation TEXT NOT NULL,
+    UNIQUE (owner, skill_id, attester, claim, content_hash)
+) STRICT;
+";
+
 /// See the module.
 #[derive(Debug)]
 pub struct SqliteStore(Connection);
@@ -59,17 +74,14 @@ impl SqliteStore {
         connection.pragma_update(None, "synchronous", "FULL")?;
         let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let found: i64 = begin.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        match found {
-            0 => {
-                begin.execute_batch(SCHEMA)?;
-                begin.pragma_update(None, "user_version", VERSION)?;
-            }
-            VERSION => {}
-            found => {
-                let known = VERSION;
-                return Err(StoreError::Newer { found, known });
-            }
+        let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+        let Some(steps) = usize::try_from(found).ok().and_then(|at| STEPS.get(at..)) else {
+            return Err(StoreError::Newer { found, known });
+        };
+        for step in steps {
+            begin.execute_batch(step)?;
         }
+        begin.pragma_update(None, "user_version", known)?;
         begin.commit()?;
         Ok(Self(connection))
     }
@@ -89,6 +101,14 @@ impl Store for SqliteStore {
                         "deposit",
                         &row.get::<_, String>(1)?,
                     )
+                },
+            )?,
+            attestations: rows(
+                &all,
+                "SELECT attestation, owner FROM attestations ORDER BY number",
+                |row| {
+                    let said: String = row.get(0)?;
+                    parsed(&said, "attestation", &row.get::<_, String>(1)?)
                 },
             )?,
             exchanges: exchanges(&all)?,
@@ -174,6 +194,22 @@ fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
         Change::DepositGone(key) => {
             let gone = "DELETE FROM deposits WHERE owner = ?1 AND skill_id = ?2";
             run(all, gone, params![key.owner.as_str(), key.skill_id])?;
+            let said = "DELETE FROM attestations WHERE owner = ?1 AND skill_id = ?2";
+            run(all, said, params![key.owner.as_str(), key.skill_id])?;
+        }
+        Change::Attestation(attestation) => put_attestation(all, attestation)?,
+        Change::AttestationGone(key) => {
+            let gone = "DELETE FROM attestations WHERE owner = ?1 AND skill_id = ?2 AND attester = ?3 AND claim = ?4
+                AND content_hash = ?5";
+            let deposit = &key.deposit;
+            let values = params![
+                deposit.owner.as_str(),
+                deposit.skill_id,
+                key.attester.as_str(),
+                key.claim,
+                key.content_hash.to_hex(),
+            ];
+            run(all, gone, values)?;
         }
         Change::Exchanges(count) => {
             let put = "INSERT INTO counters VALUES ('exchanges', ?1)
@@ -192,6 +228,22 @@ fn run(
 ) -> Result<(), StoreError> {
     all.prepare_cached(query)?.execute(values)?;
     Ok(())
+}
+
+fn put_attestation(all: &Transaction<'_>, attestation: &Attestation) -> Result<(), StoreError> {
+    let put = "INSERT INTO attestations (owner, skill_id, attester, claim, content_hash, attestation)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT (owner, skill_id, attester, claim, content_hash) DO UPDATE SET attestation = excluded.attestation";
+    let key = &attestation.key;
+    let values = params![
+        key.deposit.owner.as_str(),
+        key.deposit.skill_id,
+        key.attester.as_str(),
+        key.claim,
+        key.content_hash.to_hex(),
+        text(attestation)?,
+    ];
+    run(all, put, values)
 }
 
 fn put_agent(all: &Transaction<'_>, agent: &Agent) -> Result<(), StoreError> {

@@ -60,6 +60,23 @@ fn deposit(owner: &str, skill_id: &str, words: &str) -> (Box<Deposit>, Box<str>)
     (Box::new(deposit), words.into())
 }
 
+fn attestation(owner: &str, skill_id: &str, attester: &str, claim: &str) -> Attestation {
+    let (deposit, _) = deposit(owner, skill_id, "words");
+    Attestation {
+        key: AttestationKey {
+            deposit: deposit.key,
+            attester: attester.parse().unwrap(),
+            claim: claim.to_owned(),
+            content_hash: deposit.content_hash,
+        },
+        attester_name: "Agent".to_owned(),
+        evidence_hash: None,
+        signature: Some("c2ln".to_owned()),
+        signed_payload: Some("said|so".to_owned()),
+        deposited_at: at(5),
+    }
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let id = "[a-d]";
     let put = |(owner, skill, words): (String, String, String)| {
@@ -76,6 +93,12 @@ fn change() -> impl Strategy<Value = Change> {
             Change::DepositGone(DepositKey { owner, skill_id })
         }),
         (0_u64..9).prop_map(Change::Exchanges),
+        (id, "[s-v]", id, "[m-n]").prop_map(|(owner, skill, attester, claim)| {
+            Change::Attestation(Box::new(attestation(&owner, &skill, &attester, &claim)))
+        }),
+        (id, "[s-v]", id, "[m-n]").prop_map(|(owner, skill, attester, claim)| {
+            Change::AttestationGone(attestation(&owner, &skill, &attester, &claim).key)
+        }),
     ]
 }
 
@@ -101,6 +124,7 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
             Change::Agent(Box::new(agent("a", "b"))),
             Change::Deposit(first.clone(), content),
             Change::Exchanges(3),
+            Change::Attestation(Box::new(attestation("x", "skill/../1", "a", "works"))),
         ])
         .unwrap();
     let again = Agent {
@@ -116,6 +140,8 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
     assert_eq!(snapshot.agents, [again, agent("a", "b")]);
     assert_eq!(snapshot.deposits, [*first.clone()]);
     assert_eq!(snapshot.exchanges, 3);
+    let said = attestation("x", "skill/../1", "a", "works");
+    assert_eq!(snapshot.attestations, [said]);
     assert_eq!(
         store
             .deposit(&first.key)
@@ -128,6 +154,7 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
         .commit(&[Change::DepositGone(first.key.clone())])
         .unwrap();
     assert_eq!(store.deposit(&first.key).unwrap(), None);
+    assert_eq!(store.load().unwrap().attestations, []);
 }
 
 fn open(path: &Path) -> Box<dyn Store> {
@@ -171,6 +198,27 @@ fn a_database_of_a_later_version_is_left_alone() {
         matches!(refused, StoreError::Newer { found: 99, .. }),
         "{refused}"
     );
+}
+
+/// A database of the first version goes on with what it has.
+#[test]
+fn a_database_of_an_earlier_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("place.db");
+    let raw = rusqlite::Connection::open(&path).unwrap();
+    raw.execute_batch(sqlite::STEPS[0]).unwrap();
+    raw.pragma_update(None, "user_version", 1).unwrap();
+    let insert = "INSERT INTO counters VALUES ('exchanges', 7)";
+    raw.execute(insert, []).unwrap();
+    drop(raw);
+    let said = attestation("x", "s", "a", "works");
+    let mut store = open(&path);
+    store
+        .commit(&[Change::Attestation(Box::new(said.clone()))])
+        .unwrap();
+    drop(store);
+    let found = open(&path).load().unwrap();
+    assert_eq!((found.exchanges, found.attestations), (7, vec![said]));
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! `POST /place/v1/board/attest`: what the caller says of a deposit.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use kairos_actors::place::PlaceError;
+use kairos_place::meeting_place::{AttestError, Claimed, DepositKey};
+use serde_json::{Value, json};
+
+use super::{hosted, writer};
+use crate::http::error::ApiError;
+use crate::http::{Doors, body, reply};
+
+/// Longest text of a member that is read; the Place has bounds of its own.
+const TEXT_MAX: usize = 8 * 1024;
+
+/// Keeps an attestation.
+pub(in crate::http) async fn attest(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let attester = writer(&doors, &request)?.agent_id;
+    let members = body::read_object(payload, doors.body_limits).await?;
+    let text = |name: &'static str| {
+        let told = body::optional_text(&members, name, TEXT_MAX)?;
+        Ok::<_, ApiError>(told.map(str::to_owned))
+    };
+    let (Some(skill_id), Some(owner), Some(claim)) =
+        (text("skill_id")?, text("owner_agent_id")?, text("claim")?)
+    else {
+        return Err(ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "missing_fields",
+            "skill_id, owner_agent_id, and claim are required",
+        ));
+    };
+    let claimed = Claimed {
+        claim,
+        evidence_hash: text("evidence_hash")?,
+        signature: text("signature")?,
+        signed_payload: text("signed_payload")?,
+    };
+    // What is no id is nobody's.
+    let Ok(named) = owner.parse() else {
+        return Ok(refused(&AttestError::NoDeposit { skill_id, owner }));
+    };
+    let deposit = DepositKey {
+        owner: named,
+        skill_id,
+    };
+    match hosted(&doors)?
+        .place
+        .attest(attester, deposit, claimed)
+        .await
+    {
+        Ok(kept) => Ok(reply::value(&json!({
+            "valid": true, "status": "attestation_deposited", "claim": kept.key.claim,
+            "skill_id": kept.key.deposit.skill_id, "deposited_at": kept.deposited_at.wire(),
+        }))),
+        Err(PlaceError::Attest(error)) => Ok(refused(&error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A refusal in the reference's form, which has a list where an agent tried too often.
+fn refused(error: &AttestError) -> HttpResponse {
+    let told: Value = match error {
+        AttestError::TooOften { .. } => json!({"valid": false, "errors": [error.to_string()]}),
+        _ => json!({"valid": false, "error": error.word(), "message": error.to_string()}),
+    };
+    let mut answer = reply::value(&told);
+    *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    answer
+}
