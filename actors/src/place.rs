@@ -23,8 +23,9 @@ use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
     Agent, AttestError, AttestFault, Attestation, BoardError, Claimed, Deposit, DepositKey,
     MeetingPlace, NeedEntry, Offer, Policy, RegisterError, Registered, Registration, Replaced,
+    SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer,
 };
-use kairos_protocol::id::AgentId;
+use kairos_protocol::id::{AgentId, SkillSetName};
 use kairos_protocol::time::{Clock, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
@@ -47,6 +48,9 @@ const SEEN_STEP: usize = 1_000;
 /// Reads, checks and searches under way at once; more are told that the Place is busy.
 const JOBS_MAX: usize = 64;
 
+/// Archives that are examined at once; each may unfold to many megabytes.
+const SCANS_MAX: usize = 4;
+
 /// What went wrong at the Place.
 #[derive(Debug, Clone, Error)]
 pub enum PlaceError {
@@ -59,6 +63,9 @@ pub enum PlaceError {
     /// An attestation is refused.
     #[error(transparent)]
     Attest(#[from] AttestError),
+    /// Something about a SkillSet is refused.
+    #[error(transparent)]
+    SkillSet(#[from] SkillSetFault),
     /// It could not be stored, so nothing was changed.
     #[error("it could not be stored, and nothing was changed: {0}")]
     Store(Arc<StoreError>),
@@ -119,6 +126,8 @@ pub struct PlaceHandle {
     reader: SharedStore,
     /// What readers have done on threads that may block.
     jobs: BlockingJobs,
+    /// Like `jobs`, for archives.
+    scans: BlockingJobs,
     clock: Arc<dyn Clock>,
 }
 
@@ -257,6 +266,53 @@ impl PlaceHandle {
         Ok(done.await??)
     }
 
+    /// Examines the archive of a SkillSet and takes it. Every call counts as an attempt.
+    pub async fn deposit_skill_set(
+        &self,
+        owner: AgentId,
+        offer: SkillSetOffer,
+    ) -> Result<SkillSetDeposit, PlaceError> {
+        let counted = owner.clone();
+        self.decide(move |place, now| place.attempt_skill_set(&counted, now))
+            .await??;
+        let (key, limits) = self.look(|place| {
+            let limits = place.policy().skill_sets.clone();
+            (place.key(&owner).cloned(), limits)
+        });
+        let now = self.clock.now();
+        let check = move || {
+            let key = key.and_then(|key| key.parse().ok());
+            offer.check(&owner, key.as_ref(), &limits, now)
+        };
+        let (set, archive) = self.scans.run(check).await.map_err(not_done)??;
+        let done = self.decide(move |place, _| place.deposit_skill_set(set, archive));
+        Ok(done.await??)
+    }
+
+    /// Takes a SkillSet off.
+    pub async fn withdraw_skill_set(
+        &self,
+        owner: AgentId,
+        name: SkillSetName,
+    ) -> Result<SkillSetDeposit, PlaceError> {
+        let done = self.decide(move |place, _| place.withdraw_skill_set(&owner, &name));
+        Ok(done.await??)
+    }
+
+    /// A SkillSet with its archive, as they are stored, after `then` on a thread that may block.
+    pub async fn stored_skill_set<T: Send + 'static>(
+        &self,
+        key: SkillSetKey,
+        then: impl FnOnce(SkillSetDeposit, Vec<u8>) -> T + Send + 'static,
+    ) -> Result<Option<T>, PlaceError> {
+        let reader = Arc::clone(&self.reader);
+        let work = move || {
+            let found = reader.lock().skill_set(&key)?;
+            Ok::<_, PlaceError>(found.map(|(set, archive)| then(set, archive)))
+        };
+        self.run(work).await?
+    }
+
     /// A deposit with its content, as they are stored.
     pub async fn stored(&self, key: DepositKey) -> Result<Option<(Deposit, String)>, PlaceError> {
         let reader = Arc::clone(&self.reader);
@@ -276,11 +332,7 @@ impl PlaceHandle {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PlaceError> {
-        let done = self.jobs.run(work).await;
-        done.map_err(|error| match error {
-            JobError::Busy => AskError::Busy.into(),
-            JobError::Panicked(_) => AskError::Stopped.into(),
-        })
+        self.jobs.run(work).await.map_err(not_done)
     }
 
     /// Counts that a skill was handed out. Never waits for the disk: like signs of life it is stored with the next
@@ -313,6 +365,13 @@ impl PlaceHandle {
         decide: impl FnOnce(&mut MeetingPlace, Timestamp) -> T + Send + 'static,
     ) -> Result<T, PlaceError> {
         self.addr.ask(Decide(Box::new(decide))).await?
+    }
+}
+
+fn not_done(error: JobError) -> PlaceError {
+    match error {
+        JobError::Busy => AskError::Busy.into(),
+        JobError::Panicked(_) => AskError::Stopped.into(),
     }
 }
 
@@ -383,6 +442,7 @@ impl PlaceActor {
             machine,
             reader: Arc::new(Mutex::new(reader)),
             jobs: BlockingJobs::new(JOBS_MAX),
+            scans: BlockingJobs::new(SCANS_MAX),
             clock,
         })
     }

@@ -6,7 +6,9 @@ use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
 use kairos_actors::place::{PlaceActor, PlaceHandle};
 use kairos_actors::relay::{self, RelayActor, RelayHandle, RelaySettings};
 use kairos_actors::{HealthCheck, health_check};
-use kairos_place::meeting_place::{Claim, DepositLimits, Federation, Policy, Registration};
+use kairos_place::meeting_place::{
+    Claim, DepositLimits, Federation, Policy, Registration, SkillSetLimits,
+};
 use kairos_place::relay::audit::Anonymiser;
 use kairos_place::relay::policy::RelayPolicy;
 use kairos_place::session::Strength;
@@ -44,7 +46,7 @@ impl Hosted {
         let place = PlaceActor::start(
             &agent.data_dir.storage().join("place"),
             myself(agent),
-            policy(settings),
+            policy(agent),
             agent.clock.clone(),
             permits,
             patience,
@@ -123,7 +125,8 @@ fn relay_settings(settings: &Settings) -> Result<RelaySettings, KeyError> {
     })
 }
 
-fn policy(settings: &Settings) -> Policy {
+fn policy(agent: &Agent) -> Policy {
+    let settings = &agent.settings;
     let place = &settings.place;
     Policy {
         agents_max: place.max_agents,
@@ -137,6 +140,12 @@ fn policy(settings: &Settings) -> Policy {
             content_bytes: settings.limits.skill.as_usize(),
             per_hour: place.deposits_per_hour,
             ..DepositLimits::default()
+        },
+        skill_sets: SkillSetLimits {
+            per_agent: place.skillsets_per_agent,
+            total: place.skillsets,
+            bytes: place.skillset_storage.get(),
+            package: agent.package_limits(),
         },
         attestations_per_deposit: place.attestations_per_deposit,
         attestations_per_agent: place.attestations_per_agent,

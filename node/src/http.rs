@@ -29,6 +29,7 @@ use crate::watchdog::Readiness;
 pub use body::BodyLimits;
 pub use keys::Keys;
 pub use listing::Listings;
+pub use place::transfers::Transfers;
 pub use provenances::Provenances;
 
 mod api;
@@ -104,6 +105,10 @@ pub struct Doors {
     pub body_limits: BodyLimits,
     /// Bounds of bodies that hold a sealed message, which may be as long as the relay takes.
     pub relay_body_limits: BodyLimits,
+    /// Bounds of bodies that hold the archive of a SkillSet.
+    pub archive_body_limits: BodyLimits,
+    /// Archives on their way to and from agents of the Place.
+    pub transfers: Arc<Transfers>,
     /// Which parts of the node work.
     pub readiness: Readiness,
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use kairos_place::allowance::AddressAllowance;
@@ -18,6 +19,8 @@ use kairos_place::session::Strength;
 
 /// What a request may hold beside a sealed message.
 const RELAY_ENVELOPE_MAX: usize = 16 * 1024;
+/// Bytes of a body with an archive beside it.
+const ARCHIVE_MEMBERS_MAX: usize = 512 * 1024;
 
 /// A node that answers requests.
 pub struct Node {
@@ -177,8 +180,18 @@ fn doors(agent: &Agent, hosted: Option<Hosted>, readiness: Readiness) -> Doors {
             bytes: settings.place.message.as_usize() + RELAY_ENVELOPE_MAX,
             time: settings.limits.body_timeout.get(),
         },
+        archive_body_limits: BodyLimits {
+            bytes: archive_body(settings.limits.archive_compressed.as_usize()),
+            time: settings.limits.body_timeout.get(),
+        },
+        transfers: Arc::default(),
         readiness,
     }
+}
+
+/// A body with an archive of `bytes` in base64, as the reference bounds it, and a long list of files beside it.
+fn archive_body(bytes: usize) -> usize {
+    bytes.saturating_mul(7) / 5 + ARCHIVE_MEMBERS_MAX
 }
 
 fn strength(setting: config::Strength) -> Strength {

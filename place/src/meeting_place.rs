@@ -16,6 +16,7 @@ pub mod deposit;
 mod policy;
 mod pool;
 mod registry;
+pub mod skill_set;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -30,12 +31,14 @@ pub use attestation::{AttestError, AttestFault, Attestation, AttestationKey, Cla
 pub use board::{Need, NeedEntry};
 pub use browse::{Answer, Kind, Query};
 pub use deposit::{Deposit, DepositKey, Facts, Offer, Provenance};
-pub use policy::{DepositLimits, Federation, Policy};
+pub use policy::{DepositLimits, Federation, Policy, SkillSetLimits};
 pub use registry::{AgentPage, RegisterError, Registered};
+pub use skill_set::{SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer, SkillSetsShown};
 pub use store::{Change, Snapshot};
 
 use board::Board;
 use registry::Registry;
+use skill_set::Shelf;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,6 +49,7 @@ pub struct MeetingPlace {
     started: Timestamp,
     registry: Registry,
     board: Board,
+    shelf: Shelf,
     changes: Vec<Change>,
 }
 
@@ -88,6 +92,8 @@ pub struct Census {
     pub remembered: usize,
     /// Deposits on the board.
     pub deposits: usize,
+    /// SkillSets left here.
+    pub skill_sets: usize,
     /// Attestations of deposits, those of bytes that were replaced included.
     pub attestations: usize,
     /// Needs on the board.
@@ -106,6 +112,7 @@ impl MeetingPlace {
             started: now,
             registry: Registry::new(policy.ttl),
             board: Board::new(snapshot.exchanges),
+            shelf: Shelf::new(),
             changes: Vec::new(),
             policy,
         };
@@ -118,6 +125,10 @@ impl MeetingPlace {
         for deposit in snapshot.deposits {
             place.registry.set_owner(&deposit.key.owner, true);
             place.board.put_deposit(deposit);
+        }
+        for set in snapshot.skill_sets {
+            place.registry.set_owner(&set.key.owner, true);
+            place.shelf.put(set);
         }
         let ids: Vec<AgentId> = place.registry.present_ids();
         for id in ids {
@@ -176,7 +187,7 @@ impl MeetingPlace {
         let id = registration.id.clone();
         let mut done = self.registry.register(registration, &self.policy, now)?;
         // What it left here may have outlived the memory of it.
-        self.registry.set_owner(&id, self.board.owns(&id));
+        self.note_owner(&id);
         if done.changed {
             self.record(&id);
         }
@@ -188,7 +199,7 @@ impl MeetingPlace {
         Ok(done)
     }
 
-    /// Takes an agent off the registry with its needs and deposits. Its key stays remembered, so that nobody else
+    /// Takes an agent off the registry with its needs, deposits and SkillSets. Its key stays remembered, so that nobody else
     /// becomes it. Tells whether it was there.
     pub fn unregister(&mut self, id: &AgentId, now: Timestamp) -> bool {
         if self.registry.is_self(id) || !self.registry.is_present(id) {
@@ -197,6 +208,7 @@ impl MeetingPlace {
         for skill_id in self.board.deposits_of(id) {
             self.remove_deposit(id, &skill_id);
         }
+        self.withdraw_skill_sets(id);
         self.leave(id, Presence::Left(now));
         true
     }
@@ -264,10 +276,17 @@ impl MeetingPlace {
             unverified: self.registry.unverified(),
             remembered: self.registry.remembered(),
             deposits: self.board.deposits(),
+            skill_sets: self.shelf.len(),
             attestations: self.board.attestations.count(),
             needs: self.board.needs(),
             exchanges: self.board.exchanges(),
         }
+    }
+
+    /// Notes whether `id` has something here, for which it is remembered.
+    fn note_owner(&mut self, id: &AgentId) {
+        let owns = self.board.owns(id) || self.shelf.owns(id);
+        self.registry.set_owner(id, owns);
     }
 
     /// Stores the record of `id` and shows it on the board.

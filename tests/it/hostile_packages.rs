@@ -15,15 +15,15 @@ use tar::{EntryType, Header};
 
 use crate::persona::{Persona, SET, instead, state};
 
-const NAME: &str = "house";
-const TOPIC: &str = "knowledge/topic/topic.md";
-const TEXT: &[u8] = b"# A topic\n";
+pub(crate) const NAME: &str = "house";
+pub(crate) const TOPIC: &str = "knowledge/topic/topic.md";
+pub(crate) const TEXT: &[u8] = b"# A topic\n";
 
 /// An archive written by hand: our own writer would refuse.
-struct Archive(tar::Builder<GzEncoder<Vec<u8>>>);
+pub(crate) struct Archive(tar::Builder<GzEncoder<Vec<u8>>>);
 
 impl Archive {
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self(tar::Builder::new(GzEncoder::new(
             Vec::new(),
             Compression::fast(),
@@ -31,22 +31,22 @@ impl Archive {
     }
 
     /// One that holds a proper SkillSet.
-    fn proper() -> Self {
+    pub(crate) fn proper() -> Self {
         Self::with_metadata(&metadata(NAME))
     }
 
-    fn with_metadata(metadata: &Value) -> Self {
+    pub(crate) fn with_metadata(metadata: &Value) -> Self {
         Self::empty()
             .file("skillset.json", metadata.to_string().as_bytes())
             .file(TOPIC, TEXT)
     }
 
-    fn file(self, path: &str, bytes: &[u8]) -> Self {
+    pub(crate) fn file(self, path: &str, bytes: &[u8]) -> Self {
         self.entry(&format!("{NAME}/{path}"), EntryType::Regular, 0o644, bytes)
     }
 
     /// An entry with any name at all; links point to `/etc/passwd`.
-    fn entry(mut self, path: &str, kind: EntryType, mode: u32, bytes: &[u8]) -> Self {
+    pub(crate) fn entry(mut self, path: &str, kind: EntryType, mode: u32, bytes: &[u8]) -> Self {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.set_entry_type(kind);
@@ -60,7 +60,7 @@ impl Archive {
         self
     }
 
-    fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         self.0.into_inner().unwrap().finish().unwrap()
     }
 
@@ -70,7 +70,7 @@ impl Archive {
     }
 }
 
-fn metadata(name: &str) -> Value {
+pub(crate) fn metadata(name: &str) -> Value {
     json!({"name": name, "version": "1.0.0", "layer": "L1", "description": "d", "author": "a"})
 }
 
@@ -79,7 +79,7 @@ fn package(archive: &str) -> Value {
 }
 
 /// The hash over the proper SkillSet with this topic.
-fn content_hash(topic: &[u8]) -> String {
+pub(crate) fn content_hash(topic: &[u8]) -> String {
     let metadata = metadata(NAME).to_string();
     let files = [
         (TOPIC, ContentHash::of(topic)),

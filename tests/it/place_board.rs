@@ -1,10 +1,15 @@
-//! The board of a Meeting Place over HTTP: what is attested of skills.
+//! The board of a Meeting Place over HTTP: what is attested of skills, and whole SkillSets.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kairos_node::clock::SystemClock;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Clock as _;
 use kairos_tests::{Home, Reply, Request, TestNode, TestPeer};
 use serde_json::{Value, json};
+use tar::EntryType;
+
+use crate::hostile_packages::{Archive, NAME, TEXT, TOPIC, content_hash, metadata};
 
 /// An agent with a proven session.
 struct Member {
@@ -62,6 +67,17 @@ impl Member {
             "skill_id": skill_id, "name": skill_id, "format": "markdown", "content": content,
             "content_hash": ContentHash::of(content).to_hex(),
             "signature": self.peer.sign(content.as_bytes()),
+        })
+    }
+}
+
+impl Member {
+    /// An archive as a SkillSet of this agent that says nothing wrong about it.
+    fn skill_set(&self, archive: &[u8], hash: &str) -> Value {
+        json!({
+            "name": NAME, "version": "1.0.0", "description": "d", "content_hash": hash,
+            "archive_base64": STANDARD.encode(archive), "signature": self.peer.sign(hash.as_bytes()),
+            "file_list": [], "tags": ["t"], "provides": [],
         })
     }
 }
@@ -141,4 +157,152 @@ fn an_attestation_is_kept_over_a_kill_and_hidden_when_the_bytes_change() {
         .send(&node, "PUT", "/place/v1/deposit/sk", &update)
         .ok();
     assert_eq!(preview(), Value::Null);
+}
+
+const DEPOSIT: &str = "/place/v1/skillset_deposit";
+const WITHDRAW: &str = "/place/v1/skillset_withdraw";
+
+#[test]
+fn a_skill_set_is_there_after_a_kill_byte_for_byte_until_it_is_withdrawn() {
+    let home = Home::initialized();
+    let node = hosted(&home);
+    let (author, reader) = (Member::join(&node, "Author"), Member::join(&node, "Reader"));
+    let archive = Archive::proper().bytes();
+    let (hash, size) = (content_hash(TEXT), archive.len());
+    let mut body = author.skill_set(&archive, &hash);
+    body["file_list"] = json!([TOPIC, "skillset.json"]);
+    let done = author.post(&node, DEPOSIT, &body).ok();
+    assert_eq!(
+        (&done["status"], &done["file_count"], &done["content_hash"]),
+        (&json!("deposited"), &json!(2), &json!(hash))
+    );
+    node.kill();
+
+    let node = hosted(&home);
+    let (author, reader) = (
+        Member::rejoin(&node, author.peer),
+        Member::rejoin(&node, reader.peer),
+    );
+    let browse = |query: &str| {
+        let path = format!("/place/v1/skillset_browse?{query}");
+        reader.get(&node, &path).ok()
+    };
+    let shown = browse("search=HOUSE&limit=-3");
+    assert_eq!(shown["entries"][0]["archive_size_bytes"], size);
+    assert_eq!(
+        (&shown["total_available"], &shown["sampling"]),
+        (&json!(1), &json!("all_shuffled"))
+    );
+    assert_eq!(browse("search=nothing")["returned"], 0);
+    let get = |query: &str| reader.get(&node, &format!("/place/v1/skillset_content?{query}"));
+    let got = get("name=house").ok();
+    assert_eq!(got["archive_base64"], STANDARD.encode(&archive));
+    assert_eq!(got["file_list"], body["file_list"]);
+    assert_eq!(
+        got["depositor_public_key"],
+        author.peer.introduction()["public_key"]
+    );
+    get("").refused(400, "missing_name");
+    get("name=nope").refused(404, "not_found");
+    get("name=..%2F..").refused(404, "not_found");
+    get("name=house&depositor=nobody").refused(404, "not_found");
+
+    reader
+        .post(&node, DEPOSIT, &reader.skill_set(&archive, &hash))
+        .ok();
+    let several = told(&get("name=house"), 409);
+    assert_eq!(several["error"], "ambiguous");
+    assert_eq!(several["depositors"].as_array().unwrap().len(), 2);
+    let withdraw = |body: Value| author.post(&node, WITHDRAW, &body);
+    withdraw(json!({"reason": "x"})).refused(400, "missing_name");
+    withdraw(json!({"name": "house"})).refused(400, "reason_required");
+    let gone = withdraw(json!({"name": "house", "reason": "outdated"})).ok();
+    assert_eq!(gone["status"], "withdrawn");
+    withdraw(json!({"name": "house", "reason": "again"})).refused(404, "not_found");
+    assert_eq!(get("name=house").ok()["depositor_id"], reader.peer.id());
+    let away = json!({"agent_id": reader.peer.id()});
+    reader.post(&node, "/place/v1/unregister", &away).ok();
+    get("name=house").refused(404, "not_found");
+}
+
+#[test]
+fn archives_that_run_escape_or_explode_leave_nothing_behind() {
+    let node = TestNode::builder()
+        .arg("--place")
+        .set("place.deposits_per_hour", "1000")
+        .start();
+    let author = Member::join(&node, "Author");
+    let hash = content_hash(TEXT);
+    let odd = |path: &str, kind, mode| Archive::proper().entry(path, kind, mode, b"").bytes();
+    let zeros = vec![0; 8 * 1024 * 1024];
+    let mut cut = Archive::proper().bytes();
+    cut.truncate(cut.len() / 2);
+    let cases = [
+        (
+            "executable_content",
+            Archive::proper()
+                .file("knowledge/run.md", b"#!/bin/sh\n")
+                .bytes(),
+        ),
+        (
+            "executable_content",
+            Archive::proper().file("knowledge/run.RB", b"x").bytes(),
+        ),
+        (
+            "executable_content",
+            odd("house/knowledge/x.md", EntryType::Regular, 0o755),
+        ),
+        (
+            "invalid_archive_structure",
+            odd("house/knowledge/l.md", EntryType::Symlink, 0o644),
+        ),
+        (
+            "invalid_archive_structure",
+            odd("house/.hidden", EntryType::Regular, 0o644),
+        ),
+        (
+            "path_traversal_detected",
+            odd("house/../../x.md", EntryType::Regular, 0o644),
+        ),
+        (
+            "path_traversal_detected",
+            odd("/etc/x.md", EntryType::Regular, 0o644),
+        ),
+        (
+            "archive_too_large",
+            Archive::proper().file("knowledge/bomb.md", &zeros).bytes(),
+        ),
+        (
+            "invalid_archive_structure",
+            Archive::with_metadata(&metadata("other")).bytes(),
+        ),
+        ("invalid_archive_structure", Archive::empty().bytes()),
+        ("tar_scan_failed", cut),
+    ];
+    for (word, archive) in cases {
+        let body = author.skill_set(&archive, &hash);
+        author.post(&node, DEPOSIT, &body).refused(422, word);
+    }
+    let with = |member: &str, value: Value| {
+        let mut body = author.skill_set(&Archive::proper().bytes(), &hash);
+        body[member] = value;
+        author.post(&node, DEPOSIT, &body)
+    };
+    with("name", json!("../house")).refused(400, "invalid_name");
+    with("name", Value::Null).refused(400, "invalid_name");
+    with("archive_base64", json!("")).refused(400, "missing_archive");
+    with("archive_base64", json!("?")).refused(400, "invalid_base64");
+    with("archive_base64", json!("QUJD")).refused(400, "invalid_gzip");
+    with("content_hash", json!("0".repeat(64))).refused(422, "content_hash_mismatch");
+    with("signature", Value::Null).refused(422, "signature_required");
+    with("signature", json!("QUJD")).refused(422, "signature_invalid");
+    with("tags", json!("t")).refused(400, "invalid_param");
+    with("file_list", json!([7])).refused(400, "invalid_param");
+    with("description", json!({})).refused(400, "invalid_param");
+    let huge = vec![b' '; 8 * 1024 * 1024];
+    let sent = Request::post(DEPOSIT).token(&author.token).body(huge);
+    sent.send(&node).refused(413, "payload_too_large");
+    let shown = author.get(&node, "/place/v1/skillset_browse").ok();
+    assert_eq!(shown["total_available"], 0);
+    with("description", json!("fine")).ok();
 }

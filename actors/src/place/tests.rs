@@ -48,6 +48,13 @@ impl Store for Faulty {
     fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError> {
         self.inner.lock().deposit(key)
     }
+
+    fn skill_set(
+        &mut self,
+        key: &SkillSetKey,
+    ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError> {
+        self.inner.lock().skill_set(key)
+    }
 }
 
 fn started(store: &Faulty) -> PlaceHandle {

@@ -245,6 +245,12 @@ settings! {
         deposits: usize = 10_000, between(0, 10_000_000);
         /// Attempts of one agent to deposit within an hour, refused ones included.
         deposits_per_hour: usize = 10, between(1, 100_000);
+        /// SkillSets that one agent may deposit. Attempts count as attempts to deposit; limits.archive_* bound each.
+        skillsets_per_agent: usize = 10, between(0, 100_000);
+        /// SkillSets deposited in all.
+        skillsets: usize = 10_000, between(0, 1_000_000);
+        /// The archives of all deposited SkillSets together.
+        skillset_storage: Size = Size::mib(100), between(Size::bytes(0), Size::mib(1024 * 1024));
         /// Attestations kept of one deposit, by all agents.
         attestations_per_deposit: usize = 50, between(0, 1_000);
         /// Attestations kept of one agent, over all deposits. Attempts count as attempts to deposit.

@@ -172,6 +172,9 @@ place.needs_per_agent 20
 place.deposits_per_agent 20
 place.deposits 10000
 place.deposits_per_hour 10
+place.skillsets_per_agent 10
+place.skillsets 10000
+place.skillset_storage 100MiB
 place.attestations_per_deposit 50
 place.attestations_per_agent 200
 place.message 1MiB

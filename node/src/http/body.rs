@@ -65,11 +65,15 @@ pub(super) async fn read_object(
     payload: web::Payload,
     limits: BodyLimits,
 ) -> Result<Map<String, Value>, ApiError> {
-    let body = read(payload, limits).await?;
+    object(&read(payload, limits).await?)
+}
+
+/// Reads a body that arrived as an object.
+pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    json::parse_object(&body).map_err(|error| {
+    json::parse_object(body).map_err(|error| {
         let code = match error {
             json::JsonError::NotAnObject { .. } => "invalid_body",
             _ => "invalid_json",

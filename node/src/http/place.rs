@@ -8,6 +8,8 @@ pub(super) mod guard;
 pub(super) mod info;
 pub(super) mod register;
 pub(super) mod relay;
+pub(super) mod skill_sets;
+pub(super) mod transfers;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage as _, HttpRequest};
@@ -90,6 +92,9 @@ impl From<PlaceError> for ApiError {
             }
             PlaceError::Attest(error) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.word(), text)
+            }
+            PlaceError::SkillSet(fault) => {
+                Self::new(skill_sets::status(&fault), fault.word(), text)
             }
             PlaceError::Store(_) => {
                 tracing::error!(%error, "the Place could not store what it was asked to");

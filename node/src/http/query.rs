@@ -10,6 +10,21 @@ pub(super) fn param(query: &str, name: &str) -> Option<String> {
     Some(decoded(value))
 }
 
+/// A number as the reference reads it: what leads the text, 0 if nothing does or it is below 0; never too large.
+pub(super) fn count(text: &str) -> usize {
+    let text = text.trim_start();
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    let digits = digits
+        .get(..end.unwrap_or(digits.len()))
+        .unwrap_or_default();
+    match digits.parse() {
+        Ok(count) => count,
+        Err(_) if digits.is_empty() => 0,
+        Err(_) => usize::MAX,
+    }
+}
+
 fn decoded(text: &str) -> String {
     let spaced = text.replace('+', " ");
     percent_decoded(&spaced)
@@ -38,6 +53,21 @@ pub(super) fn percent_decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_numbers_as_the_reference_does() {
+        for (text, number) in [
+            ("7", 7),
+            (" +7x", 7),
+            ("-1", 0),
+            ("", 0),
+            ("x", 0),
+            ("1e3", 1),
+            ("99999999999999999999999", usize::MAX),
+        ] {
+            assert_eq!(count(text), number, "{text}");
+        }
+    }
 
     #[test]
     fn reads_parameters_as_the_reference_does() {

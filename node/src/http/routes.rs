@@ -89,6 +89,22 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
                 web::get().to(place::deposits::prototype_content),
             )
             .route(
+                "/v1/skillset_deposit",
+                web::post().to(place::skill_sets::deposit),
+            )
+            .route(
+                "/v1/skillset_browse",
+                web::get().to(place::skill_sets::browse),
+            )
+            .route(
+                "/v1/skillset_content",
+                web::get().to(place::skill_sets::content),
+            )
+            .route(
+                "/v1/skillset_withdraw",
+                web::post().to(place::skill_sets::withdraw),
+            )
+            .route(
                 "/v1/keys/register",
                 web::post().to(place::relay::register_key),
             )

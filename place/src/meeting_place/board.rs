@@ -482,7 +482,7 @@ impl MeetingPlace {
             skill_id: skill_id.to_owned(),
         };
         let removed = self.board.remove_deposit(&key)?;
-        self.registry.set_owner(owner, self.board.owns(owner));
+        self.note_owner(owner);
         self.changes.push(Change::DepositGone(key));
         if self.agent(owner).is_some() {
             self.show(owner);

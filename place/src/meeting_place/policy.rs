@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kairos_protocol::package::PackageLimits;
+
 /// Bounds of a Meeting Place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -17,6 +19,8 @@ pub struct Policy {
     pub needs_max: usize,
     /// Bounds of deposits.
     pub deposits: DepositLimits,
+    /// Bounds of SkillSets.
+    pub skill_sets: SkillSetLimits,
     /// Most attestations of one deposit.
     pub attestations_per_deposit: usize,
     /// Most attestations of one agent.
@@ -44,6 +48,19 @@ pub struct DepositLimits {
     pub preview_lines: usize,
 }
 
+/// Bounds of the SkillSets that are left at a Place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkillSetLimits {
+    /// Most of one agent.
+    pub per_agent: usize,
+    /// Most in all.
+    pub total: usize,
+    /// Most bytes of all archives.
+    pub bytes: u64,
+    /// Bounds of one archive.
+    pub package: PackageLimits,
+}
+
 /// What is accepted of deposits that come from other Places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Federation {
@@ -64,6 +81,7 @@ impl Default for Policy {
             ttl: Duration::from_secs(3600),
             needs_max: 20,
             deposits: DepositLimits::default(),
+            skill_sets: SkillSetLimits::default(),
             attestations_per_deposit: 50,
             attestations_per_agent: 200,
             federation: Federation::default(),
@@ -81,6 +99,17 @@ impl Default for DepositLimits {
             summary_bytes: 500,
             description_bytes: 500,
             preview_lines: 100,
+        }
+    }
+}
+
+impl Default for SkillSetLimits {
+    fn default() -> Self {
+        Self {
+            per_agent: 10,
+            total: 10_000,
+            bytes: 100 * 1024 * 1024,
+            package: PackageLimits::default(),
         }
     }
 }

@@ -5,12 +5,15 @@ pub mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
 use super::agent::Agent;
 use super::attestation::{Attestation, AttestationKey};
 use super::deposit::{Deposit, DepositKey};
+use super::skill_set::{SkillSetDeposit, SkillSetKey};
 
 /// One thing to store. Changes are taken over in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,17 +32,23 @@ pub enum Change {
     Attestation(Box<Attestation>),
     /// An attestation that made room, or whose attester is forgotten.
     AttestationGone(AttestationKey),
+    /// A SkillSet with its archive, new or in the place of another.
+    SkillSet(Box<SkillSetDeposit>, Arc<[u8]>),
+    /// A SkillSet that was taken off.
+    SkillSetGone(SkillSetKey),
     /// Skills handed out in all.
     Exchanges(u64),
 }
 
-/// All that is stored, without the contents of deposits.
+/// All that is stored, without the contents of deposits and the archives of SkillSets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// In the order in which they were first stored.
     pub agents: Vec<Agent>,
     /// In the order in which they were first stored.
     pub deposits: Vec<Deposit>,
+    /// In the order in which they were first stored.
+    pub skill_sets: Vec<SkillSetDeposit>,
     /// In the order in which they came.
     pub attestations: Vec<Attestation>,
     /// See [`Change::Exchanges`].
@@ -84,4 +93,10 @@ pub trait Store: Send {
 
     /// A deposit with its content, both of one moment.
     fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError>;
+
+    /// A SkillSet with its archive, both of one moment.
+    fn skill_set(
+        &mut self,
+        key: &SkillSetKey,
+    ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError>;
 }

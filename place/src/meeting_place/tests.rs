@@ -2,7 +2,7 @@ mod complexity;
 mod model;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use kairos_protocol::crypto::Keypair;
@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 mod attestations;
+mod skill_sets;
 
 use super::store::Store as _;
 use super::store::memory::MemoryStore;

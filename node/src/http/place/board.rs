@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{caller, hosted, names_caller, writer};
 use crate::http::error::ApiError;
-use crate::http::query::param;
+use crate::http::query::{count, param};
 use crate::http::{Doors, body, reply};
 
 /// Entries of an answer if nothing is said.
@@ -49,8 +49,7 @@ fn query(text: &str) -> Query {
             .filter(|tag| !tag.is_empty())
             .map(str::to_owned)
             .collect(),
-        // As in the reference a text that is no number is 0; one below 0, on which it fails, is too.
-        limit: some("limit").map_or(LIMIT, |limit| limit.trim().parse().unwrap_or(0)),
+        limit: some("limit").map_or(LIMIT, |limit| count(&limit)),
     }
 }
 

@@ -1,11 +1,14 @@
 //! A Place that forgets: for tests, and the plain twin of the store on disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kairos_protocol::id::AgentId;
 
 use super::{Change, Snapshot, Store, StoreError};
-use crate::meeting_place::{Agent, Attestation, AttestationKey, Deposit, DepositKey};
+use crate::meeting_place::{
+    Agent, Attestation, AttestationKey, Deposit, DepositKey, SkillSetDeposit, SkillSetKey,
+};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -14,6 +17,7 @@ pub struct MemoryStore {
     agents: BTreeMap<AgentId, (u64, Agent)>,
     deposits: BTreeMap<DepositKey, (u64, Deposit, String)>,
     attestations: BTreeMap<AttestationKey, (u64, Attestation)>,
+    skill_sets: BTreeMap<SkillSetKey, (u64, SkillSetDeposit, Arc<[u8]>)>,
     exchanges: u64,
 }
 
@@ -55,6 +59,14 @@ impl MemoryStore {
             Change::AttestationGone(key) => {
                 self.attestations.remove(key);
             }
+            Change::SkillSet(set, archive) => {
+                let kept = self.skill_sets.get(&set.key).map_or(next, |(at, ..)| *at);
+                let row = (kept, (**set).clone(), Arc::clone(archive));
+                self.skill_sets.insert(set.key.clone(), row);
+            }
+            Change::SkillSetGone(key) => {
+                self.skill_sets.remove(key);
+            }
             Change::Exchanges(count) => self.exchanges = *count,
         }
     }
@@ -68,7 +80,13 @@ impl Store for MemoryStore {
         deposits.sort_by_key(|(at, ..)| *at);
         let mut attestations: Vec<_> = self.attestations.values().cloned().collect();
         attestations.sort_by_key(|(at, _)| *at);
+        let mut skill_sets: Vec<_> = self.skill_sets.values().collect();
+        skill_sets.sort_by_key(|(at, ..)| *at);
         Ok(Snapshot {
+            skill_sets: skill_sets
+                .into_iter()
+                .map(|(_, set, _)| set.clone())
+                .collect(),
             attestations: attestations.into_iter().map(|(_, said)| said).collect(),
             agents: agents.into_iter().map(|(_, agent)| agent).collect(),
             deposits: deposits
@@ -89,5 +107,13 @@ impl Store for MemoryStore {
     fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError> {
         let found = self.deposits.get(key);
         Ok(found.map(|(_, deposit, content)| (deposit.clone(), content.clone())))
+    }
+
+    fn skill_set(
+        &mut self,
+        key: &SkillSetKey,
+    ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError> {
+        let found = self.skill_sets.get(key);
+        Ok(found.map(|(_, set, archive)| (set.clone(), archive.to_vec())))
     }
 }

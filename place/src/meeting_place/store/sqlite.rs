@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Change, Snapshot, Store, StoreError};
-use crate::meeting_place::{Agent, Attestation, Deposit, DepositKey, PinnedKey, Presence};
+use crate::meeting_place::{
+    Agent, Attestation, Deposit, DepositKey, PinnedKey, Presence, SkillSetDeposit, SkillSetKey,
+};
 use crate::session::Strength;
 
 /// How long another process is waited for.
@@ -19,7 +21,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The schema, each step on top of those before. `user_version` counts the steps that a database went through; one that
 /// was released is never changed.
-pub(super) const STEPS: [&str; 2] = [BEGINNING, ATTESTATIONS];
+pub(super) const STEPS: [&str; 3] = [BEGINNING, ATTESTATIONS, SKILL_SETS];
 
 const BEGINNING: &str = "
 CREATE TABLE agents (
@@ -58,6 +60,18 @@ CREATE TABLE attestations (
     content_hash TEXT NOT NULL,
     attestation TEXT NOT NULL,
     UNIQUE (owner, skill_id, attester, claim, content_hash)
+) STRICT;
+";
+
+/// The archive comes last, so that what is in front of it is read without it.
+const SKILL_SETS: &str = "
+CREATE TABLE skill_sets (
+    number INTEGER PRIMARY KEY,
+    owner TEXT NOT NULL,
+    name TEXT NOT NULL,
+    deposit TEXT NOT NULL,
+    archive BLOB NOT NULL,
+    UNIQUE (owner, name)
 ) STRICT;
 ";
 
@@ -111,6 +125,14 @@ impl Store for SqliteStore {
                     parsed(&said, "attestation", &row.get::<_, String>(1)?)
                 },
             )?,
+            skill_sets: rows(
+                &all,
+                "SELECT deposit, name FROM skill_sets ORDER BY number",
+                |row| {
+                    let set: String = row.get(0)?;
+                    parsed(&set, "SkillSet", &row.get::<_, String>(1)?)
+                },
+            )?,
             exchanges: exchanges(&all)?,
         };
         Ok(snapshot)
@@ -140,6 +162,24 @@ impl Store for SqliteStore {
             Some((deposit, content)) => {
                 Ok(Some((parsed(&deposit, "deposit", &key.skill_id)?, content)))
             }
+            None => Ok(None),
+        }
+    }
+
+    fn skill_set(
+        &mut self,
+        key: &SkillSetKey,
+    ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError> {
+        let query = "SELECT deposit, archive FROM skill_sets WHERE owner = ?1 AND name = ?2";
+        let mut query = self.0.prepare_cached(query)?;
+        let found = query.query_row(params![key.owner.as_str(), key.name.as_str()], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?))
+        });
+        match found.optional()? {
+            Some((set, archive)) => Ok(Some((
+                parsed(&set, "SkillSet", key.name.as_str())?,
+                archive,
+            ))),
             None => Ok(None),
         }
     }
@@ -210,6 +250,16 @@ fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
                 key.content_hash.to_hex(),
             ];
             run(all, gone, values)?;
+        }
+        Change::SkillSet(set, archive) => {
+            let put = "INSERT INTO skill_sets (owner, name, deposit, archive) VALUES (?1, ?2, ?3, ?4)
+                ON CONFLICT (owner, name) DO UPDATE SET deposit = excluded.deposit, archive = excluded.archive";
+            let (owner, name) = (set.key.owner.as_str(), set.key.name.as_str());
+            run(all, put, params![owner, name, text(set)?, &archive[..]])?;
+        }
+        Change::SkillSetGone(key) => {
+            let gone = "DELETE FROM skill_sets WHERE owner = ?1 AND name = ?2";
+            run(all, gone, params![key.owner.as_str(), key.name.as_str()])?;
         }
         Change::Exchanges(count) => {
             let put = "INSERT INTO counters VALUES ('exchanges', ?1)

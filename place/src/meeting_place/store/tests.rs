@@ -77,6 +77,25 @@ fn attestation(owner: &str, skill_id: &str, attester: &str, claim: &str) -> Atte
     }
 }
 
+fn skill_set(owner: &str, name: &str, archive: &[u8]) -> (Box<SkillSetDeposit>, Arc<[u8]>) {
+    let set = SkillSetDeposit {
+        key: SkillSetKey {
+            owner: owner.parse().unwrap(),
+            name: name.parse().unwrap(),
+        },
+        version: "1.0.0".to_owned(),
+        description: "ü".to_owned(),
+        tags: vec![],
+        provides: vec!["p".to_owned()],
+        content_hash: ContentHash::of(archive),
+        signature: "c2ln".to_owned(),
+        file_list: vec!["skillset.json".to_owned()],
+        archive_bytes: archive.len() as u64,
+        deposited_at: at(6),
+    };
+    (Box::new(set), archive.into())
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let id = "[a-d]";
     let put = |(owner, skill, words): (String, String, String)| {
@@ -93,6 +112,13 @@ fn change() -> impl Strategy<Value = Change> {
             Change::DepositGone(DepositKey { owner, skill_id })
         }),
         (0_u64..9).prop_map(Change::Exchanges),
+        (id, "[s-t]", "\\PC{0,10}").prop_map(|(owner, name, archive)| {
+            let (set, archive) = skill_set(&owner, &name, archive.as_bytes());
+            Change::SkillSet(set, archive)
+        }),
+        (id, "[s-t]").prop_map(|(owner, name)| {
+            Change::SkillSetGone(skill_set(&owner, &name, b"").0.key)
+        }),
         (id, "[s-v]", id, "[m-n]").prop_map(|(owner, skill, attester, claim)| {
             Change::Attestation(Box::new(attestation(&owner, &skill, &attester, &claim)))
         }),
@@ -100,6 +126,12 @@ fn change() -> impl Strategy<Value = Change> {
             Change::AttestationGone(attestation(&owner, &skill, &attester, &claim).key)
         }),
     ]
+}
+
+fn archives(store: &mut dyn Store, snapshot: &Snapshot) -> Vec<Option<Vec<u8>>> {
+    let keys = snapshot.skill_sets.iter().map(|set| &set.key);
+    keys.map(|key| store.skill_set(key).unwrap().map(|(_, archive)| archive))
+        .collect()
 }
 
 fn contents(store: &mut dyn Store, snapshot: &Snapshot) -> Vec<Option<String>> {
@@ -118,12 +150,14 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
     known.strength = Some(Strength::Proven);
     known.presence = Presence::Faded(at(7));
     let (first, content) = deposit("x", "skill/../1", "words");
+    let (set, archive) = skill_set("x", "set", &[0, 255, 7]);
     store
         .commit(&[
             Change::Agent(Box::new(known.clone())),
             Change::Agent(Box::new(agent("a", "b"))),
             Change::Deposit(first.clone(), content),
             Change::Exchanges(3),
+            Change::SkillSet(set.clone(), Arc::clone(&archive)),
             Change::Attestation(Box::new(attestation("x", "skill/../1", "a", "works"))),
         ])
         .unwrap();
@@ -142,6 +176,9 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
     assert_eq!(snapshot.exchanges, 3);
     let said = attestation("x", "skill/../1", "a", "works");
     assert_eq!(snapshot.attestations, [said]);
+    assert_eq!(snapshot.skill_sets, [*set.clone()]);
+    let stored = store.skill_set(&set.key).unwrap();
+    assert_eq!(stored, Some((*set.clone(), archive.to_vec())));
     assert_eq!(
         store
             .deposit(&first.key)
@@ -155,6 +192,11 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
         .unwrap();
     assert_eq!(store.deposit(&first.key).unwrap(), None);
     assert_eq!(store.load().unwrap().attestations, []);
+    store
+        .commit(&[Change::SkillSetGone(set.key.clone())])
+        .unwrap();
+    assert_eq!(store.skill_set(&set.key).unwrap(), None);
+    assert_eq!(store.load().unwrap().skill_sets, []);
 }
 
 fn open(path: &Path) -> Box<dyn Store> {
@@ -180,6 +222,12 @@ fn memory_conforms_while_it_lasts() {
         }
         fn deposit(&mut self, key: &DepositKey) -> Result<Option<(Deposit, String)>, StoreError> {
             self.0.lock().unwrap().deposit(key)
+        }
+        fn skill_set(
+            &mut self,
+            key: &SkillSetKey,
+        ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError> {
+            self.0.lock().unwrap().skill_set(key)
         }
     }
     conform(&mut || Box::new(Shared(shared.clone())));
@@ -287,5 +335,6 @@ proptest! {
         let (found, expected) = (disk.load().unwrap(), twin.load().unwrap());
         prop_assert_eq!(&found, &expected);
         prop_assert_eq!(contents(&mut *disk, &found), contents(&mut twin, &expected));
+        prop_assert_eq!(archives(&mut *disk, &found), archives(&mut twin, &expected));
     }
 }
