@@ -1,4 +1,5 @@
-//! The heartbeat actor: sees to it that agents of the hosted Place fade when they give no sign of life.
+//! The heartbeat actor: sees to it that agents of the hosted Place fade when they give no sign of life, and that what came
+//! from other Places is taken down in time.
 //!
 //! Owns: a timer. Asks: the Place. Asked by: the watchdog, through [`HeartbeatHandle`].
 //! Invariant: a sweep is done in steps, so that nobody waits long for it.
@@ -10,7 +11,7 @@ use actix::{
 };
 
 use crate::bounded_addr::{AskError, BoundedAddr};
-use crate::place::PlaceHandle;
+use crate::place::{PlaceError, PlaceHandle};
 
 /// How often is looked.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -78,19 +79,25 @@ impl Handler<Tick> for HeartbeatActor {
             return;
         }
         let place = self.place.clone();
-        let swept = async move { place.sweep(STEP).await };
+        let swept = async move {
+            let expired = place.expire(STEP).await?;
+            Ok::<_, PlaceError>((place.sweep(STEP).await?, expired))
+        };
         ctx.spawn(swept.into_actor(self).map(|swept, this, ctx| {
             this.sweeping = false;
             match swept {
-                Ok(faded) => {
+                Ok((faded, expired)) => {
+                    for deposit in &expired {
+                        tracing::info!(deposit.key = ?deposit.key, "a deposit from another Place is too old");
+                    }
                     for agent in &faded {
                         tracing::info!(agent.id = %agent.id, "an agent faded");
                     }
-                    if faded.len() == STEP {
+                    if faded.len() == STEP || expired.len() == STEP {
                         ctx.notify(Tick);
                     }
                 }
-                Err(error) => tracing::warn!(%error, "agents that are gone could not fade"),
+                Err(error) => tracing::warn!(%error, "what is over could not be ended"),
             }
         }));
     }

@@ -350,6 +350,11 @@ impl PlaceHandle {
         .await
     }
 
+    /// Takes deposits from other Places down that were first left too long ago, at most `most`.
+    pub async fn expire(&self, most: usize) -> Result<Vec<Deposit>, PlaceError> {
+        self.decide(move |place, now| place.expire(now, most)).await
+    }
+
     /// Whether the actor answers.
     pub async fn health(&self) -> Result<(), AskError> {
         self.addr.probe(Health).await

@@ -151,6 +151,8 @@ fn policy(agent: &Agent) -> Policy {
         attestations_per_agent: place.attestations_per_agent,
         federation: Federation {
             accept: place.accept_federated,
+            hops_max: place.federated_hops,
+            age_max: place.federated_age.get(),
             ..Federation::default()
         },
     }

@@ -15,6 +15,7 @@ pub mod browse;
 pub mod deposit;
 mod policy;
 mod pool;
+pub mod provenance;
 mod registry;
 pub mod skill_set;
 pub mod store;
@@ -30,8 +31,9 @@ pub use agent::{Agent, Claim, MemberError, PinnedKey, Presence, Registration};
 pub use attestation::{AttestError, AttestFault, Attestation, AttestationKey, Claimed};
 pub use board::{Need, NeedEntry};
 pub use browse::{Answer, Kind, Query};
-pub use deposit::{Deposit, DepositKey, Facts, Offer, Provenance};
+pub use deposit::{Deposit, DepositKey, Facts, Offer};
 pub use policy::{DepositLimits, Federation, Policy, SkillSetLimits};
+pub use provenance::Provenance;
 pub use registry::{AgentPage, RegisterError, Registered};
 pub use skill_set::{SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer, SkillSetsShown};
 pub use store::{Change, Snapshot};
@@ -122,8 +124,13 @@ impl MeetingPlace {
         for attestation in snapshot.attestations {
             place.board.attestations.put(attestation);
         }
+        let most = place.policy.federation.origins_max;
+        for (hash, origin) in snapshot.origins {
+            place.board.origins.put(hash, origin, most);
+        }
         for deposit in snapshot.deposits {
             place.registry.set_owner(&deposit.key.owner, true);
+            place.restore_origin(&deposit);
             place.board.put_deposit(deposit);
         }
         for set in snapshot.skill_sets {

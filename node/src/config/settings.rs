@@ -269,6 +269,10 @@ settings! {
         anonymise_audit: bool = false, any();
         /// Whether skills are taken that came from other Places.
         accept_federated: bool = false, any();
+        /// Places that such a skill has passed at which it is refused.
+        federated_hops: u32 = 3, between(1, 100);
+        /// How long after it was first left anywhere such a skill is refused, and taken down.
+        federated_age: Period = Period::days(7), between(Period::secs(1), Period::days(3650));
     }
 
     /// How this agent lives at the Meeting Places that it joined.

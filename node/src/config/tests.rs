@@ -184,6 +184,8 @@ place.messages_per_sender 20
 place.listeners 10000
 place.anonymise_audit false
 place.accept_federated false
+place.federated_hops 3
+place.federated_age 7days
 membership.background true
 membership.heartbeat 10m
 membership.poll 1m

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 use serde_json::{Value, json};
@@ -16,8 +15,9 @@ use super::attestation::{Attestation, Attestations};
 use super::attempts::Attempts;
 use super::deposit::{Deposit, DepositKey};
 use super::pool::Pool;
+use super::provenance::{Expiring, Origins};
 use super::walk::walked;
-use super::{BoardError, Change, MeetingPlace, Provenance, Replaced};
+use super::{BoardError, Change, MeetingPlace, Replaced};
 
 /// Longest name of a need in bytes.
 pub const NEED_NAME_MAX: usize = 256;
@@ -84,8 +84,8 @@ pub(super) struct Board {
     next_number: u64,
     /// Who deposited a skill of some name, first come first.
     owners: HashMap<String, BTreeMap<u64, AgentId>>,
-    /// Deposits that came from other Places, by the hash of their content, first come first.
-    federated: HashMap<ContentHash, BTreeMap<u64, DepositKey>>,
+    pub(super) origins: Origins,
+    pub(super) expiring: Expiring,
     pub(super) attestations: Attestations,
     needs: HashMap<AgentId, usize>,
     need_count: usize,
@@ -103,7 +103,8 @@ impl Board {
             deposits: BTreeMap::new(),
             next_number: 0,
             owners: HashMap::new(),
-            federated: HashMap::new(),
+            origins: Origins::default(),
+            expiring: Expiring::default(),
             attestations: Attestations::default(),
             needs: HashMap::new(),
             need_count: 0,
@@ -187,11 +188,6 @@ impl Board {
         self.deposits.get(key).map(|(_, deposit)| deposit)
     }
 
-    /// A deposit of the same bytes that came from another Place.
-    fn federated_twin(&self, hash: &ContentHash) -> Option<&Deposit> {
-        self.get(self.federated.get(hash)?.values().next()?)
-    }
-
     pub(super) fn show_agent(&mut self, agent: &Agent) {
         let subject = Subject::Agent(agent.id.clone());
         let capabilities = agent.capabilities();
@@ -222,19 +218,15 @@ impl Board {
         let key = deposit.key.clone();
         let number = match self.deposits.get(&key) {
             Some((number, before)) => {
-                let (number, hash) = (*number, before.content_hash);
-                self.forget_origin(number, &hash);
-                number
+                self.expiring.remove(before);
+                *number
             }
             None => {
                 self.next_number += 1;
                 self.next_number
             }
         };
-        if deposit.provenance.is_some() {
-            let twins = self.federated.entry(deposit.content_hash).or_default();
-            twins.insert(number, key.clone());
-        }
+        self.expiring.insert(&deposit);
         let owners = self.owners.entry(key.skill_id.clone()).or_default();
         owners.insert(number, key.owner.clone());
         let tags = deposit.facts.tags.clone();
@@ -253,19 +245,9 @@ impl Board {
         deposit.card(attested.map(Attestation::listed).collect())
     }
 
-    /// Takes a deposit off the list of those from elsewhere, if it is on it.
-    fn forget_origin(&mut self, number: u64, hash: &ContentHash) {
-        if let Some(twins) = self.federated.get_mut(hash) {
-            twins.remove(&number);
-            if twins.is_empty() {
-                self.federated.remove(hash);
-            }
-        }
-    }
-
     pub(super) fn remove_deposit(&mut self, key: &DepositKey) -> Option<Deposit> {
         let (number, removed) = self.deposits.remove(key)?;
-        self.forget_origin(number, &removed.content_hash);
+        self.expiring.remove(&removed);
         if let Some(owners) = self.owners.get_mut(&key.skill_id) {
             owners.remove(&number);
             if owners.is_empty() {
@@ -420,17 +402,8 @@ impl MeetingPlace {
         if !reasons.is_empty() {
             return Err(BoardError::Rejected(reasons));
         }
-        match &mut deposit.provenance {
-            None => deposit.provenance = self.provenance_of(&deposit, before.as_ref()),
-            Some(told) => {
-                let me = self.me.as_str();
-                if told.origin_place_id == me || told.via.iter().any(|place| place == me) {
-                    let reason = "Loop detected: this Place is already in the provenance chain";
-                    return Err(BoardError::Rejected(vec![reason.to_owned()]));
-                }
-                told.via.push(me.to_owned());
-            }
-        }
+        self.settle_origin(&mut deposit, before.as_ref())
+            .map_err(BoardError::Rejected)?;
         deposit.first_deposited = before
             .as_ref()
             .map_or(deposit.deposited_at, |old| old.first_deposited);
@@ -455,14 +428,6 @@ impl MeetingPlace {
                 owner: owner.clone(),
             }),
         }
-    }
-
-    /// What came from another Place stays so, whoever brings the same bytes again and whatever is left unsaid.
-    fn provenance_of(&self, deposit: &Deposit, before: Option<&Deposit>) -> Option<Provenance> {
-        let of_before = before.and_then(|old| old.provenance.clone());
-        let twin = self.board.federated_twin(&deposit.content_hash);
-        let foreign = twin.and_then(|twin| twin.provenance.clone());
-        of_before.or(foreign.filter(|origin| origin.origin_agent_id != deposit.key.owner.as_str()))
     }
 
     /// Takes a deposit off the board.

@@ -1,7 +1,6 @@
 //! Deposits: skills that an agent leaves at a Place for others to find, content included.
 
 use std::fmt;
-use std::time::Duration;
 
 use kairos_protocol::crypto::{PublicKey, SignatureError};
 use kairos_protocol::gate::{self, Gate};
@@ -12,7 +11,8 @@ use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::policy::{DepositLimits, Federation, Policy};
+use super::policy::{DepositLimits, Policy};
+use super::provenance::Provenance;
 
 /// Longest id of a skill in bytes.
 pub const SKILL_ID_MAX: usize = 256;
@@ -66,27 +66,6 @@ pub struct Facts {
     pub bytes: usize,
     /// Lines of the content.
     pub lines: usize,
-}
-
-/// Through which Places a deposit came.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Provenance {
-    /// The Place it was first left at.
-    pub origin_place_id: String,
-    /// Who left it there.
-    pub origin_agent_id: String,
-    /// The Places it passed, the last one in front of this one.
-    pub via: Vec<String>,
-    /// How many.
-    pub hop_count: u32,
-    /// When it was first left.
-    pub deposited_at_origin: String,
-    /// The first depositor's signature over the content, if it came along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin_signature: Option<String>,
-    /// The key it holds under, PEM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin_public_key: Option<String>,
 }
 
 /// A deposit, without its content.
@@ -180,7 +159,11 @@ impl Offer {
             reasons.extend(frontmatter_reason(&outline).map(str::to_owned));
         }
         let provenance = match &self.provenance {
-            Some(told) => foreign(told, &self.content, &policy.federation, now, &mut reasons),
+            Some(told) => Provenance::read(told, &self.content, hash, &policy.federation, now)
+                .unwrap_or_else(|problems| {
+                    reasons.extend(problems);
+                    None
+                }),
             None => None,
         };
         if !reasons.is_empty() {
@@ -322,74 +305,6 @@ fn frontmatter_reason(outline: &Outline) -> Option<&'static str> {
     }
 }
 
-/// Reads and checks where a deposit says it comes from.
-fn foreign(
-    told: &Map<String, Value>,
-    content: &str,
-    federation: &Federation,
-    now: Timestamp,
-    reasons: &mut Vec<String>,
-) -> Option<Provenance> {
-    if !federation.accept {
-        reasons.push("This Place does not accept federated deposits".to_owned());
-        return None;
-    }
-    let Ok(provenance) = Provenance::deserialize(Value::Object(told.clone())) else {
-        reasons.push(
-            "Provenance needs origin_place_id, origin_agent_id, via, hop_count and deposited_at_origin"
-                .to_owned(),
-        );
-        return None;
-    };
-    let before = reasons.len();
-    let places = u32::try_from(provenance.via.len()).unwrap_or(u32::MAX);
-    if provenance.hop_count.max(places) >= federation.hops_max {
-        reasons.push(format!(
-            "Hop count exceeds limit (max {})",
-            federation.hops_max
-        ));
-    }
-    match Timestamp::parse(&provenance.deposited_at_origin) {
-        Err(_) => reasons.push("Invalid deposited_at_origin timestamp".to_owned()),
-        Ok(at) if at > now.plus(Duration::from_secs(60)) => {
-            reasons.push("Federated deposit has future timestamp".to_owned());
-        }
-        Ok(at) if now.since(at) > federation.age_max => reasons.push(format!(
-            "Federated deposit too old (max {} hours)",
-            federation.age_max.as_secs() / 3600
-        )),
-        Ok(_) => {}
-    }
-    let texts = [&provenance.origin_place_id, &provenance.origin_agent_id];
-    if texts
-        .into_iter()
-        .chain(&provenance.via)
-        .any(|text| text.is_empty() || text.len() > 512)
-    {
-        reasons.push("Provenance has an empty or overlong name".to_owned());
-    }
-    if let Some(problem) = origin_problem(&provenance, content) {
-        reasons.push(problem.to_owned());
-    }
-    (reasons.len() == before).then_some(provenance)
-}
-
-/// The first depositor's signature is checked if it came along. Older Places leave it out.
-fn origin_problem(provenance: &Provenance, content: &str) -> Option<&'static str> {
-    let (signature, key) = match (&provenance.origin_signature, &provenance.origin_public_key) {
-        (Some(signature), Some(key)) => (signature, key),
-        (None, None) => return None,
-        _ => return Some("Origin signature and origin key come together or not at all"),
-    };
-    let Ok(key) = PublicKey::from_pem(key) else {
-        return Some("Origin key cannot be read");
-    };
-    match key.verify(content.as_bytes(), signature) {
-        Ok(()) => None,
-        Err(_) => Some("Origin signature verification failed"),
-    }
-}
-
 impl Deposit {
     /// What is said wherever the content is handed out.
     pub fn trust_notice(&self) -> Value {
@@ -415,6 +330,8 @@ impl Deposit {
                 "deposited_at_origin": origin.deposited_at_origin,
                 "origin_signature": origin.origin_signature,
                 "origin_public_key": origin.origin_public_key,
+                "origin_content_hash": origin.origin_content_hash,
+                "altered": origin.is_altered(self.content_hash),
             }),
         };
         json!({

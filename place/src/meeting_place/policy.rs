@@ -68,8 +68,10 @@ pub struct Federation {
     pub accept: bool,
     /// Places a deposit has passed at which it is refused.
     pub hops_max: u32,
-    /// Oldest first deposit.
+    /// Oldest first deposit. What is older is refused, and taken down.
     pub age_max: Duration,
+    /// Most contents of which the origin is remembered when they are here no more; those that came first are forgotten.
+    pub origins_max: usize,
 }
 
 impl Default for Policy {
@@ -120,6 +122,7 @@ impl Default for Federation {
             accept: false,
             hops_max: 3,
             age_max: Duration::from_secs(168 * 3600),
+            origins_max: 10_000,
         }
     }
 }

@@ -7,12 +7,14 @@ mod tests;
 
 use std::sync::Arc;
 
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
 use super::agent::Agent;
 use super::attestation::{Attestation, AttestationKey};
 use super::deposit::{Deposit, DepositKey};
+use super::provenance::Provenance;
 use super::skill_set::{SkillSetDeposit, SkillSetKey};
 
 /// One thing to store. Changes are taken over in order.
@@ -32,6 +34,10 @@ pub enum Change {
     Attestation(Box<Attestation>),
     /// An attestation that made room, or whose attester is forgotten.
     AttestationGone(AttestationKey),
+    /// Where bytes came from that were first left at another Place. The newest is last, whatever was there before.
+    Origin(ContentHash, Box<Provenance>),
+    /// An origin that made room.
+    OriginGone(ContentHash),
     /// A SkillSet with its archive, new or in the place of another.
     SkillSet(Box<SkillSetDeposit>, Arc<[u8]>),
     /// A SkillSet that was taken off.
@@ -47,6 +53,8 @@ pub struct Snapshot {
     pub agents: Vec<Agent>,
     /// In the order in which they were first stored.
     pub deposits: Vec<Deposit>,
+    /// Of bytes from elsewhere, in the order in which they were last stored.
+    pub origins: Vec<(ContentHash, Provenance)>,
     /// In the order in which they were first stored.
     pub skill_sets: Vec<SkillSetDeposit>,
     /// In the order in which they came.

@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 mod attestations;
+mod provenance;
 mod skill_sets;
 
 use super::store::Store as _;
@@ -415,7 +416,7 @@ fn defect_24_what_came_from_elsewhere_stays_so() {
     let told = json!({
         "origin_place_id": "p1", "origin_agent_id": "author", "via": ["p1"], "hop_count": 1,
         "deposited_at_origin": at(0).wire(),
-        "origin_signature": KEYS[1].sign(b"text").unwrap(), "origin_public_key": KEYS[1].public().to_pem(),
+        "origin_signature": KEYS[0].sign(b"text").unwrap(), "origin_public_key": KEYS[0].public().to_pem(),
     });
     let mut federated = offer("sk", "text", 0);
     federated.provenance = told.as_object().cloned();

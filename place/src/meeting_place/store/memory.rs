@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 
 use super::{Change, Snapshot, Store, StoreError};
 use crate::meeting_place::{
-    Agent, Attestation, AttestationKey, Deposit, DepositKey, SkillSetDeposit, SkillSetKey,
+    Agent, Attestation, AttestationKey, Deposit, DepositKey, Provenance, SkillSetDeposit,
+    SkillSetKey,
 };
 
 /// See the module.
@@ -17,6 +19,7 @@ pub struct MemoryStore {
     agents: BTreeMap<AgentId, (u64, Agent)>,
     deposits: BTreeMap<DepositKey, (u64, Deposit, String)>,
     attestations: BTreeMap<AttestationKey, (u64, Attestation)>,
+    origins: BTreeMap<ContentHash, (u64, Provenance)>,
     skill_sets: BTreeMap<SkillSetKey, (u64, SkillSetDeposit, Arc<[u8]>)>,
     exchanges: u64,
 }
@@ -59,6 +62,12 @@ impl MemoryStore {
             Change::AttestationGone(key) => {
                 self.attestations.remove(key);
             }
+            Change::Origin(hash, origin) => {
+                self.origins.insert(*hash, (next, (**origin).clone()));
+            }
+            Change::OriginGone(hash) => {
+                self.origins.remove(hash);
+            }
             Change::SkillSet(set, archive) => {
                 let kept = self.skill_sets.get(&set.key).map_or(next, |(at, ..)| *at);
                 let row = (kept, (**set).clone(), Arc::clone(archive));
@@ -82,7 +91,13 @@ impl Store for MemoryStore {
         attestations.sort_by_key(|(at, _)| *at);
         let mut skill_sets: Vec<_> = self.skill_sets.values().collect();
         skill_sets.sort_by_key(|(at, ..)| *at);
+        let mut origins: Vec<_> = self.origins.iter().collect();
+        origins.sort_by_key(|(_, (at, _))| *at);
         Ok(Snapshot {
+            origins: origins
+                .into_iter()
+                .map(|(hash, (_, origin))| (*hash, origin.clone()))
+                .collect(),
             skill_sets: skill_sets
                 .into_iter()
                 .map(|(_, set, _)| set.clone())

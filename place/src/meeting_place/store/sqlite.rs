@@ -21,7 +21,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The schema, each step on top of those before. `user_version` counts the steps that a database went through; one that
 /// was released is never changed.
-pub(super) const STEPS: [&str; 3] = [BEGINNING, ATTESTATIONS, SKILL_SETS];
+pub(super) const STEPS: [&str; 4] = [BEGINNING, ATTESTATIONS, SKILL_SETS, ORIGINS];
 
 const BEGINNING: &str = "
 CREATE TABLE agents (
@@ -75,6 +75,14 @@ CREATE TABLE skill_sets (
 ) STRICT;
 ";
 
+const ORIGINS: &str = "
+CREATE TABLE origins (
+    number INTEGER PRIMARY KEY,
+    content_hash TEXT NOT NULL UNIQUE,
+    origin TEXT NOT NULL
+) STRICT;
+";
+
 /// See the module.
 #[derive(Debug)]
 pub struct SqliteStore(Connection);
@@ -123,6 +131,15 @@ impl Store for SqliteStore {
                 |row| {
                     let said: String = row.get(0)?;
                     parsed(&said, "attestation", &row.get::<_, String>(1)?)
+                },
+            )?,
+            origins: rows(
+                &all,
+                "SELECT content_hash, origin FROM origins ORDER BY number",
+                |row| {
+                    let (hash, origin): (String, String) = (row.get(0)?, row.get(1)?);
+                    let parsed_hash = parsed(&format!("\"{hash}\""), "origin", &hash)?;
+                    Ok((parsed_hash, parsed(&origin, "origin", &hash)?))
                 },
             )?,
             skill_sets: rows(
@@ -250,6 +267,17 @@ fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
                 key.content_hash.to_hex(),
             ];
             run(all, gone, values)?;
+        }
+        Change::Origin(hash, origin) => {
+            let gone = "DELETE FROM origins WHERE content_hash = ?1";
+            run(all, gone, params![hash.to_hex()])?;
+            // Its number is one more than the largest there is.
+            let put = "INSERT INTO origins (content_hash, origin) VALUES (?1, ?2)";
+            run(all, put, params![hash.to_hex(), text(origin)?])?;
+        }
+        Change::OriginGone(hash) => {
+            let gone = "DELETE FROM origins WHERE content_hash = ?1";
+            run(all, gone, params![hash.to_hex()])?;
         }
         Change::SkillSet(set, archive) => {
             let put = "INSERT INTO skill_sets (owner, name, deposit, archive) VALUES (?1, ?2, ?3, ?4)

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::memory::MemoryStore;
 use super::sqlite::SqliteStore;
 use super::*;
-use crate::meeting_place::{Facts, PinnedKey, Presence};
+use crate::meeting_place::{Facts, PinnedKey, Presence, Provenance};
 use crate::session::Strength;
 
 fn at(secs: i64) -> Timestamp {
@@ -96,6 +96,19 @@ fn skill_set(owner: &str, name: &str, archive: &[u8]) -> (Box<SkillSetDeposit>, 
     (Box::new(set), archive.into())
 }
 
+fn origin(place: &str) -> Provenance {
+    Provenance {
+        origin_place_id: place.to_owned(),
+        origin_agent_id: "author".to_owned(),
+        via: vec![place.to_owned(), "me".to_owned()],
+        hop_count: 1,
+        deposited_at_origin: at(0).wire(),
+        origin_signature: None,
+        origin_public_key: None,
+        origin_content_hash: Some(ContentHash::of(place)),
+    }
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let id = "[a-d]";
     let put = |(owner, skill, words): (String, String, String)| {
@@ -112,6 +125,10 @@ fn change() -> impl Strategy<Value = Change> {
             Change::DepositGone(DepositKey { owner, skill_id })
         }),
         (0_u64..9).prop_map(Change::Exchanges),
+        ("[h-j]", "[p-q]").prop_map(|(content, place)| {
+            Change::Origin(ContentHash::of(content), Box::new(origin(&place)))
+        }),
+        "[h-j]".prop_map(|content| Change::OriginGone(ContentHash::of(content))),
         (id, "[s-t]", "\\PC{0,10}").prop_map(|(owner, name, archive)| {
             let (set, archive) = skill_set(&owner, &name, archive.as_bytes());
             Change::SkillSet(set, archive)
@@ -157,6 +174,9 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
             Change::Agent(Box::new(agent("a", "b"))),
             Change::Deposit(first.clone(), content),
             Change::Exchanges(3),
+            Change::Origin(ContentHash::of("a"), Box::new(origin("p"))),
+            Change::Origin(ContentHash::of("b"), Box::new(origin("q"))),
+            Change::Origin(ContentHash::of("a"), Box::new(origin("r"))),
             Change::SkillSet(set.clone(), Arc::clone(&archive)),
             Change::Attestation(Box::new(attestation("x", "skill/../1", "a", "works"))),
         ])
@@ -177,6 +197,8 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
     let said = attestation("x", "skill/../1", "a", "works");
     assert_eq!(snapshot.attestations, [said]);
     assert_eq!(snapshot.skill_sets, [*set.clone()]);
+    let origins = [("b", "q"), ("a", "r")].map(|(of, at)| (ContentHash::of(of), origin(at)));
+    assert_eq!(snapshot.origins, origins);
     let stored = store.skill_set(&set.key).unwrap();
     assert_eq!(stored, Some((*set.clone(), archive.to_vec())));
     assert_eq!(
