@@ -1,7 +1,7 @@
 //! The anchor actor: the node's one client of HestiaChain.
 //!
-//! Owns: the anchors and the batch that waits, see [`store`]. Talks to: nobody. Asked by: the command line, through
-//! [`AnchorHandle`].
+//! Owns: the anchors and the batch that waits, see [`store`]. Talks to: nobody. Asked by: the command line and the
+//! recorder, through [`AnchorHandle`].
 //! Invariants: an anchor that was acknowledged is on disk, at every stage and also while it waits for a batch; an anchor
 //! is never changed or removed; a migration copies and compares, and a dry run writes nothing.
 
@@ -13,6 +13,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,8 @@ use store::{AnchorStore, Files, StoreError};
 
 /// Most anchors in a list.
 pub const LIST_MAX: usize = 10_000;
+/// One part in so many of all anchors is left to the owner by what is anchored without asking.
+const OWNERS_PART: usize = 4;
 /// How often a waiting batch is looked at.
 const TICK: Duration = Duration::from_secs(30);
 
@@ -99,6 +102,21 @@ struct Submit {
 }
 
 #[derive(Message)]
+#[rtype(result = "Result<Kept, AnchorError>")]
+struct SubmitAll(Vec<Anchor>);
+
+/// What became of many anchors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Now on disk.
+    pub kept: u64,
+    /// There already.
+    pub known: u64,
+    /// Refused for want of room.
+    pub full: u64,
+}
+
+#[derive(Message)]
 #[rtype(result = "Result<Flushed, AnchorError>")]
 struct Flush;
 
@@ -154,6 +172,12 @@ impl AnchorHandle {
     /// Keeps `anchor`. With `batched`, and where batches are made, it waits for others first.
     pub async fn submit(&self, anchor: Anchor, batched: bool) -> Result<Submitted, AnchorError> {
         self.0.ask(Submit { anchor, batched }).await?
+    }
+
+    /// Keeps what the node anchors by itself, with one write, as far as there is room: the last quarter is the owner's.
+    /// Does nothing where nothing is anchored.
+    pub async fn submit_all(&self, anchors: Vec<Anchor>) -> Result<Kept, AnchorError> {
+        self.0.ask(SubmitAll(anchors)).await?
     }
 
     /// Makes anchors of all that wait.
@@ -293,6 +317,35 @@ impl Client {
         Ok(Submitted::kept(hash, self.policy.stage, store.file()))
     }
 
+    fn submit_all(
+        &self,
+        store: &mut AnchorStore,
+        anchors: Vec<Anchor>,
+        now: Timestamp,
+    ) -> Result<Kept, AnchorError> {
+        let mut done = Kept::default();
+        if !self.policy.enabled {
+            return Ok(done);
+        }
+        let most = self.policy.max_anchors;
+        let room = (most - most / OWNERS_PART).saturating_sub(store.len() + store.queued());
+        let (mut new, mut seen) = (Vec::new(), HashSet::new());
+        for anchor in anchors {
+            let hash = anchor.hash();
+            if store.get(&hash).is_some() || store.is_queued(&hash) || !seen.insert(hash) {
+                done.known += 1;
+            } else if new.len() < room {
+                done.kept += 1;
+                new.push(anchor);
+            } else {
+                done.full += 1;
+            }
+        }
+        store.submit(&new, now)?;
+        store.fold_if_due(now)?;
+        Ok(done)
+    }
+
     fn migrate(
         &self,
         store: &AnchorStore,
@@ -341,6 +394,14 @@ impl Handler<Submit> for AnchorActor {
 
     fn handle(&mut self, ask: Submit, _ctx: &mut Self::Context) -> Self::Result {
         self.work(move |client, store, now| client.submit(store, &ask, now))
+    }
+}
+
+impl Handler<SubmitAll> for AnchorActor {
+    type Result = ResponseFuture<Result<Kept, AnchorError>>;
+
+    fn handle(&mut self, ask: SubmitAll, _ctx: &mut Self::Context) -> Self::Result {
+        self.work(move |client, store, now| client.submit_all(store, ask.0, now))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The heartbeat actor: sees to it that agents of the hosted Place fade when they give no sign of life, and that what came
 //! from other Places is taken down in time.
 //!
-//! Owns: a timer. Asks: the Place. Asked by: the watchdog, through [`HeartbeatHandle`].
+//! Owns: a timer. Asks: the Place. Tells: the recorder. Asked by: the watchdog, through [`HeartbeatHandle`].
 //! Invariant: a sweep is done in steps, so that nobody waits long for it.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use actix::{
 
 use crate::bounded_addr::{AskError, BoundedAddr};
 use crate::place::{PlaceError, PlaceHandle};
+use crate::recorder::{Record, RecorderHandle};
 
 /// How often is looked.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -21,6 +22,7 @@ const STEP: usize = 1_000;
 /// See the module.
 pub struct HeartbeatActor {
     place: PlaceHandle,
+    recorder: RecorderHandle,
     sweeping: bool,
 }
 
@@ -53,10 +55,16 @@ impl HeartbeatHandle {
 }
 
 impl HeartbeatActor {
-    /// Starts to look after `place`.
-    pub fn start(place: PlaceHandle, permits: usize, patience: Duration) -> HeartbeatHandle {
+    /// Starts to look after `place`, and tells `recorder` who faded.
+    pub fn start(
+        place: PlaceHandle,
+        recorder: RecorderHandle,
+        permits: usize,
+        patience: Duration,
+    ) -> HeartbeatHandle {
         let actor = Self {
             place,
+            recorder,
             sweeping: false,
         };
         HeartbeatHandle(BoundedAddr::start(permits, patience, |_| actor))
@@ -90,8 +98,14 @@ impl Handler<Tick> for HeartbeatActor {
                     for deposit in &expired {
                         tracing::info!(deposit.key = ?deposit.key, "a deposit from another Place is too old");
                     }
+                    let ttl = this.place.look(|place| place.policy().ttl);
                     for agent in &faded {
                         tracing::info!(agent.id = %agent.id, "an agent faded");
+                        this.recorder.record(Record::Faded {
+                            agent: agent.id.clone(),
+                            last_seen: agent.last_seen,
+                            ttl,
+                        });
                     }
                     if faded.len() == STEP || expired.len() == STEP {
                         ctx.notify(Tick);

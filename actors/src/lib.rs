@@ -19,6 +19,7 @@ pub mod passing;
 pub mod peer_manager;
 pub mod place;
 pub mod quarantine;
+pub mod recorder;
 pub mod relay;
 pub mod skill_set;
 mod staging;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
 use kairos_actors::place::{PlaceActor, PlaceHandle};
+use kairos_actors::recorder::{RecordPolicy, RecorderActor, RecorderHandle};
 use kairos_actors::relay::{self, RelayActor, RelayHandle, RelaySettings};
 use kairos_actors::{HealthCheck, health_check};
 use kairos_place::meeting_place::{
@@ -28,6 +29,8 @@ pub struct Hosted {
     pub place: PlaceHandle,
     /// Reaches the boxes of sealed messages.
     pub relay: RelayHandle,
+    /// Reaches who anchors what happens here.
+    pub recorder: RecorderHandle,
     /// Reaches who lets agents fade.
     pub heartbeat: HeartbeatHandle,
 }
@@ -51,7 +54,15 @@ impl Hosted {
             permits,
             patience,
         )?;
-        let heartbeat = HeartbeatActor::start(place.clone(), permits, patience);
+        let recorder = RecorderActor::start(
+            records(settings),
+            agent.signed.instance_id.clone(),
+            agent.handles.anchors.clone(),
+            agent.clock.clone(),
+            permits,
+            patience,
+        );
+        let heartbeat = HeartbeatActor::start(place.clone(), recorder.clone(), permits, patience);
         let boxes = relay::open(agent.data_dir.path())?;
         let clock = agent.clock.clone();
         let relay = RelayActor::start(boxes, relay_settings(settings)?, clock, permits, patience);
@@ -59,6 +70,7 @@ impl Hosted {
             name: settings.place.name.as_str().into(),
             place,
             relay,
+            recorder,
             heartbeat,
         }))
     }
@@ -69,6 +81,7 @@ impl Hosted {
             ("place", health_check!(self.place)),
             ("relay", health_check!(self.relay)),
             ("heartbeat", health_check!(self.heartbeat)),
+            ("recorder", health_check!(self.recorder)),
         ]
     }
 
@@ -79,6 +92,9 @@ impl Hosted {
         }
         if let Err(error) = self.relay.shutdown().await {
             tracing::warn!(%error, "the relay did not stop in order");
+        }
+        if let Err(error) = self.recorder.shutdown().await {
+            tracing::warn!(%error, "the recorder did not stop in order");
         }
         if let Err(error) = self.place.shutdown().await {
             tracing::warn!(%error, "the Place did not stop in order");
@@ -123,6 +139,18 @@ fn relay_settings(settings: &Settings) -> Result<RelaySettings, KeyError> {
         subscribers,
         ..RelaySettings::default()
     })
+}
+
+fn records(settings: &Settings) -> RecordPolicy {
+    let anchors = &settings.anchors;
+    RecordPolicy {
+        registrations: anchors.enabled && anchors.record_registrations,
+        exchanges: anchors.enabled && anchors.record_exchanges,
+        fadeouts: anchors.enabled && anchors.record_fadeouts,
+        // The audit hides who wrote to whom; an anchor would tell.
+        relays: anchors.enabled && anchors.record_relays && !settings.place.anonymise_audit,
+        queue: anchors.record_queue,
+    }
 }
 
 fn policy(agent: &Agent) -> Policy {

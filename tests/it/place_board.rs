@@ -306,3 +306,49 @@ fn archives_that_run_escape_or_explode_leave_nothing_behind() {
     assert_eq!(shown["total_available"], 0);
     with("description", json!("fine")).ok();
 }
+
+#[test]
+fn what_happens_on_the_board_is_anchored_as_hashes() {
+    let home = Home::initialized();
+    let node = hosted(&home);
+    let (author, reader) = (Member::join(&node, "Author"), Member::join(&node, "Reader"));
+    let path = "/place/v1/deposit/sk";
+    author
+        .post(&node, "/place/v1/deposit", &author.skill("sk", "# One\n"))
+        .ok();
+    reader.get(&node, "/place/v1/skill_content/sk").ok();
+    let mut update = author.skill("sk", "# Two\n");
+    update["reason"] = json!("a better word");
+    let updated = author.send(&node, "PUT", path, &update).ok();
+    assert_eq!(updated["chain_recorded"], "attempted");
+    let said = json!({"skill_id": "sk", "owner_agent_id": author.peer.id(), "claim": "works"});
+    reader.post(&node, "/place/v1/board/attest", &said).ok();
+    author
+        .send(&node, "DELETE", path, &json!({"reason": "private words"}))
+        .ok();
+    assert!(node.stop().success());
+    let listed = home.json(["anchor", "list", "--limit", "100"]);
+    let anchors = listed["anchors"].as_array().unwrap();
+    let mut events: Vec<String> = anchors
+        .iter()
+        .map(|anchor| {
+            let metadata = &anchor["metadata"];
+            let event = metadata
+                .get("direction")
+                .or(metadata.get("observation_type"));
+            event.unwrap().as_str().unwrap().to_owned()
+        })
+        .collect();
+    events.sort();
+    let expected = [
+        "acquire",
+        "attestation",
+        "deposit",
+        "initiated",
+        "initiated",
+        "update",
+        "withdraw",
+    ];
+    assert_eq!(events, expected, "{listed}");
+    assert!(!listed.to_string().contains("private words"), "{listed}");
+}

@@ -159,7 +159,45 @@ struct SkillSetExchange {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct HestiaFile {
+    meeting_place: Option<HestiaPlace>,
     chain: Option<HestiaChain>,
+    trust_anchor: Option<TrustAnchor>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct HestiaPlace {
+    enabled: Field<bool>,
+    name: Field<String>,
+    max_agents: Field<u64>,
+    session_timeout: Field<u64>,
+    deposit_policy: Option<DepositPolicy>,
+    federation: Option<PlaceFederation>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DepositPolicy {
+    max_skills_per_agent: Field<u64>,
+    max_total_deposits: Field<u64>,
+    deposit_rate_limit: Field<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PlaceFederation {
+    enabled: Field<bool>,
+    accept_federated: Field<bool>,
+    max_hop_count: Field<u64>,
+    max_deposit_age_hours: Field<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TrustAnchor {
+    record_exchanges: Field<bool>,
+    record_registrations: Field<bool>,
+    record_fadeouts: Field<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -227,6 +265,40 @@ impl HestiaFile {
         into.put("anchors.batching", batching.enabled);
         into.put("anchors.batch_interval", batching.interval_seconds);
         into.put("anchors.batch_size", batching.max_batch_size);
+        let records = self.trust_anchor.unwrap_or_default();
+        into.put("anchors.record_exchanges", records.record_exchanges);
+        into.put("anchors.record_registrations", records.record_registrations);
+        into.put("anchors.record_fadeouts", records.record_fadeouts);
+        self.meeting_place.unwrap_or_default().collect(into);
+    }
+}
+
+impl HestiaPlace {
+    fn collect(self, into: &mut Target<'_>) {
+        into.put("place.enabled", self.enabled);
+        into.put("place.name", self.name);
+        into.put("place.max_agents", self.max_agents);
+        into.put("place.session_timeout", self.session_timeout);
+        let deposits = self.deposit_policy.unwrap_or_default();
+        into.put("place.deposits_per_agent", deposits.max_skills_per_agent);
+        into.put("place.deposits", deposits.max_total_deposits);
+        into.put("place.deposits_per_hour", deposits.deposit_rate_limit);
+        let federation = self.federation.unwrap_or_default();
+        // The reference wants both switches on, and the second is unless it says otherwise.
+        let accepts = federation
+            .accept_federated
+            .is_none_or(|accept| accept.value);
+        let both = federation.enabled.map(|mut enabled| {
+            enabled.value &= accepts;
+            enabled
+        });
+        into.put("place.accept_federated", both);
+        into.put("place.federated_hops", federation.max_hop_count);
+        let age = federation.max_deposit_age_hours.map(|mut hours| {
+            hours.value = hours.value.saturating_mul(3_600);
+            hours
+        });
+        into.put("place.federated_age", age);
     }
 }
 

@@ -112,6 +112,16 @@ settings! {
         batch_interval: Period = Period::mins(60), between(Period::secs(1), Period::days(30));
         /// How many make a batch.
         batch_size: usize = 100, between(1, 10_000);
+        /// Whether the hosted Place anchors which agents came with a key.
+        record_registrations: bool = true, any();
+        /// Whether it anchors deposits, what is taken of them, updates, withdrawals and attestations, each as a hash.
+        record_exchanges: bool = true, any();
+        /// Whether it anchors which agents faded.
+        record_fadeouts: bool = true, any();
+        /// Whether it anchors sealed messages: who sent one to whom, and when. Never where the audit hides that.
+        record_relays: bool = false, any();
+        /// What the Place recorded that may wait to be anchored; what is beyond is lost, and the log tells how much.
+        record_queue: usize = 10_000, between(1, 1_000_000);
     }
 
     /// The HTTP server of `serve`.

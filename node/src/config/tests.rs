@@ -119,6 +119,11 @@ anchors.max_anchors 100000
 anchors.batching false
 anchors.batch_interval 1h
 anchors.batch_size 100
+anchors.record_registrations true
+anchors.record_exchanges true
+anchors.record_fadeouts true
+anchors.record_relays false
+anchors.record_queue 10000
 http.host 127.0.0.1
 http.port 8080
 http.names []
@@ -319,8 +324,11 @@ fn the_reference_meeting_file_says_what_is_offered() {
 }
 
 #[test]
-fn the_reference_hestia_file_says_where_anchors_go() {
-    let text = "enabled: false\nmeeting_place: {name: x, max_agents: 100}\nchain:\n  enabled: false\n  \
+fn the_reference_hestia_file_says_what_a_place_takes_and_where_anchors_go() {
+    let text = "enabled: false\nmeeting_place:\n  name: x\n  max_agents: 100\n  enabled: true\n  \
+                session_timeout: 60\n  deposit_policy: {max_total_deposits: 500, max_skills_per_agent: 5, \
+                deposit_rate_limit: 3, require_license: false}\n  federation: {enabled: true, max_hop_count: 2, \
+                max_deposit_age_hours: 48}\ntrust_anchor: {record_exchanges: false}\nchain:\n  enabled: false\n  \
                 backend: private\n  private:\n    storage_path: a.json\n    max_anchors: 7\n  \
                 batching: {enabled: true, interval_seconds: 60, max_batch_size: 3}\n";
     let settings = Case {
@@ -337,9 +345,25 @@ fn the_reference_hestia_file_says_where_anchors_go() {
         batching: true,
         batch_interval: Period::mins(1),
         batch_size: 3,
+        record_exchanges: false,
+        ..Anchors::default()
+    };
+    let place = Place {
+        name: "x".to_owned(),
+        max_agents: 100,
+        enabled: true,
+        session_timeout: Period::secs(60),
+        deposits: 500,
+        deposits_per_agent: 5,
+        deposits_per_hour: 3,
+        accept_federated: true,
+        federated_hops: 2,
+        federated_age: Period::days(2),
+        ..Place::default()
     };
     let expected = Settings {
         anchors,
+        place,
         ..Settings::default()
     };
     assert_eq!(settings, expected);

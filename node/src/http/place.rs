@@ -15,7 +15,9 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpMessage as _, HttpRequest};
 use kairos_actors::peer_manager::Caller;
 use kairos_actors::place::PlaceError;
+use kairos_actors::recorder::Record;
 use kairos_place::meeting_place::{BoardError, RegisterError};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value};
 
@@ -32,6 +34,28 @@ fn hosted(doors: &super::Doors) -> Result<&Hosted, ApiError> {
             message,
         )
     })
+}
+
+/// Has an exchange of a skill or a SkillSet recorded; what the answer says of that.
+fn record_exchange(
+    hosted: &Hosted,
+    event: &'static str,
+    name: &str,
+    hash: ContentHash,
+    agents: Vec<AgentId>,
+    hashes: Vec<(&'static str, ContentHash)>,
+) -> Value {
+    hosted.recorder.record(Record::Exchanged {
+        event,
+        name: name.to_owned(),
+        hash,
+        agents,
+        hashes,
+    });
+    match hosted.recorder.records_exchanges() {
+        true => "attempted".into(),
+        false => false.into(),
+    }
 }
 
 /// The rest of the path behind `prefix`, as it is written.

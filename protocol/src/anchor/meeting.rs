@@ -84,6 +84,42 @@ pub fn relay(relayed: Relayed<'_>, now: Timestamp) -> Result<Anchor, AnchorError
     members(relayed.relay_id.to_owned(), hash, [from, to], metadata).check(now)
 }
 
+/// A skill, or a SkillSet, that changed hands.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchanged<'a> {
+    /// Its name.
+    pub skill_name: &'a str,
+    /// The hash of its content.
+    pub skill_hash: ContentHash,
+    /// Who took part, the one who acted first.
+    pub peers: &'a [&'a str],
+    /// What happened; a word of the caller's.
+    pub direction: &'a str,
+    /// Hashes that go with it, by name. The reference prepares some of them and leaves them out.
+    pub hashes: &'a [(&'a str, ContentHash)],
+}
+
+/// The anchor of a skill that changed hands.
+pub fn exchange(exchanged: Exchanged<'_>, now: Timestamp) -> Result<Anchor, AnchorError> {
+    let name = exchanged.skill_name;
+    let mut metadata = Map::new();
+    metadata.insert("skill_name".to_owned(), json!(name));
+    metadata.insert("direction".to_owned(), json!(exchanged.direction));
+    metadata.insert("exchanged_at".to_owned(), json!(now.wire()));
+    for (name, hash) in exchanged.hashes {
+        metadata.insert((*name).to_owned(), json!(hash));
+    }
+    let id = format!("skill_{name}_{}", now.as_secs());
+    let peers = exchanged.peers.iter().map(|peer| (*peer).to_owned());
+    members(
+        id,
+        exchanged.skill_hash,
+        peers.collect::<Vec<_>>(),
+        metadata,
+    )
+    .check(now)
+}
+
 /// The anchor of a skill that went to or came from a peer. `direction` is a word of the caller's.
 pub fn skill_exchange(
     skill_name: &str,
@@ -92,18 +128,20 @@ pub fn skill_exchange(
     direction: &str,
     now: Timestamp,
 ) -> Result<Anchor, AnchorError> {
-    let mut metadata = Map::new();
-    metadata.insert("skill_name".to_owned(), json!(skill_name));
-    metadata.insert("direction".to_owned(), json!(direction));
-    metadata.insert("exchanged_at".to_owned(), json!(now.wire()));
-    let id = format!("skill_{skill_name}_{}", now.as_secs());
-    members(id, skill_hash, [peer_id.to_owned()], metadata).check(now)
+    let exchanged = Exchanged {
+        skill_name,
+        skill_hash,
+        peers: &[peer_id],
+        direction,
+        hashes: &[],
+    };
+    exchange(exchanged, now)
 }
 
-fn members<const N: usize>(
+fn members(
     source_id: String,
     data_hash: ContentHash,
-    participants: [String; N],
+    participants: impl Into<Vec<String>>,
     metadata: Map<String, Value>,
 ) -> AnchorMembers {
     AnchorMembers {

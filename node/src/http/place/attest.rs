@@ -4,9 +4,10 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::place::PlaceError;
 use kairos_place::meeting_place::{AttestError, Claimed, DepositKey};
+use kairos_protocol::hash::ContentHash;
 use serde_json::{Value, json};
 
-use super::{hosted, writer};
+use super::{hosted, record_exchange, writer};
 use crate::http::error::ApiError;
 use crate::http::{Doors, body, reply};
 
@@ -48,15 +49,26 @@ pub(in crate::http) async fn attest(
         owner: named,
         skill_id,
     };
-    match hosted(&doors)?
-        .place
-        .attest(attester, deposit, claimed)
-        .await
-    {
-        Ok(kept) => Ok(reply::value(&json!({
-            "valid": true, "status": "attestation_deposited", "claim": kept.key.claim,
-            "skill_id": kept.key.deposit.skill_id, "deposited_at": kept.deposited_at.wire(),
-        }))),
+    let hosted = hosted(&doors)?;
+    match hosted.place.attest(attester, deposit, claimed).await {
+        Ok(kept) => {
+            let key = &kept.key;
+            let agents = vec![key.attester.clone(), key.deposit.owner.clone()];
+            let hashes = vec![("claim_hash", ContentHash::of(&key.claim))];
+            let name = &key.deposit.skill_id;
+            record_exchange(
+                hosted,
+                "attestation",
+                name,
+                key.content_hash,
+                agents,
+                hashes,
+            );
+            Ok(reply::value(&json!({
+                "valid": true, "status": "attestation_deposited", "claim": key.claim,
+                "skill_id": name, "deposited_at": kept.deposited_at.wire(),
+            })))
+        }
         Err(PlaceError::Attest(error)) => Ok(refused(&error)),
         Err(error) => Err(error.into()),
     }

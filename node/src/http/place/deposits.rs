@@ -4,11 +4,14 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::place::PlaceError;
-use kairos_place::meeting_place::{Attestation, BoardError, Deposit, MeetingPlace, Offer};
+use kairos_place::meeting_place::{
+    Attestation, BoardError, Deposit, MeetingPlace, Offer, Replaced,
+};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
-use super::{hosted, rest, writer};
+use super::{caller, hosted, record_exchange, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
 use crate::http::{Doors, body, reply};
@@ -27,12 +30,18 @@ pub(in crate::http) async fn deposit(
     let owner = writer(&doors, &request)?.agent_id;
     let members = body::read_object(payload, doors.body_limits).await?;
     let offer = offer(&members)?;
-    let done = hosted(&doors)?.place.deposit(owner, offer).await;
+    let hosted = hosted(&doors)?;
+    let done = hosted.place.deposit(owner.clone(), offer).await;
     match done {
-        Ok(done) => Ok(reply::value(&json!({
-            "status": "deposited", "skill_id": done.deposit.key.skill_id,
-            "trust_notice": done.deposit.trust_notice(),
-        }))),
+        Ok(done) => {
+            let deposit = &done.deposit;
+            let (name, hash) = (&deposit.facts.name, deposit.content_hash);
+            record_exchange(hosted, "deposit", name, hash, vec![owner], previous(&done));
+            Ok(reply::value(&json!({
+                "status": "deposited", "skill_id": deposit.key.skill_id,
+                "trust_notice": deposit.trust_notice(),
+            })))
+        }
         Err(error) => rejected("deposit_rejected", error),
     }
 }
@@ -48,12 +57,21 @@ pub(in crate::http) async fn update(
     let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
     let mut offer = offer(&members)?;
     offer.skill_id = skill_id.clone();
-    match hosted(&doors)?.place.update(owner.clone(), offer).await {
-        Ok(done) => Ok(reply::value(&json!({
-            "status": "updated", "skill_id": done.deposit.key.skill_id,
-            "previous_hash": done.before, "new_hash": done.deposit.content_hash,
-            "updated_at": done.deposit.deposited_at.wire(), "chain_recorded": false,
-        }))),
+    let reason = body::optional_text(&members, "reason", TEXT_MAX)?;
+    let reason = reason.map(|reason| ("reason_hash", ContentHash::of(reason)));
+    let hosted = hosted(&doors)?;
+    match hosted.place.update(owner.clone(), offer).await {
+        Ok(done) => {
+            let deposit = &done.deposit;
+            let (name, hash) = (&deposit.facts.name, deposit.content_hash);
+            let hashes = previous(&done).into_iter().chain(reason).collect();
+            let recorded = record_exchange(hosted, "update", name, hash, vec![owner], hashes);
+            Ok(reply::value(&json!({
+                "status": "updated", "skill_id": deposit.key.skill_id,
+                "previous_hash": done.before, "new_hash": hash,
+                "updated_at": deposit.deposited_at.wire(), "chain_recorded": recorded,
+            })))
+        }
         Err(PlaceError::Board(BoardError::NoDeposit { .. })) => Err(ApiError::not_found(format!(
             "No existing deposit found: {} (owner: {owner})",
             quoted(&skill_id)
@@ -70,7 +88,8 @@ pub(in crate::http) async fn withdraw(
 ) -> Result<HttpResponse, ApiError> {
     let owner = writer(&doors, &request)?.agent_id;
     let members = body::read_object(payload, doors.body_limits).await?;
-    if body::optional_text(&members, "reason", TEXT_MAX)?.is_none_or(str::is_empty) {
+    let reason = body::optional_text(&members, "reason", TEXT_MAX)?.unwrap_or_default();
+    if reason.is_empty() {
         return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "reason_required",
@@ -79,15 +98,18 @@ pub(in crate::http) async fn withdraw(
     }
     let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
     let now = doors.clock.now();
-    match hosted(&doors)?
-        .place
-        .withdraw(owner.clone(), skill_id.clone())
-        .await
-    {
-        Ok(_) => Ok(reply::value(&json!({
-            "status": "withdrawn", "skill_id": skill_id, "owner_agent_id": owner,
-            "withdrawn_at": now.wire(), "chain_recorded": false,
-        }))),
+    let hosted = hosted(&doors)?;
+    match hosted.place.withdraw(owner.clone(), skill_id.clone()).await {
+        Ok(gone) => {
+            let (name, hash) = (&gone.facts.name, gone.content_hash);
+            let hashes = vec![("reason_hash", ContentHash::of(reason))];
+            let agents = vec![owner.clone()];
+            let recorded = record_exchange(hosted, "withdraw", name, hash, agents, hashes);
+            Ok(reply::value(&json!({
+                "status": "withdrawn", "skill_id": skill_id, "owner_agent_id": owner,
+                "withdrawn_at": now.wire(), "chain_recorded": recorded,
+            })))
+        }
         Err(PlaceError::Board(BoardError::NoDeposit { .. })) => Err(ApiError::not_found(format!(
             "No deposit found: {} (owner: {owner})",
             quoted(&skill_id)
@@ -102,7 +124,7 @@ pub(in crate::http) async fn content(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (deposit, content) = found(&doors, &request, "/place/v1/skill_content/").await?;
-    hosted(&doors)?.place.count_exchange();
+    handed_out(&doors, &request, &deposit)?;
     Ok(reply::value(&json!({
         "skill_id": deposit.key.skill_id, "name": deposit.facts.name, "content": content,
         "content_hash": deposit.content_hash, "format": deposit.facts.format,
@@ -158,7 +180,7 @@ pub(in crate::http) async fn prototype_content(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let (deposit, content) = found(&doors, &request, "/place/v1/skills/content/").await?;
-    hosted(&doors)?.place.count_exchange();
+    handed_out(&doors, &request, &deposit)?;
     let hops = deposit
         .provenance
         .as_ref()
@@ -173,6 +195,21 @@ pub(in crate::http) async fn prototype_content(
             "hop_count": hops + 1,
         },
     })))
+}
+
+fn previous(done: &Replaced) -> Vec<(&'static str, ContentHash)> {
+    let before = done.before.map(|hash| ("previous_hash", hash));
+    before.into_iter().collect()
+}
+
+/// Counts and records that a skill was taken.
+fn handed_out(doors: &Doors, request: &HttpRequest, deposit: &Deposit) -> Result<(), ApiError> {
+    let hosted = hosted(doors)?;
+    hosted.place.count_exchange();
+    let agents = vec![caller(request)?.agent_id, deposit.key.owner.clone()];
+    let (name, hash) = (&deposit.facts.name, deposit.content_hash);
+    record_exchange(hosted, "acquire", name, hash, agents, Vec::new());
+    Ok(())
 }
 
 fn count(doors: &Doors, owner: &AgentId) -> Result<usize, ApiError> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::peer_manager::{Admission, Introduce};
+use kairos_actors::recorder::Record;
 use kairos_place::meeting_place::{Claim, Registered, Registration};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::wire::introduction::{IdentityFault, ReceivedIntroduction, VerifiedIdentity};
@@ -74,6 +75,12 @@ pub(in crate::http) async fn register(
     registration.name = registration.name.or(signed_name);
     let done = hosted.place.register(registration).await?;
     forget(hosted, &done).await;
+    if done.new {
+        hosted.recorder.record(Record::Registered {
+            agent: id.clone(),
+            key: identity.key.hash(),
+        });
+    }
     let admission = doors.peers.admit_guest(&guest, strength)?;
     let proof = match possession.nonce {
         Some(nonce) => Some(introduce::prove(&doors, &identity, nonce).await?),

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::{StreamExt as _, stream};
 use kairos_actors::place::PlaceError;
+use kairos_actors::recorder::Record;
 use kairos_actors::relay::{Letter, RelayError};
 use kairos_place::meeting_place::BoardError;
 use kairos_place::relay::audit::{AuditEntry, AuditFilter};
@@ -59,6 +60,18 @@ pub(in crate::http) async fn send(
     if blob.is_empty() {
         return Err(ApiError::invalid("Encrypted blob cannot be empty"));
     }
+    let relayed = {
+        let (from, to, blob_hash) = (from.clone(), to.clone(), told.to_string());
+        let (message_type, bytes) = (kind.to_owned(), blob.len() as u64);
+        move |id: String| Record::Relayed {
+            id,
+            from,
+            to,
+            blob_hash,
+            message_type,
+            bytes,
+        }
+    };
     let sealed = Sealed::new(blob.to_owned(), told).map_err(refused_word)?;
     let id = chosen_id(&request, &members)?;
     let hosted = hosted(&doors)?;
@@ -76,6 +89,10 @@ pub(in crate::http) async fn send(
     let now = doors.clock.now();
     let sent = hosted.relay.send(letter).await;
     let sent = sent.map_err(|error| full_until(error, now))?;
+    if !sent.repeated {
+        let id = sent.id.as_str().to_owned();
+        hosted.recorder.record(relayed(id));
+    }
     let mut answer = reply::value(&json!({
         "relay_id": sent.id.as_str(), "status": "queued", "expires_at": sent.expires_at.wire(),
         "repeated": sent.repeated,

@@ -11,7 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::stream;
 use kairos_actors::place::PlaceError;
-use kairos_place::meeting_place::{MeetingPlace, SkillSetFault, SkillSetKey, SkillSetOffer};
+use kairos_place::meeting_place::{MeetingPlace, SkillSetDeposit, SkillSetFault, SkillSetOffer};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::{AgentId, SkillSetName};
 use kairos_protocol::skill_set::parse_name;
 use rand::SeedableRng as _;
@@ -19,7 +20,8 @@ use rand::rngs::SmallRng;
 use serde_json::{Map, Value, json};
 
 use super::transfers::Transfer;
-use super::{caller, hosted, writer};
+use super::{caller, hosted, record_exchange, writer};
+use crate::hosted::Hosted;
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{count, param};
 use crate::http::{Doors, body, reply};
@@ -38,18 +40,22 @@ pub(in crate::http) async fn deposit(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let owner = writer(&doors, &request)?.agent_id;
-    let place = &hosted(&doors)?.place;
+    let hosted = hosted(&doors)?;
     let _on_its_way = doors.transfers.begin(&owner)?;
     let body = body::read(payload, doors.archive_body_limits).await?;
     // Megabytes of text are not for a thread that serves requests.
     let read = web::block(move || offer(&body)).await;
     let offer = read.map_err(|error| ApiError::internal(&error))??;
-    match place.deposit_skill_set(owner, offer).await {
-        Ok(set) => Ok(reply::value(&json!({
-            "status": "deposited", "name": set.key.name, "version": set.version,
-            "content_hash": set.content_hash, "file_count": set.file_list.len(),
-            "trust_notice": set.trust_notice(),
-        }))),
+    match hosted.place.deposit_skill_set(owner, offer).await {
+        Ok(set) => {
+            let agents = vec![set.key.owner.clone()];
+            record(hosted, "skillset_deposit", &set, agents, Vec::new());
+            Ok(reply::value(&json!({
+                "status": "deposited", "name": set.key.name, "version": set.version,
+                "content_hash": set.content_hash, "file_count": set.file_list.len(),
+                "trust_notice": set.trust_notice(),
+            })))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -143,8 +149,8 @@ pub(in crate::http) async fn content(
     let owner = text("depositor").filter(|owner| !owner.is_empty());
     let owner = owner.map(|owner| owner.parse::<AgentId>()).transpose();
     let owner = owner.map_err(|_| unknown())?;
-    let place = &hosted(&doors)?.place;
-    let found = place.look(|place| {
+    let hosted = hosted(&doors)?;
+    let found = hosted.place.look(|place| {
         let key = place.find_skill_set(&name, owner.as_ref())?.key.clone();
         let owner_key = place.key(&key.owner).cloned();
         Ok((key, owner_key))
@@ -155,7 +161,7 @@ pub(in crate::http) async fn content(
         Err(fault) => return Err(PlaceError::from(fault).into()),
     };
     let transfer = doors.transfers.begin(&reader)?;
-    let written = place.stored_skill_set(key, move |set, archive| {
+    let written = hosted.place.stored_skill_set(key, move |set, archive| {
         let pem = owner_key.and_then(|key| key.parse().ok()).map(|key| key.to_pem());
         let told = json!({
             "name": set.key.name, "version": set.version, "archive_base64": STANDARD.encode(archive),
@@ -163,9 +169,11 @@ pub(in crate::http) async fn content(
             "depositor_id": set.key.owner, "depositor_public_key": pem, "provides": set.provides,
             "file_list": set.file_list, "trust_notice": set.trust_notice(),
         });
-        told.to_string()
+        (told.to_string(), set)
     });
-    let text = written.await?.ok_or_else(unknown)?;
+    let (text, set) = written.await?.ok_or_else(unknown)?;
+    let agents = vec![reader, set.key.owner.clone()];
+    record(hosted, "skillset_content_served", &set, agents, Vec::new());
     Ok(in_pieces(text.into(), transfer))
 }
 
@@ -201,7 +209,8 @@ pub(in crate::http) async fn withdraw(
     if wanted.is_empty() {
         return Err(missing_name("Field \"name\" is required"));
     }
-    if text("reason")?.is_empty() {
+    let reason = text("reason")?;
+    if reason.is_empty() {
         return Err(ApiError::new(
             StatusCode::BAD_REQUEST,
             "reason_required",
@@ -210,15 +219,29 @@ pub(in crate::http) async fn withdraw(
     }
     let name = wanted.parse::<SkillSetName>();
     let name = name.map_err(|_| not_found(&wanted))?;
-    let set = hosted(&doors)?
-        .place
-        .withdraw_skill_set(owner, name)
-        .await?;
+    let hosted = hosted(&doors)?;
+    let set = hosted.place.withdraw_skill_set(owner, name).await?;
+    let (agents, hashes) = (
+        vec![set.key.owner.clone()],
+        vec![("reason_hash", ContentHash::of(reason))],
+    );
+    let recorded = record(hosted, "skillset_withdraw", &set, agents, hashes);
     Ok(reply::value(&json!({
         "status": "withdrawn", "name": set.key.name, "version": set.version,
-        "depositor_id": set.key.owner, "chain_recorded": false,
+        "depositor_id": set.key.owner, "chain_recorded": recorded,
         "note": "Copies that others took before are theirs and stay.",
     })))
+}
+
+fn record(
+    hosted: &Hosted,
+    event: &'static str,
+    set: &SkillSetDeposit,
+    agents: Vec<AgentId>,
+    hashes: Vec<(&'static str, ContentHash)>,
+) -> Value {
+    let (name, hash) = (set.key.name.as_str(), set.content_hash);
+    record_exchange(hosted, event, name, hash, agents, hashes)
 }
 
 fn missing_name(message: &'static str) -> ApiError {
