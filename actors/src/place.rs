@@ -21,7 +21,7 @@ use actix::{
 use kairos_place::meeting_place::store::sqlite::SqliteStore;
 use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
-    Agent, AttestError, AttestFault, Attestation, BoardError, Claimed, Deposit, DepositKey,
+    Agent, AttestError, AttestFault, Attestation, BoardError, Claimed, Deposit, DepositKey, Event,
     MeetingPlace, NeedEntry, Offer, Policy, RegisterError, Registered, Registration, Replaced,
     SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer,
 };
@@ -35,8 +35,12 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
 use crate::file_lock;
 
+mod events;
 #[cfg(test)]
 mod tests;
+
+use events::EventChannel;
+pub use events::{Heard, Listener};
 
 /// How often a sign of life of one agent is noted; it may ask a hundred times a minute.
 const TOUCH_EVERY: Duration = Duration::from_secs(1);
@@ -102,6 +106,8 @@ type Decision<T> = dyn FnOnce(&mut MeetingPlace, Timestamp) -> T + Send;
 /// Why a commit failed, and the machine as the database has it.
 type Failed = (StoreError, Result<MeetingPlace, StoreError>);
 type Told = oneshot::Sender<Result<(), PlaceError>>;
+/// What a decision has stored, then told to all, then to whoever asked.
+type Waiting = (Vec<Change>, Vec<Event>, Told);
 
 /// See the module.
 pub struct PlaceActor {
@@ -111,7 +117,8 @@ pub struct PlaceActor {
     clock: Arc<dyn Clock>,
     /// Builds the machine anew.
     rebuild: Arc<Rebuild>,
-    waiting: Vec<(Vec<Change>, Told)>,
+    waiting: Vec<Waiting>,
+    events: Arc<EventChannel>,
     committing: bool,
     /// Keeps others from hosting the same Place.
     _lock: Option<File>,
@@ -128,6 +135,7 @@ pub struct PlaceHandle {
     jobs: BlockingJobs,
     /// Like `jobs`, for archives.
     scans: BlockingJobs,
+    events: Arc<EventChannel>,
     clock: Arc<dyn Clock>,
 }
 
@@ -355,6 +363,16 @@ impl PlaceHandle {
         self.decide(move |place, now| place.expire(now, most)).await
     }
 
+    /// Hears of changes of the board from now on.
+    pub fn listen(&self) -> Option<Listener> {
+        self.events.listen()
+    }
+
+    /// Ends all listening, and lets nobody begin: so that who listens does not hold up the end of the node.
+    pub fn hang_up(&self) {
+        self.events.end();
+    }
+
     /// Whether the actor answers.
     pub async fn health(&self) -> Result<(), AskError> {
         self.addr.probe(Health).await
@@ -433,12 +451,14 @@ impl PlaceActor {
             Ok(place)
         };
         let machine = Arc::new(RwLock::new(rebuild(&mut *store)?));
+        let events = Arc::new(EventChannel::default());
         let actor = Self {
             machine: Arc::clone(&machine),
             store: Arc::new(Mutex::new(store)),
             clock: Arc::clone(&clock),
             rebuild: Arc::new(rebuild),
             waiting: Vec::new(),
+            events: Arc::clone(&events),
             committing: false,
             _lock: lock,
         };
@@ -448,6 +468,7 @@ impl PlaceActor {
             reader: Arc::new(Mutex::new(reader)),
             jobs: BlockingJobs::new(JOBS_MAX),
             scans: BlockingJobs::new(SCANS_MAX),
+            events,
             clock,
         })
     }
@@ -459,26 +480,33 @@ impl PlaceActor {
         }
         self.committing = true;
         let waiting = std::mem::take(&mut self.waiting);
-        let (changes, told): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        let (mut changes, mut events, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for (change, event, teller) in waiting {
+            changes.extend(change);
+            events.extend(event);
+            told.push(teller);
+        }
         let (store, rebuild) = (Arc::clone(&self.store), Arc::clone(&self.rebuild));
         let work = move || {
             let mut store = store.lock();
-            let failed = store.commit(&changes.concat()).err()?;
+            let failed = store.commit(&changes).err()?;
             Some((failed, rebuild(&mut **store)))
         };
         let done = spawn_blocking(work).into_actor(self);
-        ctx.spawn(done.map(move |done, this, ctx| this.committed(done, told, ctx)));
+        ctx.spawn(done.map(move |done, this, ctx| this.committed(done, events, told, ctx)));
     }
 
     fn committed(
         &mut self,
         done: Result<Option<Failed>, JoinError>,
+        events: Vec<Event>,
         told: Vec<Told>,
         ctx: &mut Context<Self>,
     ) {
         self.committing = false;
         match done {
             Ok(None) => {
+                self.events.tell(events);
                 for teller in told {
                     // Who asked may have gone; what it asked for is done.
                     let _gone = teller.send(Ok(()));
@@ -491,7 +519,7 @@ impl PlaceActor {
                 let since = std::mem::take(&mut self.waiting);
                 for teller in told
                     .into_iter()
-                    .chain(since.into_iter().map(|(_, told)| told))
+                    .chain(since.into_iter().map(|(_, _, told)| told))
                 {
                     let _gone = teller.send(Err(failed.clone()));
                 }
@@ -524,16 +552,18 @@ impl<T: Send + 'static> Handler<Decide<T>> for PlaceActor {
 
     fn handle(&mut self, Decide(decide): Decide<T>, ctx: &mut Self::Context) -> Self::Result {
         let now = self.clock.now();
-        let (outcome, changes) = {
+        let (outcome, changes, events) = {
             let mut place = self.machine.write();
-            (decide(&mut place, now), place.take_changes())
+            let outcome = decide(&mut place, now);
+            (outcome, place.take_changes(), place.take_events())
         };
         // What changes nothing may still rest on a decision that is not stored yet.
         if changes.is_empty() && !self.committing && self.waiting.is_empty() {
+            self.events.tell(events);
             return Box::pin(std::future::ready(Ok(outcome)));
         }
         let (told, stored) = oneshot::channel();
-        self.waiting.push((changes, told));
+        self.waiting.push((changes, events, told));
         self.commit(ctx);
         Box::pin(async move {
             match stored.await {
@@ -560,7 +590,7 @@ impl Handler<Shutdown> for PlaceActor {
             place.take_changes()
         };
         let (told, stored) = oneshot::channel();
-        self.waiting.push((changes, told));
+        self.waiting.push((changes, Vec::new(), told));
         self.commit(ctx);
         let end = ctx.address();
         Box::pin(async move {

@@ -29,7 +29,9 @@ use crate::watchdog::Readiness;
 pub use body::BodyLimits;
 pub use keys::Keys;
 pub use listing::Listings;
-pub use place::transfers::Transfers;
+pub use place::transfers::{
+    LISTENERS_PER_AGENT_MAX, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
+};
 pub use provenances::Provenances;
 
 mod api;
@@ -109,6 +111,8 @@ pub struct Doors {
     pub archive_body_limits: BodyLimits,
     /// Archives on their way to and from agents of the Place.
     pub transfers: Arc<Transfers>,
+    /// Agents that listen for changes of the board.
+    pub listeners: Arc<Transfers>,
     /// Which parts of the node work.
     pub readiness: Readiness,
 }

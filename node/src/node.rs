@@ -117,6 +117,7 @@ impl Node {
         self.watchdog.abort();
         if let Some(hosted) = &self.hosted {
             hosted.relay.hang_up();
+            hosted.place.hang_up();
         }
         self.handle.stop(true).await;
         if let Err(error) = self.agent.handles.state.end_session().await {
@@ -184,7 +185,15 @@ fn doors(agent: &Agent, hosted: Option<Hosted>, readiness: Readiness) -> Doors {
             bytes: archive_body(settings.limits.archive_compressed.as_usize()),
             time: settings.limits.body_timeout.get(),
         },
-        transfers: Arc::default(),
+        transfers: Arc::new(Transfers::new(TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX)),
+        // Connections must be left for those who come with a request.
+        listeners: Arc::new(Transfers::new(
+            settings
+                .place
+                .listeners
+                .min(settings.http.max_connections / 4),
+            LISTENERS_PER_AGENT_MAX,
+        )),
         readiness,
     }
 }

@@ -8,11 +8,13 @@
 //! observation and no failure, and the Place is itself one of its agents.
 
 pub mod agent;
-pub mod attestation;
 mod attempts;
+pub mod attestation;
 pub mod board;
 pub mod browse;
 pub mod deposit;
+pub mod event;
+pub mod pages;
 mod policy;
 mod pool;
 pub mod provenance;
@@ -32,6 +34,8 @@ pub use attestation::{AttestError, AttestFault, Attestation, AttestationKey, Cla
 pub use board::{Need, NeedEntry};
 pub use browse::{Answer, Kind, Query};
 pub use deposit::{Deposit, DepositKey, Facts, Offer};
+pub use event::{Changed, Event};
+pub use pages::{Cursor, NoCursor, WalkPage};
 pub use policy::{DepositLimits, Federation, Policy, SkillSetLimits};
 pub use provenance::Provenance;
 pub use registry::{AgentPage, RegisterError, Registered};
@@ -53,6 +57,7 @@ pub struct MeetingPlace {
     board: Board,
     shelf: Shelf,
     changes: Vec<Change>,
+    events: Vec<Event>,
 }
 
 /// Why something about a deposit is refused.
@@ -116,6 +121,7 @@ impl MeetingPlace {
             board: Board::new(snapshot.exchanges),
             shelf: Shelf::new(),
             changes: Vec::new(),
+            events: Vec::new(),
             policy,
         };
         for agent in snapshot.agents {
@@ -174,6 +180,21 @@ impl MeetingPlace {
         std::mem::take(&mut self.changes)
     }
 
+    /// What is to be told of the board once the changes since the last call are stored.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn tell(&mut self, kind: Changed, agent: &AgentId, id: Option<&str>) {
+        if self.events.len() < event::EVENTS_MAX {
+            self.events.push(Event {
+                kind,
+                agent: agent.clone(),
+                id: id.map(str::to_owned),
+            });
+        }
+    }
+
     fn admit_self(&mut self, me: Registration, now: Timestamp) {
         let id = me.id.clone();
         for stale in self.registry.selves() {
@@ -222,7 +243,7 @@ impl MeetingPlace {
 
     fn leave(&mut self, id: &AgentId, presence: Presence) {
         self.board.hide_agent(id);
-        self.board.remove_needs(id);
+        self.remove_needs(id);
         if let Some(agent) = self.registry.leave(id, presence) {
             self.changes.push(match agent.key.is_some() {
                 true => Change::Agent(Box::new(agent)),

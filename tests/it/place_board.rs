@@ -1,5 +1,8 @@
 //! The board of a Meeting Place over HTTP: what is attested of skills, and whole SkillSets.
 
+use std::collections::BTreeSet;
+use std::io::Read as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kairos_node::clock::SystemClock;
@@ -351,4 +354,88 @@ fn what_happens_on_the_board_is_anchored_as_hashes() {
     ];
     assert_eq!(events, expected, "{listed}");
     assert!(!listed.to_string().contains("private words"), "{listed}");
+}
+
+#[test]
+fn a_board_is_read_whole_page_by_page_over_a_restart() {
+    let home = Home::initialized();
+    let start = || {
+        TestNode::builder()
+            .home(&home)
+            .arg("--place")
+            .set("place.deposits_per_hour", "1000")
+            .start()
+    };
+    let node = start();
+    let author = Member::join(&node, "Author");
+    for n in 0..7 {
+        let body = author.skill(&format!("s{n}"), "words");
+        author.post(&node, "/place/v1/deposit", &body).ok();
+    }
+    let first = author.get(&node, "/place/v1/deposits?limit=3").ok();
+    assert_eq!(
+        (&first["returned"], &first["total_available"]),
+        (&json!(3), &json!(7))
+    );
+    node.kill();
+    let node = start();
+    let author = Member::rejoin(&node, author.peer);
+    let mut pages = vec![first];
+    while let Some(next) = pages.last().unwrap()["next"].as_str() {
+        let path = format!("/place/v1/deposits?limit=3&after={next}");
+        pages.push(author.get(&node, &path).ok());
+    }
+    let entries = pages
+        .iter()
+        .flat_map(|page| page["entries"].as_array().unwrap());
+    let ids: Vec<_> = entries
+        .map(|entry| entry["skill_id"].as_str().unwrap())
+        .collect();
+    assert_eq!((pages.len(), ids.len()), (3, 7));
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 7);
+    let refused = |path: &str| {
+        author.get(&node, path).refused(400, "invalid_param");
+    };
+    refused("/place/v1/deposits?after=-1");
+    refused("/place/v1/deposits?type=agent");
+    let sets = author.get(&node, "/place/v1/deposits?type=skillset").ok();
+    assert_eq!(sets["next"], Value::Null);
+    let agents = author.get(&node, "/place/v1/agents?limit=1").ok();
+    let next = format!("/place/v1/agents?limit=1&after={}", agents["next"]);
+    assert_ne!(author.get(&node, &next).ok()["agents"], agents["agents"]);
+}
+
+#[test]
+fn changes_of_the_board_are_heard_by_kind_and_name() {
+    let node = TestNode::builder().arg("--place").start();
+    let author = Member::join(&node, "Author");
+    let mut stream = Request::get("/place/v1/events")
+        .token(&author.token)
+        .begin(&node);
+    let mut heard = String::new();
+    let mut until = |word: &str| {
+        let mut some = [0; 1024];
+        while !heard.contains(word) {
+            let count = stream.read(&mut some).unwrap();
+            assert!(count > 0, "ended before {word}: {heard}");
+            heard.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+    };
+    until(": listening");
+    author
+        .post(
+            &node,
+            "/place/v1/deposit",
+            &author.skill("sk", "secret words"),
+        )
+        .ok();
+    until("\"kind\":\"deposit\"");
+    let gone = json!({"agent_id": author.peer.id()});
+    author.post(&node, "/place/v1/unregister", &gone).ok();
+    until("\"kind\":\"withdrawal\"");
+    assert!(!heard.contains("secret words"), "{heard}");
+    node.signal("TERM");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(node.stop().success());
 }

@@ -1,6 +1,7 @@
 //! `/place/v1/*`: the Meeting Place, if this node hosts one.
 
 pub(super) mod agents;
+pub(super) mod all;
 pub(super) mod attest;
 pub(super) mod board;
 pub(super) mod deposits;

@@ -88,6 +88,8 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
                 "/v1/skills/content/{id:.*}",
                 web::get().to(place::deposits::prototype_content),
             )
+            .route("/v1/deposits", web::get().to(place::all::deposits))
+            .route("/v1/events", web::get().to(place::all::events))
             .route(
                 "/v1/skillset_deposit",
                 web::post().to(place::skill_sets::deposit),

@@ -11,13 +11,13 @@ use kairos_protocol::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::agent::Agent;
-use super::attestation::{Attestation, Attestations};
 use super::attempts::Attempts;
+use super::attestation::{Attestation, Attestations};
 use super::deposit::{Deposit, DepositKey};
 use super::pool::Pool;
 use super::provenance::{Expiring, Origins};
 use super::walk::walked;
-use super::{BoardError, Change, MeetingPlace, Replaced};
+use super::{BoardError, Change, Changed, MeetingPlace, Replaced};
 
 /// Longest name of a need in bytes.
 pub const NEED_NAME_MAX: usize = 256;
@@ -112,6 +112,15 @@ impl Board {
             exchanges,
             stored_exchanges: exchanges,
         }
+    }
+
+    pub(super) fn deposit_keys(&self) -> impl Iterator<Item = &DepositKey> {
+        self.deposits.keys()
+    }
+
+    pub(super) fn text_of(&self, key: &DepositKey) -> Option<Arc<str>> {
+        let card = self.cards.get(&Subject::Deposit(key.clone()))?;
+        Some(Arc::clone(&card.text))
     }
 
     pub(super) fn deposits(&self) -> usize {
@@ -345,6 +354,7 @@ impl MeetingPlace {
             return Err(BoardError::Rejected(reasons));
         }
         self.board.put_needs(id, entry, now);
+        self.tell(Changed::Needs, id, None);
         Ok(entry.needs.len())
     }
 
@@ -360,7 +370,11 @@ impl MeetingPlace {
 
     /// Takes the needs of an agent down. Tells whether there were any.
     pub fn remove_needs(&mut self, id: &AgentId) -> bool {
-        self.board.remove_needs(id)
+        let were = self.board.remove_needs(id);
+        if were {
+            self.tell(Changed::NeedsGone, id, None);
+        }
+        were
     }
 
     /// Counts an attempt of `id` to deposit, refused ones too.
@@ -412,6 +426,11 @@ impl MeetingPlace {
         self.changes
             .push(Change::Deposit(Box::new(deposit.clone()), content.into()));
         self.show(&owner);
+        let kind = match before.is_some() {
+            true => Changed::Update,
+            false => Changed::Deposit,
+        };
+        self.tell(kind, &owner, Some(&deposit.key.skill_id));
         Ok(Replaced {
             before: before.map(|old| old.content_hash),
             deposit,
@@ -449,6 +468,7 @@ impl MeetingPlace {
         let removed = self.board.remove_deposit(&key)?;
         self.note_owner(owner);
         self.changes.push(Change::DepositGone(key));
+        self.tell(Changed::Withdrawal, owner, Some(skill_id));
         if self.agent(owner).is_some() {
             self.show(owner);
         }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::deposit::TAGS_MAX;
 use super::policy::SkillSetLimits;
 use super::pool::Pool;
-use super::{Change, MeetingPlace};
+use super::{Change, Changed, MeetingPlace};
 
 /// Most entries of one look at the SkillSets.
 pub const SKILL_SETS_SHOWN_MAX: usize = 50;
@@ -407,6 +407,10 @@ impl Shelf {
         self.pool.len()
     }
 
+    pub(super) fn text_of(&self, key: &SkillSetKey) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.cards.get(key)?.text))
+    }
+
     pub(super) fn owns(&self, owner: &AgentId) -> bool {
         self.of(owner).next().is_some()
     }
@@ -493,7 +497,9 @@ impl MeetingPlace {
             });
         }
         self.shelf.put(set.clone());
-        self.note_owner(&set.key.owner);
+        let (owner, name) = (&set.key.owner, set.key.name.as_str());
+        self.note_owner(owner);
+        self.tell(Changed::SkillSet, owner, Some(name));
         let change = Change::SkillSet(Box::new(set.clone()), archive);
         self.changes.push(change);
         Ok(set)
@@ -513,6 +519,7 @@ impl MeetingPlace {
         let removed = removed.ok_or_else(|| SkillSetFault::NotFound(name.to_string()))?;
         self.note_owner(owner);
         self.changes.push(Change::SkillSetGone(key));
+        self.tell(Changed::SkillSetGone, owner, Some(name.as_str()));
         Ok(removed)
     }
 
@@ -520,6 +527,7 @@ impl MeetingPlace {
         let keys: Vec<_> = self.shelf.of(owner).map(|set| set.key.clone()).collect();
         for key in keys {
             self.shelf.remove(&key);
+            self.tell(Changed::SkillSetGone, owner, Some(key.name.as_str()));
             self.changes.push(Change::SkillSetGone(key));
         }
         self.note_owner(owner);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{hosted, rest};
 use crate::http::error::{ApiError, quoted};
-use crate::http::query::{param, percent_decoded};
+use crate::http::query::{count, param, percent_decoded};
 use crate::http::{Doors, reply};
 
 /// Agents of one page; the reference has no pages.
@@ -24,8 +24,10 @@ pub(in crate::http) async fn list(
     let after = after
         .transpose()
         .map_err(|_| ApiError::invalid("after must be a number"))?;
+    let limit = param(query, "limit").filter(|limit| !limit.is_empty());
+    let limit = limit.map_or(PAGE, |limit| count(&limit).clamp(1, PAGE));
     let (agents, next) = hosted(&doors)?.place.look(|place| {
-        let page = place.agents(with_self, after, PAGE);
+        let page = place.agents(with_self, after, limit);
         let agents: Vec<Agent> = page.agents.into_iter().cloned().collect();
         (agents, page.next)
     });

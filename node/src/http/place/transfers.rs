@@ -1,4 +1,5 @@
-//! How many archives are on their way at once: each holds megabytes while a slow peer sends or reads it.
+//! What agents may hold open at once, in all and each: archives on their way, which are megabytes while a slow peer sends
+//! or reads them, and streams of changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,15 +12,21 @@ use parking_lot::Mutex;
 use crate::http::error::ApiError;
 
 /// Archives on their way at once.
-const TRANSFERS_MAX: usize = 32;
+pub const TRANSFERS_MAX: usize = 32;
 /// Of these, to and from one agent.
-const PER_AGENT_MAX: usize = 2;
+pub const TRANSFERS_PER_AGENT_MAX: usize = 2;
+/// Streams of changes of one agent.
+pub const LISTENERS_PER_AGENT_MAX: usize = 4;
 
 /// See the module.
-#[derive(Debug, Default)]
-pub struct Transfers(Mutex<HashMap<AgentId, usize>>);
+#[derive(Debug)]
+pub struct Transfers {
+    total: usize,
+    per_agent: usize,
+    agents: Mutex<HashMap<AgentId, usize>>,
+}
 
-/// One archive on its way, until this is dropped.
+/// One of them, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Transfer {
     agent: AgentId,
@@ -27,14 +34,23 @@ pub(super) struct Transfer {
 }
 
 impl Transfers {
+    /// Bounds for all, and for one agent.
+    pub fn new(total: usize, per_agent: usize) -> Self {
+        Self {
+            total,
+            per_agent,
+            agents: Mutex::default(),
+        }
+    }
+
     /// Begins one, if there is room.
     pub(super) fn begin(self: &Arc<Self>, agent: &AgentId) -> Result<Transfer, ApiError> {
-        let mut agents = self.0.lock();
-        if agents.values().sum::<usize>() >= TRANSFERS_MAX {
+        let mut agents = self.agents.lock();
+        if agents.values().sum::<usize>() >= self.total {
             return Err(AskError::Busy.into());
         }
         let count = agents.entry(agent.clone()).or_default();
-        if *count >= PER_AGENT_MAX {
+        if *count >= self.per_agent {
             return Err(ApiError::rate_limited(Duration::from_secs(1)));
         }
         *count += 1;
@@ -47,7 +63,7 @@ impl Transfers {
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        let mut agents = self.all.0.lock();
+        let mut agents = self.all.agents.lock();
         if let Some(count) = agents.get_mut(&self.agent) {
             *count -= 1;
             if *count == 0 {
@@ -63,7 +79,7 @@ mod tests {
 
     #[test]
     fn one_agent_cannot_take_all_the_room_and_what_ends_makes_room() {
-        let all = Arc::new(Transfers::default());
+        let all = Arc::new(Transfers::new(TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX));
         let agent = |n: usize| format!("a{n}").parse::<AgentId>().unwrap();
         let begun = [all.begin(&agent(0)).unwrap(), all.begin(&agent(0)).unwrap()];
         assert!(all.begin(&agent(0)).is_err());
@@ -74,6 +90,6 @@ mod tests {
         drop(begun);
         assert!(all.begin(&agent(99)).is_ok());
         drop(others);
-        assert!(all.0.lock().is_empty());
+        assert!(all.agents.lock().is_empty());
     }
 }
