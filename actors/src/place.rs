@@ -22,8 +22,8 @@ use kairos_place::meeting_place::store::sqlite::SqliteStore;
 use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
     Agent, AttestError, AttestFault, Attestation, BoardError, Claimed, Deposit, DepositKey, Event,
-    MeetingPlace, NeedEntry, Offer, Policy, RegisterError, Registered, Registration, Replaced,
-    SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer,
+    MeetingPlace, NeedEntry, Offer, Once, OtherRequest, Outcome, Policy, RegisterError, Registered,
+    Registration, Replaced, SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer,
 };
 use kairos_protocol::id::{AgentId, SkillSetName};
 use kairos_protocol::time::{Clock, Timestamp};
@@ -70,6 +70,9 @@ pub enum PlaceError {
     /// Something about a SkillSet is refused.
     #[error(transparent)]
     SkillSet(#[from] SkillSetFault),
+    /// A key for repetitions was used for something else.
+    #[error(transparent)]
+    Once(#[from] OtherRequest),
     /// It could not be stored, so nothing was changed.
     #[error("it could not be stored, and nothing was changed: {0}")]
     Store(Arc<StoreError>),
@@ -206,6 +209,58 @@ impl PlaceHandle {
         Ok(done.await??)
     }
 
+    /// Like [`deposit`](Self::deposit), once: whoever asks again with the same key gets the `answer` to the first time.
+    pub async fn deposit_once(
+        &self,
+        owner: AgentId,
+        offer: Offer,
+        once: Option<Once>,
+        answer: fn(&Replaced) -> String,
+    ) -> Result<Outcome<Replaced>, PlaceError> {
+        if let Some(before) = self.answered(once.as_ref())? {
+            return Ok(Outcome::Repeated(before));
+        }
+        let (deposit, content) = self.checked(owner, offer).await?;
+        let act = move |place: &mut MeetingPlace| place.deposit(deposit, &content);
+        self.decide_once(once, true, act, answer).await
+    }
+
+    /// Like [`publish_needs`](Self::publish_needs), once. Forgotten with the needs when the Place ends.
+    pub async fn publish_needs_once(
+        &self,
+        id: AgentId,
+        entry: NeedEntry,
+        once: Option<Once>,
+        answer: impl FnOnce(&usize) -> String + Send + 'static,
+    ) -> Result<Outcome<usize>, PlaceError> {
+        let now = self.clock.now();
+        let act = move |place: &mut MeetingPlace| place.publish_needs(&id, &entry, now);
+        self.decide_once(once, false, act, answer).await
+    }
+
+    fn answered(&self, once: Option<&Once>) -> Result<Option<String>, PlaceError> {
+        let Some(once) = once else {
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let before = self.look(|place| place.answered(once, now).map(|b| b.map(str::to_owned)));
+        Ok(before?)
+    }
+
+    async fn decide_once<T: Send + 'static, E: Send + 'static>(
+        &self,
+        once: Option<Once>,
+        stored: bool,
+        act: impl FnOnce(&mut MeetingPlace) -> Result<T, E> + Send + 'static,
+        answer: impl FnOnce(&T) -> String + Send + 'static,
+    ) -> Result<Outcome<T>, PlaceError>
+    where
+        PlaceError: From<E>,
+    {
+        let done = self.decide(move |place, now| place.once(once, stored, now, act, answer));
+        Ok(done.await???)
+    }
+
     /// Checks an offer and puts it in the place of the deposit it names, of which it keeps what it leaves unsaid. Every
     /// call counts as an attempt.
     pub async fn update(&self, owner: AgentId, offer: Offer) -> Result<Replaced, PlaceError> {
@@ -243,14 +298,19 @@ impl PlaceHandle {
         Ok(done.await??)
     }
 
-    /// Checks what `attester` says of a deposit, and keeps it. Every call about a deposit that is there counts as an
-    /// attempt.
+    /// Checks what `attester` says of a deposit, and keeps it; once, as [`deposit_once`](Self::deposit_once). Every
+    /// call about a deposit that is there counts as an attempt.
     pub async fn attest(
         &self,
         attester: AgentId,
         deposit: DepositKey,
         claimed: Claimed,
-    ) -> Result<Attestation, PlaceError> {
+        once: Option<Once>,
+        answer: fn(&Attestation) -> String,
+    ) -> Result<Outcome<Attestation>, PlaceError> {
+        if let Some(before) = self.answered(once.as_ref())? {
+            return Ok(Outcome::Repeated(before));
+        }
         let find = |place: &MeetingPlace| {
             place
                 .find_deposit(&deposit.skill_id, Some(&deposit.owner))
@@ -270,16 +330,22 @@ impl PlaceHandle {
             claimed.check(&attester, key.as_ref(), &attested, now)
         };
         let attestation = self.run(check).await??;
-        let done = self.decide(move |place, _| place.attest(attestation));
-        Ok(done.await??)
+        let act = move |place: &mut MeetingPlace| place.attest(attestation);
+        self.decide_once(once, true, act, answer).await
     }
 
-    /// Examines the archive of a SkillSet and takes it. Every call counts as an attempt.
+    /// Examines the archive of a SkillSet and takes it; once, as [`deposit_once`](Self::deposit_once). Every call counts as
+    /// an attempt.
     pub async fn deposit_skill_set(
         &self,
         owner: AgentId,
         offer: SkillSetOffer,
-    ) -> Result<SkillSetDeposit, PlaceError> {
+        once: Option<Once>,
+        answer: fn(&SkillSetDeposit) -> String,
+    ) -> Result<Outcome<SkillSetDeposit>, PlaceError> {
+        if let Some(before) = self.answered(once.as_ref())? {
+            return Ok(Outcome::Repeated(before));
+        }
         let counted = owner.clone();
         self.decide(move |place, now| place.attempt_skill_set(&counted, now))
             .await??;
@@ -293,8 +359,8 @@ impl PlaceHandle {
             offer.check(&owner, key.as_ref(), &limits, now)
         };
         let (set, archive) = self.scans.run(check).await.map_err(not_done)??;
-        let done = self.decide(move |place, _| place.deposit_skill_set(set, archive));
-        Ok(done.await??)
+        let act = move |place: &mut MeetingPlace| place.deposit_skill_set(set, archive);
+        self.decide_once(once, true, act, answer).await
     }
 
     /// Takes a SkillSet off.

@@ -183,5 +183,6 @@ fn policy(agent: &Agent) -> Policy {
             age_max: place.federated_age.get(),
             ..Federation::default()
         },
+        ..Policy::default()
     }
 }

@@ -13,7 +13,10 @@ use tokio::task::JoinHandle;
 use crate::agent::Agent;
 use crate::config;
 use crate::hosted::Hosted;
-use crate::http::{self, BodyLimits, Doors, Keys, Listings, Provenances, ServerLimits};
+use crate::http::{
+    self, BodyLimits, Doors, Keys, LISTENERS_PER_AGENT_MAX, Listings, Provenances, ServerLimits,
+    TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
+};
 use crate::watchdog::{self, Readiness};
 use kairos_place::session::Strength;
 

@@ -14,6 +14,7 @@ pub mod board;
 pub mod browse;
 pub mod deposit;
 pub mod event;
+pub mod once;
 pub mod pages;
 mod policy;
 mod pool;
@@ -35,6 +36,7 @@ pub use board::{Need, NeedEntry};
 pub use browse::{Answer, Kind, Query};
 pub use deposit::{Deposit, DepositKey, Facts, Offer};
 pub use event::{Changed, Event};
+pub use once::{Answered, Once, OnceKey, OtherRequest, Outcome};
 pub use pages::{Cursor, NoCursor, WalkPage};
 pub use policy::{DepositLimits, Federation, Policy, SkillSetLimits};
 pub use provenance::Provenance;
@@ -43,6 +45,7 @@ pub use skill_set::{SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer, 
 pub use store::{Change, Snapshot};
 
 use board::Board;
+use once::Answers;
 use registry::Registry;
 use skill_set::Shelf;
 
@@ -56,6 +59,7 @@ pub struct MeetingPlace {
     registry: Registry,
     board: Board,
     shelf: Shelf,
+    answers: Answers,
     changes: Vec<Change>,
     events: Vec<Event>,
 }
@@ -120,6 +124,7 @@ impl MeetingPlace {
             registry: Registry::new(policy.ttl),
             board: Board::new(snapshot.exchanges),
             shelf: Shelf::new(),
+            answers: Answers::default(),
             changes: Vec::new(),
             events: Vec::new(),
             policy,
@@ -138,6 +143,9 @@ impl MeetingPlace {
             place.registry.set_owner(&deposit.key.owner, true);
             place.restore_origin(&deposit);
             place.board.put_deposit(deposit);
+        }
+        for answered in snapshot.answers {
+            place.answers.put(answered);
         }
         for set in snapshot.skill_sets {
             place.registry.set_owner(&set.key.owner, true);
@@ -277,6 +285,7 @@ impl MeetingPlace {
             self.leave(&agent.id, Presence::Faded(now));
         }
         self.board.attempts.forget(now);
+        self.forget_answers(now, most);
         faded
     }
 

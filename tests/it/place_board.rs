@@ -439,3 +439,40 @@ fn changes_of_the_board_are_heard_by_kind_and_name() {
     stream.read_to_end(&mut rest).unwrap();
     assert!(node.stop().success());
 }
+
+#[test]
+fn a_request_that_is_repeated_over_a_kill_is_answered_the_same_and_done_once() {
+    let home = Home::initialized();
+    let node = hosted(&home);
+    let author = Member::join(&node, "Author");
+    let ask = |node: &TestNode, author: &Member, path: &str, body: &Value| {
+        let post = Request::post(path).token(&author.token);
+        post.header("Idempotency-Key", "key-1")
+            .json(body)
+            .send(node)
+    };
+    let path = "/place/v1/deposit";
+    let body = author.skill("sk", "# One\n");
+    let first = ask(&node, &author, path, &body).ok();
+    let other = author.skill("sk", "# Two\n");
+    ask(&node, &author, path, &other).refused(422, "idempotency_key_reused");
+    // What came in between is not undone by a late repetition.
+    author
+        .send(&node, "PUT", "/place/v1/deposit/sk", &other)
+        .ok();
+    node.kill();
+    let node = hosted(&home);
+    let author = Member::rejoin(&node, author.peer);
+    assert_eq!(ask(&node, &author, path, &body).ok(), first);
+    let content = author.get(&node, "/place/v1/skill_content/sk").ok();
+    assert_eq!(content["content"], "# Two\n");
+    let needs = json!({"agent_id": author.peer.id(), "needs": [{"name": "tea"}]});
+    // The same key for something else.
+    ask(&node, &author, "/place/v1/board/needs", &needs).refused(422, "idempotency_key_reused");
+    let post = |key: &str| {
+        let post = Request::post("/place/v1/board/needs").token(&author.token);
+        post.header("Idempotency-Key", key).json(&needs).send(&node)
+    };
+    assert_eq!(post("key-2").ok(), post("key-2").ok());
+    post("a b").refused(400, "invalid_param");
+}

@@ -282,7 +282,7 @@ settings! {
         /// Places that such a skill has passed at which it is refused.
         federated_hops: u32 = 3, between(1, 100);
         /// How long after it was first left anywhere such a skill is refused, and taken down.
-        federated_age: Period = Period::days(7), between(Period::secs(1), Period::days(3650));
+        federated_age: Period = Period::days(7), between(Period::secs(1), Period::days(365));
     }
 
     /// How this agent lives at the Meeting Places that it joined.

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::file::{HESTIA, MEETING, OWN, SERVER};
+use super::settings::Place;
 use super::*;
 
 /// A directory with these files, loaded with these variables and arguments.

@@ -7,6 +7,7 @@ pub(super) mod board;
 pub(super) mod deposits;
 pub(super) mod guard;
 pub(super) mod info;
+mod once;
 pub(super) mod register;
 pub(super) mod relay;
 pub(super) mod skill_sets;
@@ -121,6 +122,11 @@ impl From<PlaceError> for ApiError {
             PlaceError::SkillSet(fault) => {
                 Self::new(skill_sets::status(&fault), fault.word(), text)
             }
+            PlaceError::Once(_) => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                text,
+            ),
             PlaceError::Store(_) => {
                 tracing::error!(%error, "the Place could not store what it was asked to");
                 let message = "The Place cannot store anything at the moment; nothing was changed.";

@@ -25,6 +25,8 @@ pub struct Policy {
     pub attestations_per_deposit: usize,
     /// Most attestations of one agent.
     pub attestations_per_agent: usize,
+    /// Most answers that are remembered for those who ask again.
+    pub answers_max: usize,
     /// What is accepted from other Places.
     pub federation: Federation,
 }
@@ -86,6 +88,7 @@ impl Default for Policy {
             skill_sets: SkillSetLimits::default(),
             attestations_per_deposit: 50,
             attestations_per_agent: 200,
+            answers_max: 20_000,
             federation: Federation::default(),
         }
     }

@@ -14,6 +14,7 @@ use kairos_protocol::time::Timestamp;
 use super::agent::Agent;
 use super::attestation::{Attestation, AttestationKey};
 use super::deposit::{Deposit, DepositKey};
+use super::once::{Answered, OnceKey};
 use super::provenance::Provenance;
 use super::skill_set::{SkillSetDeposit, SkillSetKey};
 
@@ -42,6 +43,10 @@ pub enum Change {
     SkillSet(Box<SkillSetDeposit>, Arc<[u8]>),
     /// A SkillSet that was taken off.
     SkillSetGone(SkillSetKey),
+    /// What a request was answered that may come again.
+    Answered(Box<Answered>),
+    /// An answer that is forgotten.
+    AnswerGone(OnceKey),
     /// Skills handed out in all.
     Exchanges(u64),
 }
@@ -59,6 +64,8 @@ pub struct Snapshot {
     pub skill_sets: Vec<SkillSetDeposit>,
     /// In the order in which they came.
     pub attestations: Vec<Attestation>,
+    /// In no order.
+    pub answers: Vec<Answered>,
     /// See [`Change::Exchanges`].
     pub exchanges: u64,
 }

@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 mod attestations;
+mod once;
 mod pages;
 mod provenance;
 mod skill_sets;

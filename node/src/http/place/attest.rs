@@ -3,10 +3,11 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::place::PlaceError;
-use kairos_place::meeting_place::{AttestError, Claimed, DepositKey};
+use kairos_place::meeting_place::{AttestError, Attestation, Claimed, DepositKey, Outcome};
 use kairos_protocol::hash::ContentHash;
 use serde_json::{Value, json};
 
+use super::once::{once, repeated};
 use super::{hosted, record_exchange, writer};
 use crate::http::error::ApiError;
 use crate::http::{Doors, body, reply};
@@ -21,7 +22,9 @@ pub(in crate::http) async fn attest(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let attester = writer(&doors, &request)?.agent_id;
-    let members = body::read_object(payload, doors.body_limits).await?;
+    let body = body::read(payload, doors.body_limits).await?;
+    let once = once(&request, &attester, ContentHash::of(&body))?;
+    let members = body::object(&body)?;
     let text = |name: &'static str| {
         let told = body::optional_text(&members, name, TEXT_MAX)?;
         Ok::<_, ApiError>(told.map(str::to_owned))
@@ -50,8 +53,13 @@ pub(in crate::http) async fn attest(
         skill_id,
     };
     let hosted = hosted(&doors)?;
-    match hosted.place.attest(attester, deposit, claimed).await {
-        Ok(kept) => {
+    let place = &hosted.place;
+    match place
+        .attest(attester, deposit, claimed, once, attested)
+        .await
+    {
+        Ok(Outcome::Repeated(answer)) => Ok(repeated(answer)),
+        Ok(Outcome::Done(kept)) => {
             let key = &kept.key;
             let agents = vec![key.attester.clone(), key.deposit.owner.clone()];
             let hashes = vec![("claim_hash", ContentHash::of(&key.claim))];
@@ -64,14 +72,19 @@ pub(in crate::http) async fn attest(
                 agents,
                 hashes,
             );
-            Ok(reply::value(&json!({
-                "valid": true, "status": "attestation_deposited", "claim": key.claim,
-                "skill_id": name, "deposited_at": kept.deposited_at.wire(),
-            })))
+            Ok(reply::bytes(attested(&kept).into()))
         }
         Err(PlaceError::Attest(error)) => Ok(refused(&error)),
         Err(error) => Err(error.into()),
     }
+}
+
+fn attested(kept: &Attestation) -> String {
+    let told = json!({
+        "valid": true, "status": "attestation_deposited", "claim": kept.key.claim,
+        "skill_id": kept.key.deposit.skill_id, "deposited_at": kept.deposited_at.wire(),
+    });
+    told.to_string()
 }
 
 /// A refusal in the reference's form, which has a list where an agent tried too often.

@@ -2,12 +2,14 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use kairos_place::meeting_place::{Answer, Kind, MeetingPlace, Need, NeedEntry, Query};
+use kairos_place::meeting_place::{Answer, Kind, MeetingPlace, Need, NeedEntry, Outcome, Query};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use serde_json::{Map, Value, json};
 
+use super::once::{once, repeated};
 use super::{caller, hosted, names_caller, writer};
 use crate::http::error::ApiError;
 use crate::http::query::{count, param};
@@ -88,7 +90,9 @@ pub(in crate::http) async fn publish_needs(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let caller = writer(&doors, &request)?.agent_id;
-    let members = body::read_object(payload, doors.body_limits).await?;
+    let body = body::read(payload, doors.body_limits).await?;
+    let once = once(&request, &caller, ContentHash::of(&body))?;
+    let members = body::object(&body)?;
     require_caller(&members, &caller)?;
     let text = |name, default: &str| {
         let told = body::optional_text(&members, name, TEXT_MAX)?;
@@ -99,13 +103,21 @@ pub(in crate::http) async fn publish_needs(
         agent_mode: text("agent_mode", "unknown")?,
         needs: needs(&members)?,
     };
-    let count = hosted(&doors)?
-        .place
-        .publish_needs(caller.clone(), entry)
-        .await?;
-    Ok(reply::value(&json!({
-        "status": "published", "agent_id": caller, "needs_count": count, "session_only": true,
-    })))
+    let published = {
+        let caller = caller.clone();
+        move |count: &usize| {
+            let told = json!({
+                "status": "published", "agent_id": caller, "needs_count": count, "session_only": true,
+            });
+            told.to_string()
+        }
+    };
+    let place = &hosted(&doors)?.place;
+    let done = place.publish_needs_once(caller, entry, once, published.clone());
+    Ok(match done.await? {
+        Outcome::Repeated(answer) => repeated(answer),
+        Outcome::Done(count) => reply::bytes(published(&count).into()),
+    })
 }
 
 fn needs(members: &Map<String, Value>) -> Result<Vec<Need>, ApiError> {

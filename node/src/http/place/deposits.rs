@@ -5,12 +5,13 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::place::PlaceError;
 use kairos_place::meeting_place::{
-    Attestation, BoardError, Deposit, MeetingPlace, Offer, Replaced,
+    Attestation, BoardError, Deposit, MeetingPlace, Offer, Outcome, Replaced,
 };
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
+use super::once::{once, repeated};
 use super::{caller, hosted, record_exchange, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
@@ -28,22 +29,32 @@ pub(in crate::http) async fn deposit(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let owner = writer(&doors, &request)?.agent_id;
-    let members = body::read_object(payload, doors.body_limits).await?;
-    let offer = offer(&members)?;
+    let body = body::read(payload, doors.body_limits).await?;
+    let once = once(&request, &owner, ContentHash::of(&body))?;
+    let offer = offer(&body::object(&body)?)?;
     let hosted = hosted(&doors)?;
-    let done = hosted.place.deposit(owner.clone(), offer).await;
-    match done {
-        Ok(done) => {
+    let place = &hosted.place;
+    match place
+        .deposit_once(owner.clone(), offer, once, deposited)
+        .await
+    {
+        Ok(Outcome::Repeated(answer)) => Ok(repeated(answer)),
+        Ok(Outcome::Done(done)) => {
             let deposit = &done.deposit;
             let (name, hash) = (&deposit.facts.name, deposit.content_hash);
             record_exchange(hosted, "deposit", name, hash, vec![owner], previous(&done));
-            Ok(reply::value(&json!({
-                "status": "deposited", "skill_id": deposit.key.skill_id,
-                "trust_notice": deposit.trust_notice(),
-            })))
+            Ok(reply::bytes(deposited(&done).into()))
         }
         Err(error) => rejected("deposit_rejected", error),
     }
+}
+
+fn deposited(done: &Replaced) -> String {
+    let told = json!({
+        "status": "deposited", "skill_id": done.deposit.key.skill_id,
+        "trust_notice": done.deposit.trust_notice(),
+    });
+    told.to_string()
 }
 
 /// Puts new content in the place of the old.

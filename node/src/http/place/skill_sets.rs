@@ -11,7 +11,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::stream;
 use kairos_actors::place::PlaceError;
-use kairos_place::meeting_place::{MeetingPlace, SkillSetDeposit, SkillSetFault, SkillSetOffer};
+use kairos_place::meeting_place::{
+    MeetingPlace, Outcome, SkillSetDeposit, SkillSetFault, SkillSetOffer,
+};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::{AgentId, SkillSetName};
 use kairos_protocol::skill_set::parse_name;
@@ -19,6 +21,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use serde_json::{Map, Value, json};
 
+use super::once::{once, repeated};
 use super::transfers::Transfer;
 use super::{caller, hosted, record_exchange, writer};
 use crate::hosted::Hosted;
@@ -44,20 +47,31 @@ pub(in crate::http) async fn deposit(
     let _on_its_way = doors.transfers.begin(&owner)?;
     let body = body::read(payload, doors.archive_body_limits).await?;
     // Megabytes of text are not for a thread that serves requests.
-    let read = web::block(move || offer(&body)).await;
-    let offer = read.map_err(|error| ApiError::internal(&error))??;
-    match hosted.place.deposit_skill_set(owner, offer).await {
-        Ok(set) => {
+    let read = web::block(move || (ContentHash::of(&body), offer(&body))).await;
+    let (hash, offer) = read.map_err(|error| ApiError::internal(&error))?;
+    let once = once(&request, &owner, hash)?;
+    let place = &hosted.place;
+    match place
+        .deposit_skill_set(owner, offer?, once, deposited)
+        .await
+    {
+        Ok(Outcome::Repeated(answer)) => Ok(repeated(answer)),
+        Ok(Outcome::Done(set)) => {
             let agents = vec![set.key.owner.clone()];
             record(hosted, "skillset_deposit", &set, agents, Vec::new());
-            Ok(reply::value(&json!({
-                "status": "deposited", "name": set.key.name, "version": set.version,
-                "content_hash": set.content_hash, "file_count": set.file_list.len(),
-                "trust_notice": set.trust_notice(),
-            })))
+            Ok(reply::bytes(deposited(&set).into()))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn deposited(set: &SkillSetDeposit) -> String {
+    let told = json!({
+        "status": "deposited", "name": set.key.name, "version": set.version,
+        "content_hash": set.content_hash, "file_count": set.file_list.len(),
+        "trust_notice": set.trust_notice(),
+    });
+    told.to_string()
 }
 
 fn offer(body: &[u8]) -> Result<SkillSetOffer, ApiError> {

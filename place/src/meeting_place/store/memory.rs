@@ -8,8 +8,8 @@ use kairos_protocol::id::AgentId;
 
 use super::{Change, Snapshot, Store, StoreError};
 use crate::meeting_place::{
-    Agent, Attestation, AttestationKey, Deposit, DepositKey, Provenance, SkillSetDeposit,
-    SkillSetKey,
+    Agent, Answered, Attestation, AttestationKey, Deposit, DepositKey, OnceKey, Provenance,
+    SkillSetDeposit, SkillSetKey,
 };
 
 /// See the module.
@@ -21,6 +21,7 @@ pub struct MemoryStore {
     attestations: BTreeMap<AttestationKey, (u64, Attestation)>,
     origins: BTreeMap<ContentHash, (u64, Provenance)>,
     skill_sets: BTreeMap<SkillSetKey, (u64, SkillSetDeposit, Arc<[u8]>)>,
+    answers: BTreeMap<OnceKey, Answered>,
     exchanges: u64,
 }
 
@@ -76,6 +77,13 @@ impl MemoryStore {
             Change::SkillSetGone(key) => {
                 self.skill_sets.remove(key);
             }
+            Change::Answered(answered) => {
+                self.answers
+                    .insert(answered.key.clone(), (**answered).clone());
+            }
+            Change::AnswerGone(key) => {
+                self.answers.remove(key);
+            }
             Change::Exchanges(count) => self.exchanges = *count,
         }
     }
@@ -108,6 +116,7 @@ impl Store for MemoryStore {
                 .into_iter()
                 .map(|(_, deposit, _)| deposit)
                 .collect(),
+            answers: self.answers.values().cloned().collect(),
             exchanges: self.exchanges,
         })
     }

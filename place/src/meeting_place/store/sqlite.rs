@@ -12,7 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Change, Snapshot, Store, StoreError};
 use crate::meeting_place::{
-    Agent, Attestation, Deposit, DepositKey, PinnedKey, Presence, SkillSetDeposit, SkillSetKey,
+    Agent, Answered, Attestation, Deposit, DepositKey, OnceKey, PinnedKey, Presence,
+    SkillSetDeposit, SkillSetKey,
 };
 use crate::session::Strength;
 
@@ -21,7 +22,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The schema, each step on top of those before. `user_version` counts the steps that a database went through; one that
 /// was released is never changed.
-pub(super) const STEPS: [&str; 4] = [BEGINNING, ATTESTATIONS, SKILL_SETS, ORIGINS];
+pub(super) const STEPS: [&str; 5] = [BEGINNING, ATTESTATIONS, SKILL_SETS, ORIGINS, ANSWERS];
 
 const BEGINNING: &str = "
 CREATE TABLE agents (
@@ -81,6 +82,17 @@ CREATE TABLE origins (
     content_hash TEXT NOT NULL UNIQUE,
     origin TEXT NOT NULL
 ) STRICT;
+";
+
+const ANSWERS: &str = "
+CREATE TABLE answers (
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    at TEXT NOT NULL,
+    PRIMARY KEY (agent, key)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// See the module.
@@ -150,6 +162,7 @@ impl Store for SqliteStore {
                     parsed(&set, "SkillSet", &row.get::<_, String>(1)?)
                 },
             )?,
+            answers: rows(&all, "SELECT * FROM answers ORDER BY agent, key", answered)?,
             exchanges: exchanges(&all)?,
         };
         Ok(snapshot)
@@ -289,6 +302,23 @@ fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
             let gone = "DELETE FROM skill_sets WHERE owner = ?1 AND name = ?2";
             run(all, gone, params![key.owner.as_str(), key.name.as_str()])?;
         }
+        Change::Answered(answered) => {
+            let put = "INSERT INTO answers (agent, key, request, answer, at) VALUES (?1, ?2, ?3, ?4, ?5)
+                ON CONFLICT (agent, key) DO UPDATE SET request = excluded.request, answer = excluded.answer,
+                    at = excluded.at";
+            let values = params![
+                answered.key.agent.as_str(),
+                answered.key.key,
+                answered.request.to_hex(),
+                answered.answer,
+                answered.at.block(),
+            ];
+            run(all, put, values)?;
+        }
+        Change::AnswerGone(key) => {
+            let gone = "DELETE FROM answers WHERE agent = ?1 AND key = ?2";
+            run(all, gone, params![key.agent.as_str(), key.key])?;
+        }
         Change::Exchanges(count) => {
             let put = "INSERT INTO counters VALUES ('exchanges', ?1)
                 ON CONFLICT (name) DO UPDATE SET value = excluded.value";
@@ -383,6 +413,26 @@ fn agent(row: &Row<'_>) -> Result<Agent, StoreError> {
         visited_places: parsed(&places, "agent", &key)?,
         presence: parsed::<Presence>(&presence, "agent", &key)?,
         id,
+    })
+}
+
+fn answered(row: &Row<'_>) -> Result<Answered, StoreError> {
+    let key: String = row.get("key")?;
+    let (agent, at): (String, String) = (row.get("agent")?, row.get("at")?);
+    let damaged = |reason: String| StoreError::Damaged {
+        what: "answer",
+        key: key.clone(),
+        reason,
+    };
+    let request: String = row.get("request")?;
+    Ok(Answered {
+        request: parsed(&format!("\"{request}\""), "answer", &key)?,
+        answer: row.get("answer")?,
+        at: Timestamp::parse(&at).map_err(|error| damaged(error.to_string()))?,
+        key: OnceKey {
+            agent: agent.parse().map_err(|error| damaged(format!("{error}")))?,
+            key,
+        },
     })
 }
 

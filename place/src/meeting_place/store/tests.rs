@@ -109,6 +109,18 @@ fn origin(place: &str) -> Provenance {
     }
 }
 
+fn answered(agent: &str, key: &str, answer: &str) -> Answered {
+    Answered {
+        key: OnceKey {
+            agent: agent.parse().unwrap(),
+            key: key.to_owned(),
+        },
+        request: ContentHash::of(answer),
+        answer: answer.to_owned(),
+        at: at(9),
+    }
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let id = "[a-d]";
     let put = |(owner, skill, words): (String, String, String)| {
@@ -125,6 +137,10 @@ fn change() -> impl Strategy<Value = Change> {
             Change::DepositGone(DepositKey { owner, skill_id })
         }),
         (0_u64..9).prop_map(Change::Exchanges),
+        (id, "[k-l]", "[x-z]").prop_map(|(agent, key, answer)| {
+            Change::Answered(Box::new(answered(&agent, &key, &answer)))
+        }),
+        (id, "[k-l]").prop_map(|(agent, key)| Change::AnswerGone(answered(&agent, &key, "").key)),
         ("[h-j]", "[p-q]").prop_map(|(content, place)| {
             Change::Origin(ContentHash::of(content), Box::new(origin(&place)))
         }),
@@ -174,6 +190,7 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
             Change::Agent(Box::new(agent("a", "b"))),
             Change::Deposit(first.clone(), content),
             Change::Exchanges(3),
+            Change::Answered(Box::new(answered("x", "k", "{}"))),
             Change::Origin(ContentHash::of("a"), Box::new(origin("p"))),
             Change::Origin(ContentHash::of("b"), Box::new(origin("q"))),
             Change::Origin(ContentHash::of("a"), Box::new(origin("r"))),
@@ -197,6 +214,7 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
     let said = attestation("x", "skill/../1", "a", "works");
     assert_eq!(snapshot.attestations, [said]);
     assert_eq!(snapshot.skill_sets, [*set.clone()]);
+    assert_eq!(snapshot.answers, [answered("x", "k", "{}")]);
     let origins = [("b", "q"), ("a", "r")].map(|(of, at)| (ContentHash::of(of), origin(at)));
     assert_eq!(snapshot.origins, origins);
     let stored = store.skill_set(&set.key).unwrap();
