@@ -21,11 +21,10 @@ use actix::{
 use kairos_place::meeting_place::store::sqlite::SqliteStore;
 use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
-    Agent, AttestError, AttestFault, Attestation, BoardError, Claimed, Deposit, DepositKey, Event,
-    MeetingPlace, NeedEntry, Offer, Once, OtherRequest, Outcome, Policy, RegisterError, Registered,
-    Registration, Replaced, SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer,
+    Agent, AttestError, AttestFault, BoardError, Deposit, Event, MeetingPlace, OtherRequest,
+    Policy, RegisterError, Registered, Registration, SkillSetFault,
 };
-use kairos_protocol::id::{AgentId, SkillSetName};
+use kairos_protocol::id::AgentId;
 use kairos_protocol::time::{Clock, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
@@ -35,6 +34,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
 use crate::file_lock;
 
+mod board;
 mod events;
 #[cfg(test)]
 mod tests;
@@ -189,208 +189,6 @@ impl PlaceHandle {
                 None => true,
             },
         }
-    }
-
-    /// Puts up what an agent looks for.
-    pub async fn publish_needs(&self, id: AgentId, entry: NeedEntry) -> Result<usize, PlaceError> {
-        let done = self.decide(move |place, now| place.publish_needs(&id, &entry, now));
-        Ok(done.await??)
-    }
-
-    /// Takes the needs of an agent down; tells whether there were any.
-    pub async fn remove_needs(&self, id: AgentId) -> Result<bool, PlaceError> {
-        self.decide(move |place, _| place.remove_needs(&id)).await
-    }
-
-    /// Checks an offer and takes it onto the board. Every call counts as an attempt.
-    pub async fn deposit(&self, owner: AgentId, offer: Offer) -> Result<Replaced, PlaceError> {
-        let (deposit, content) = self.checked(owner, offer).await?;
-        let done = self.decide(move |place, _| place.deposit(deposit, &content));
-        Ok(done.await??)
-    }
-
-    /// Like [`deposit`](Self::deposit), once: whoever asks again with the same key gets the `answer` to the first time.
-    pub async fn deposit_once(
-        &self,
-        owner: AgentId,
-        offer: Offer,
-        once: Option<Once>,
-        answer: fn(&Replaced) -> String,
-    ) -> Result<Outcome<Replaced>, PlaceError> {
-        if let Some(before) = self.answered(once.as_ref())? {
-            return Ok(Outcome::Repeated(before));
-        }
-        let (deposit, content) = self.checked(owner, offer).await?;
-        let act = move |place: &mut MeetingPlace| place.deposit(deposit, &content);
-        self.decide_once(once, true, act, answer).await
-    }
-
-    /// Like [`publish_needs`](Self::publish_needs), once. Forgotten with the needs when the Place ends.
-    pub async fn publish_needs_once(
-        &self,
-        id: AgentId,
-        entry: NeedEntry,
-        once: Option<Once>,
-        answer: impl FnOnce(&usize) -> String + Send + 'static,
-    ) -> Result<Outcome<usize>, PlaceError> {
-        let now = self.clock.now();
-        let act = move |place: &mut MeetingPlace| place.publish_needs(&id, &entry, now);
-        self.decide_once(once, false, act, answer).await
-    }
-
-    fn answered(&self, once: Option<&Once>) -> Result<Option<String>, PlaceError> {
-        let Some(once) = once else {
-            return Ok(None);
-        };
-        let now = self.clock.now();
-        let before = self.look(|place| place.answered(once, now).map(|b| b.map(str::to_owned)));
-        Ok(before?)
-    }
-
-    async fn decide_once<T: Send + 'static, E: Send + 'static>(
-        &self,
-        once: Option<Once>,
-        stored: bool,
-        act: impl FnOnce(&mut MeetingPlace) -> Result<T, E> + Send + 'static,
-        answer: impl FnOnce(&T) -> String + Send + 'static,
-    ) -> Result<Outcome<T>, PlaceError>
-    where
-        PlaceError: From<E>,
-    {
-        let done = self.decide(move |place, now| place.once(once, stored, now, act, answer));
-        Ok(done.await???)
-    }
-
-    /// Checks an offer and puts it in the place of the deposit it names, of which it keeps what it leaves unsaid. Every
-    /// call counts as an attempt.
-    pub async fn update(&self, owner: AgentId, offer: Offer) -> Result<Replaced, PlaceError> {
-        let old = self.look(|place| place.find_deposit(&offer.skill_id, Some(&owner)).cloned());
-        let Some(old) = old else {
-            let skill_id = offer.skill_id;
-            return Err(BoardError::NoDeposit { skill_id, owner }.into());
-        };
-        let (deposit, content) = self.checked(owner, offer.over(&old)).await?;
-        let done = self.decide(move |place, _| place.update(deposit, &content));
-        Ok(done.await??)
-    }
-
-    /// Counts an attempt, then verifies signature and content off the threads that serve requests.
-    async fn checked(&self, owner: AgentId, offer: Offer) -> Result<(Deposit, String), PlaceError> {
-        let counted = owner.clone();
-        self.decide(move |place, now| place.attempt_deposit(&counted, now))
-            .await??;
-        let (key, policy) = self.look(|place| (place.key(&owner).cloned(), place.policy().clone()));
-        let now = self.clock.now();
-        let content = offer.content.clone();
-        let check = move || {
-            let key = key.and_then(|key| key.parse().ok());
-            offer.check(&owner, key.as_ref(), &policy, now)
-        };
-        match self.run(check).await? {
-            Ok(deposit) => Ok((deposit, content)),
-            Err(reasons) => Err(BoardError::Rejected(reasons).into()),
-        }
-    }
-
-    /// Takes a deposit off the board.
-    pub async fn withdraw(&self, owner: AgentId, skill_id: String) -> Result<Deposit, PlaceError> {
-        let done = self.decide(move |place, _| place.withdraw(&owner, &skill_id));
-        Ok(done.await??)
-    }
-
-    /// Checks what `attester` says of a deposit, and keeps it; once, as [`deposit_once`](Self::deposit_once). Every
-    /// call about a deposit that is there counts as an attempt.
-    pub async fn attest(
-        &self,
-        attester: AgentId,
-        deposit: DepositKey,
-        claimed: Claimed,
-        once: Option<Once>,
-        answer: fn(&Attestation) -> String,
-    ) -> Result<Outcome<Attestation>, PlaceError> {
-        if let Some(before) = self.answered(once.as_ref())? {
-            return Ok(Outcome::Repeated(before));
-        }
-        let find = |place: &MeetingPlace| {
-            place
-                .find_deposit(&deposit.skill_id, Some(&deposit.owner))
-                .cloned()
-        };
-        let Some(attested) = self.look(find) else {
-            let (skill_id, owner) = (deposit.skill_id, deposit.owner.to_string());
-            return Err(AttestError::NoDeposit { skill_id, owner }.into());
-        };
-        let counted = attester.clone();
-        self.decide(move |place, now| place.attempt_attest(&counted, now))
-            .await??;
-        let key = self.look(|place| place.key(&attester).cloned());
-        let now = self.clock.now();
-        let check = move || {
-            let key = key.and_then(|key| key.parse().ok());
-            claimed.check(&attester, key.as_ref(), &attested, now)
-        };
-        let attestation = self.run(check).await??;
-        let act = move |place: &mut MeetingPlace| place.attest(attestation);
-        self.decide_once(once, true, act, answer).await
-    }
-
-    /// Examines the archive of a SkillSet and takes it; once, as [`deposit_once`](Self::deposit_once). Every call counts as
-    /// an attempt.
-    pub async fn deposit_skill_set(
-        &self,
-        owner: AgentId,
-        offer: SkillSetOffer,
-        once: Option<Once>,
-        answer: fn(&SkillSetDeposit) -> String,
-    ) -> Result<Outcome<SkillSetDeposit>, PlaceError> {
-        if let Some(before) = self.answered(once.as_ref())? {
-            return Ok(Outcome::Repeated(before));
-        }
-        let counted = owner.clone();
-        self.decide(move |place, now| place.attempt_skill_set(&counted, now))
-            .await??;
-        let (key, limits) = self.look(|place| {
-            let limits = place.policy().skill_sets.clone();
-            (place.key(&owner).cloned(), limits)
-        });
-        let now = self.clock.now();
-        let check = move || {
-            let key = key.and_then(|key| key.parse().ok());
-            offer.check(&owner, key.as_ref(), &limits, now)
-        };
-        let (set, archive) = self.scans.run(check).await.map_err(not_done)??;
-        let act = move |place: &mut MeetingPlace| place.deposit_skill_set(set, archive);
-        self.decide_once(once, true, act, answer).await
-    }
-
-    /// Takes a SkillSet off.
-    pub async fn withdraw_skill_set(
-        &self,
-        owner: AgentId,
-        name: SkillSetName,
-    ) -> Result<SkillSetDeposit, PlaceError> {
-        let done = self.decide(move |place, _| place.withdraw_skill_set(&owner, &name));
-        Ok(done.await??)
-    }
-
-    /// A SkillSet with its archive, as they are stored, after `then` on a thread that may block.
-    pub async fn stored_skill_set<T: Send + 'static>(
-        &self,
-        key: SkillSetKey,
-        then: impl FnOnce(SkillSetDeposit, Vec<u8>) -> T + Send + 'static,
-    ) -> Result<Option<T>, PlaceError> {
-        let reader = Arc::clone(&self.reader);
-        let work = move || {
-            let found = reader.lock().skill_set(&key)?;
-            Ok::<_, PlaceError>(found.map(|(set, archive)| then(set, archive)))
-        };
-        self.run(work).await?
-    }
-
-    /// A deposit with its content, as they are stored.
-    pub async fn stored(&self, key: DepositKey) -> Result<Option<(Deposit, String)>, PlaceError> {
-        let reader = Arc::clone(&self.reader);
-        Ok(self.run(move || reader.lock().deposit(&key)).await??)
     }
 
     /// Looks for long, on a thread that may block.

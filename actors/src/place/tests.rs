@@ -3,7 +3,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use futures::future::join_all;
 use kairos_place::meeting_place::store::Snapshot;
 use kairos_place::meeting_place::store::memory::MemoryStore;
-use kairos_place::meeting_place::{Claim, Need};
+use kairos_place::meeting_place::{
+    Claim, Deposit, DepositKey, Need, NeedEntry, SkillSetDeposit, SkillSetKey,
+};
 use kairos_protocol::time::ManualClock;
 
 use super::*;

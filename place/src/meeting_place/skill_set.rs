@@ -1,6 +1,7 @@
 //! SkillSets that agents leave at a Place: each an archive of knowledge, kept as it came.
 
-use std::collections::{BTreeMap, HashMap};
+mod shelf;
+
 use std::sync::Arc;
 
 use kairos_protocol::crypto::{PublicKey, SignatureError};
@@ -9,15 +10,14 @@ use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::{AgentId, SkillSetName};
 use kairos_protocol::package::{self, Contents, Limit, PackageError};
 use kairos_protocol::time::Timestamp;
-use rand::Rng;
-use rand::seq::{SliceRandom as _, index};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::deposit::TAGS_MAX;
 use super::policy::SkillSetLimits;
-use super::pool::Pool;
-use super::{Change, Changed, MeetingPlace};
+
+pub(super) use shelf::Shelf;
+pub use shelf::SkillSetsShown;
 
 /// Most entries of one look at the SkillSets.
 pub const SKILL_SETS_SHOWN_MAX: usize = 50;
@@ -363,230 +363,4 @@ fn cut(text: &str, bytes: usize) -> String {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     let end = ends.take_while(|end| *end <= bytes).last().unwrap_or(0);
     text.get(..end).unwrap_or_default().to_owned()
-}
-
-/// What a look at the SkillSets found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkillSetsShown {
-    /// Entries in random order, each compact JSON.
-    pub entries: Vec<Arc<str>>,
-    /// How many answer.
-    pub total: usize,
-}
-
-#[derive(Debug)]
-struct Card {
-    text: Arc<str>,
-    searched: Box<str>,
-}
-
-/// All SkillSets of a Place.
-#[derive(Debug)]
-pub(super) struct Shelf {
-    sets: HashMap<AgentId, BTreeMap<SkillSetName, SkillSetDeposit>>,
-    /// Who left one of some name, first come first.
-    owners: HashMap<SkillSetName, Vec<AgentId>>,
-    cards: HashMap<SkillSetKey, Card>,
-    pool: Pool<SkillSetKey>,
-    /// Of all archives.
-    bytes: u64,
-}
-
-impl Shelf {
-    pub(super) fn new() -> Self {
-        Self {
-            sets: HashMap::new(),
-            owners: HashMap::new(),
-            cards: HashMap::new(),
-            pool: Pool::new(),
-            bytes: 0,
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.pool.len()
-    }
-
-    pub(super) fn text_of(&self, key: &SkillSetKey) -> Option<Arc<str>> {
-        Some(Arc::clone(&self.cards.get(key)?.text))
-    }
-
-    pub(super) fn owns(&self, owner: &AgentId) -> bool {
-        self.of(owner).next().is_some()
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &SkillSetDeposit> {
-        self.sets.values().flat_map(BTreeMap::values)
-    }
-
-    fn of(&self, owner: &AgentId) -> impl Iterator<Item = &SkillSetDeposit> {
-        let mine = self.sets.get(owner).into_iter();
-        mine.flat_map(BTreeMap::values)
-    }
-
-    fn get(&self, key: &SkillSetKey) -> Option<&SkillSetDeposit> {
-        self.sets.get(&key.owner)?.get(&key.name)
-    }
-
-    pub(super) fn put(&mut self, set: SkillSetDeposit) {
-        let key = set.key.clone();
-        self.remove(&key);
-        let owners = self.owners.entry(key.name.clone()).or_default();
-        owners.push(key.owner.clone());
-        let card = Card {
-            text: set.card().to_string().into(),
-            searched: set.searched().into(),
-        };
-        self.bytes += set.archive_bytes;
-        self.pool.insert(key.clone());
-        self.cards.insert(key.clone(), card);
-        let of_owner = self.sets.entry(key.owner).or_default();
-        of_owner.insert(key.name, set);
-    }
-
-    fn remove(&mut self, key: &SkillSetKey) -> Option<SkillSetDeposit> {
-        let of_owner = self.sets.get_mut(&key.owner)?;
-        let set = of_owner.remove(&key.name)?;
-        if of_owner.is_empty() {
-            self.sets.remove(&key.owner);
-        }
-        self.bytes = self.bytes.saturating_sub(set.archive_bytes);
-        if let Some(owners) = self.owners.get_mut(&key.name) {
-            owners.retain(|owner| *owner != key.owner);
-            if owners.is_empty() {
-                self.owners.remove(&key.name);
-            }
-        }
-        self.pool.remove(key);
-        self.cards.remove(key);
-        Some(set)
-    }
-}
-
-impl MeetingPlace {
-    /// Counts an attempt of `id` to deposit a SkillSet; attempts to deposit skills are counted with it.
-    pub fn attempt_skill_set(&mut self, id: &AgentId, now: Timestamp) -> Result<(), SkillSetFault> {
-        let max = self.policy.deposits.per_hour;
-        let tried = self.attempt_deposit(id, now);
-        tried.map_err(|_| SkillSetFault::TooOften { max })
-    }
-
-    /// Takes a checked SkillSet, instead of the one of this agent and name before. The archive goes to the store with
-    /// the change. See [`SkillSetOffer::check`] for what was checked.
-    pub fn deposit_skill_set(
-        &mut self,
-        set: SkillSetDeposit,
-        archive: Arc<[u8]>,
-    ) -> Result<SkillSetDeposit, SkillSetFault> {
-        let owner = &set.key.owner;
-        if self.agent(owner).is_none() {
-            return Err(SkillSetFault::NotPresent(owner.clone()));
-        }
-        let limits = &self.policy.skill_sets;
-        let before = self.shelf.get(&set.key);
-        if before.is_none() && self.shelf.of(owner).count() >= limits.per_agent {
-            let max = limits.per_agent;
-            return Err(SkillSetFault::AgentFull { max });
-        }
-        let replaced = before.map_or(0, |set| set.archive_bytes);
-        let bytes = self.shelf.bytes.saturating_sub(replaced) + set.archive_bytes;
-        if bytes > limits.bytes || (before.is_none() && self.shelf.len() >= limits.total) {
-            return Err(SkillSetFault::Full {
-                bytes: limits.bytes,
-                sets: limits.total,
-            });
-        }
-        self.shelf.put(set.clone());
-        let (owner, name) = (&set.key.owner, set.key.name.as_str());
-        self.note_owner(owner);
-        self.tell(Changed::SkillSet, owner, Some(name));
-        let change = Change::SkillSet(Box::new(set.clone()), archive);
-        self.changes.push(change);
-        Ok(set)
-    }
-
-    /// Takes a SkillSet off.
-    pub fn withdraw_skill_set(
-        &mut self,
-        owner: &AgentId,
-        name: &SkillSetName,
-    ) -> Result<SkillSetDeposit, SkillSetFault> {
-        let key = SkillSetKey {
-            owner: owner.clone(),
-            name: name.clone(),
-        };
-        let removed = self.shelf.remove(&key);
-        let removed = removed.ok_or_else(|| SkillSetFault::NotFound(name.to_string()))?;
-        self.note_owner(owner);
-        self.changes.push(Change::SkillSetGone(key));
-        self.tell(Changed::SkillSetGone, owner, Some(name.as_str()));
-        Ok(removed)
-    }
-
-    pub(super) fn withdraw_skill_sets(&mut self, owner: &AgentId) {
-        let keys: Vec<_> = self.shelf.of(owner).map(|set| set.key.clone()).collect();
-        for key in keys {
-            self.shelf.remove(&key);
-            self.tell(Changed::SkillSetGone, owner, Some(key.name.as_str()));
-            self.changes.push(Change::SkillSetGone(key));
-        }
-        self.note_owner(owner);
-    }
-
-    /// A SkillSet by its name, and by its owner where several agents left one of that name.
-    pub fn find_skill_set(
-        &self,
-        name: &SkillSetName,
-        owner: Option<&AgentId>,
-    ) -> Result<&SkillSetDeposit, SkillSetFault> {
-        let missing = || SkillSetFault::NotFound(name.to_string());
-        let owners = self.shelf.owners.get(name).ok_or_else(missing)?;
-        let owner = match (owner, &owners[..]) {
-            (Some(owner), _) | (None, [owner]) => owner,
-            (None, several) => {
-                return Err(SkillSetFault::Ambiguous {
-                    name: name.clone(),
-                    depositors: several.to_vec(),
-                });
-            }
-        };
-        let key = SkillSetKey {
-            owner: owner.clone(),
-            name: name.clone(),
-        };
-        self.shelf.get(&key).ok_or_else(missing)
-    }
-
-    /// Draws SkillSets in whose name, description or labels `search` occurs, without regard to case: a random choice in
-    /// random order, at most [`SKILL_SETS_SHOWN_MAX`]. Without a search this costs O(limit), else a walk over all.
-    pub fn browse_skill_sets(
-        &self,
-        search: &str,
-        limit: usize,
-        rng: &mut impl Rng,
-    ) -> SkillSetsShown {
-        let limit = limit.clamp(1, SKILL_SETS_SHOWN_MAX);
-        let (pool, cards) = (&self.shelf.pool, &self.shelf.cards);
-        let text = |key: &SkillSetKey| Some(Arc::clone(&cards.get(key)?.text));
-        if search.is_empty() {
-            let drawn = index::sample(rng, pool.len(), limit.min(pool.len()));
-            return SkillSetsShown {
-                entries: drawn.iter().filter_map(|at| text(pool.get(at)?)).collect(),
-                total: pool.len(),
-            };
-        }
-        let wanted = search.to_lowercase();
-        let fits = |key: &&SkillSetKey| {
-            cards
-                .get(*key)
-                .is_some_and(|card| card.searched.contains(&wanted))
-        };
-        let mut found: Vec<&SkillSetKey> = pool.iter().filter(fits).collect();
-        let total = found.len();
-        let (drawn, _) = found.partial_shuffle(rng, limit);
-        SkillSetsShown {
-            entries: drawn.iter().filter_map(|key| text(key)).collect(),
-            total,
-        }
-    }
 }
