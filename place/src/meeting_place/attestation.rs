@@ -217,8 +217,8 @@ impl Claimed {
             signed_payload: self.signed_payload,
             deposited_at: now,
         };
-        attestation.check_payload()?;
         attestation.check_signature(key)?;
+        attestation.check_payload()?;
         Ok(attestation)
     }
 }

@@ -110,7 +110,7 @@ pub enum SkillSetFault {
     Scan(String),
     /// The declared hash is not that of the files.
     #[error(
-        "Declared content_hash does not match the files (declared: {declared}, found: {found})"
+        "Declared content_hash does not match file-tree hash (expected: {declared}, actual: {found})"
     )]
     HashMismatch {
         /// As declared, cut.
