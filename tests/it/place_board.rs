@@ -476,3 +476,58 @@ fn a_request_that_is_repeated_over_a_kill_is_answered_the_same_and_done_once() {
     assert_eq!(post("key-2").ok(), post("key-2").ok());
     post("a b").refused(400, "invalid_param");
 }
+
+/// Defect 7, and 23: a word of the protocol as an id changed what a request did, and odd input was an inner error.
+#[test]
+fn any_id_is_only_an_id_and_odd_input_is_told_so() {
+    let node = TestNode::builder()
+        .arg("--place")
+        .set("place.deposits_per_hour", "1000")
+        .start();
+    let author = Member::join(&node, "Author");
+    let ids = [
+        ("unregister", "unregister"),
+        ("a/b", "a%2Fb"),
+        ("a/b", "a/b"),
+        ("../ü", "..%2F%C3%BC"),
+        ("100%", "100%25"),
+    ];
+    for (id, path) in ids {
+        let body = author.skill(id, "# One\n");
+        author.post(&node, "/place/v1/deposit", &body).ok();
+        let content = format!("/place/v1/skill_content/{path}");
+        assert_eq!(author.get(&node, &content).ok()["skill_id"], id);
+        let said = json!({"skill_id": id, "owner_agent_id": author.peer.id(), "claim": "works"});
+        author.post(&node, "/place/v1/board/attest", &said).ok();
+        let (deposit, reason) = (
+            format!("/place/v1/deposit/{path}"),
+            json!({"reason": "done"}),
+        );
+        author.send(&node, "DELETE", &deposit, &reason).ok();
+        author.get(&node, &content).refused(404, "not_found");
+    }
+    for path in [
+        "/place/v1/deposit",
+        "/place/v1/board/attest",
+        "/place/v1/board/needs",
+        "/place/v1/skillset_deposit",
+        "/place/v1/skillset_withdraw",
+    ] {
+        for body in ["[]", "7", "null", "\"x\""] {
+            let post = Request::post(path).token(&author.token);
+            post.body(body).send(&node).refused(400, "invalid_body");
+        }
+        let post = Request::post(path).token(&author.token);
+        post.body("{").send(&node).refused(400, "invalid_json");
+    }
+    for path in [
+        "/place/v1/board/browse",
+        "/place/v1/skillset_browse",
+        "/place/v1/deposits",
+        "/place/v1/agents",
+    ] {
+        for limit in ["-1", "x", "1e9", "99999999999999999999999999", "%00", "%FF"] {
+            author.get(&node, &format!("{path}?limit={limit}")).ok();
+        }
+    }
+}
