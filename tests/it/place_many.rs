@@ -253,7 +253,7 @@ impl Agent {
             self.send((self.at + 1 + round) % AGENTS, round);
             self.send((self.at + 7 + 3 * round) % AGENTS, round);
             // Every third round an agent is away, and comes back with another session.
-            if (round + self.at) % 3 == 0 {
+            if (round + self.at).is_multiple_of(3) {
                 self.register();
             } else {
                 self.fetch();
