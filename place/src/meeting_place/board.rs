@@ -77,8 +77,7 @@ pub(super) struct Card {
 /// All cards, and the deposits behind some of them.
 #[derive(Debug)]
 pub(super) struct Board {
-    pub(super) pool: Pool<Subject>,
-    pub(super) cards: HashMap<Subject, Card>,
+    pub(super) cards: Pool<Subject, Card>,
     /// Each with its place in the order in which they first came.
     deposits: BTreeMap<DepositKey, (u64, Deposit)>,
     next_number: u64,
@@ -98,8 +97,7 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(exchanges: u64) -> Self {
         Self {
-            pool: Pool::new(),
-            cards: HashMap::new(),
+            cards: Pool::new(),
             deposits: BTreeMap::new(),
             next_number: 0,
             owners: HashMap::new(),
@@ -146,7 +144,6 @@ impl Board {
             for at in 0..count {
                 let subject = Subject::Need(id.clone(), at);
                 if let Some(card) = before.cards.remove(&subject) {
-                    self.pool.insert(subject.clone());
                     self.cards.insert(subject, card);
                 }
             }
@@ -306,12 +303,10 @@ impl Board {
             name: name.to_lowercase().into(),
             tags: tags.into(),
         };
-        self.pool.insert(subject.clone());
         self.cards.insert(subject, card);
     }
 
     fn hide(&mut self, subject: &Subject) {
-        self.pool.remove(subject);
         self.cards.remove(subject);
     }
 }

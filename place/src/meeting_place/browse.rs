@@ -46,6 +46,9 @@ impl Kind {
     }
 }
 
+/// A card, and what it is about.
+type Found<'p> = (&'p Subject, &'p Card);
+
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
@@ -98,37 +101,30 @@ impl MeetingPlace {
             false => self.search(query, limit, rng),
         };
         let mut bytes = 0_usize;
-        let drawn: Vec<(&Subject, &Card)> = drawn
-            .into_iter()
-            .filter_map(|subject| Some((subject, self.board.cards.get(subject)?)))
-            .take_while(|(_, card)| {
-                bytes = bytes.saturating_add(card.text.len());
-                bytes <= ANSWER_BYTES_MAX
-            })
-            .collect();
-        let mut agents: Vec<_> = drawn.iter().map(|(subject, _)| subject.agent()).collect();
+        let fitting = drawn.iter().take_while(|(_, card)| {
+            bytes = bytes.saturating_add(card.text.len());
+            bytes <= ANSWER_BYTES_MAX
+        });
+        let (mut agents, entries): (Vec<_>, Vec<_>) = fitting
+            .map(|(subject, card)| (subject.agent(), Arc::clone(&card.text)))
+            .unzip();
         agents.sort_unstable();
         agents.dedup();
         Answer {
             agents: agents.len(),
-            entries: drawn
-                .iter()
-                .map(|(_, card)| Arc::clone(&card.text))
-                .collect(),
+            entries,
             total,
         }
     }
 
-    fn draw(&self, limit: usize, rng: &mut impl Rng) -> (usize, Vec<&Subject>) {
-        let pool = &self.board.pool;
-        let drawn = index::sample(rng, pool.len(), limit.min(pool.len()));
-        (
-            pool.len(),
-            drawn.iter().filter_map(|at| pool.get(at)).collect(),
-        )
+    fn draw(&self, limit: usize, rng: &mut impl Rng) -> (usize, Vec<Found<'_>>) {
+        let cards = &self.board.cards;
+        let drawn = index::sample(rng, cards.len(), limit.min(cards.len()));
+        let drawn = drawn.iter().filter_map(|number| cards.draw(number));
+        (cards.len(), drawn.collect())
     }
 
-    fn search(&self, query: &Query, limit: usize, rng: &mut impl Rng) -> (usize, Vec<&Subject>) {
+    fn search(&self, query: &Query, limit: usize, rng: &mut impl Rng) -> (usize, Vec<Found<'_>>) {
         let wanted = query.search.as_deref().unwrap_or_default().to_lowercase();
         let of_kind = |subject: &Subject| match query.kind {
             None => true,
@@ -138,15 +134,10 @@ impl MeetingPlace {
         let tagged = |card: &Card| {
             query.tags.is_empty() || query.tags.iter().any(|tag| card.tags.contains(tag))
         };
-        let fits = |subject: &&Subject| {
-            of_kind(subject)
-                && self
-                    .board
-                    .cards
-                    .get(*subject)
-                    .is_some_and(|card| tagged(card) && card.name.contains(&wanted))
+        let fits = |(subject, card): &Found<'_>| {
+            of_kind(subject) && tagged(card) && card.name.contains(&wanted)
         };
-        let mut found: Vec<&Subject> = walked(self.board.pool.iter()).filter(fits).collect();
+        let mut found: Vec<_> = walked(self.board.cards.iter()).filter(fits).collect();
         let total = found.len();
         let (drawn, _) = found.partial_shuffle(rng, limit);
         (total, drawn.to_vec())
