@@ -17,13 +17,13 @@ use crate::load::{Round, once, request, round};
 use crate::table::{Aim, Row, median};
 
 /// Worker threads of the node and of the bare server.
-const WORKERS: usize = 2;
+pub(crate) const WORKERS: usize = 2;
 /// Public skills of the node.
 const SKILLS: usize = 100;
 /// What is asked of answers that are ready bytes.
 const CACHED: Aim = Aim::AtLeast(0.6);
 /// Measurements of each side.
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 /// Requests that a client sends on a connection before it reads an answer, where it does not wait for each.
 const PIPELINED: usize = 16;
 /// Requests of one measurement, after a tenth as many to warm up.
@@ -80,7 +80,7 @@ fn introducing_to_a_new_agent(introduce: &[u8]) -> [Row; 3] {
     rows
 }
 
-fn unlimited(home: &Home) -> Builder {
+pub(crate) fn unlimited(home: &Home) -> Builder {
     TestNode::builder()
         .home(home)
         .set("http.workers", &WORKERS.to_string())
@@ -105,13 +105,13 @@ fn write_skills(data_dir: &Path) {
 
 /// The node.
 #[derive(Clone, Copy)]
-struct Server {
-    address: SocketAddr,
-    pid: u32,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) pid: u32,
 }
 
 impl Server {
-    fn of(node: &TestNode) -> Self {
+    pub(crate) fn of(node: &TestNode) -> Self {
         Self {
             address: node.address(),
             pid: node.pid(),
@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Compares with a server that answers every request with the bytes that the node answered this one with.
-    fn against_bare(self, what: &str, request: &[u8], aim: Aim) -> Row {
+    pub(crate) fn against_bare(self, what: &str, request: &[u8], aim: Aim) -> Row {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join("body");
         fs::write(&file, once(self.address, request)).expect("a file");
@@ -153,7 +153,7 @@ impl Server {
 
     /// Compares introductions, each of which has to be verified, with verifying alone: as they are served while the
     /// clients take their share of the same cores, with many in flight, and by the server's own CPU time.
-    fn against_verifying(self, what: &str, request: &[u8], aim: Aim) -> [Row; 3] {
+    pub(crate) fn against_verifying(self, what: &str, request: &[u8], aim: Aim) -> [Row; 3] {
         round(self.address, self.pid, request, REQUESTS / 10, 1);
         let verifier = Verifier::new();
         let measure = |at_a_time| -> Vec<(Round, f64)> {
@@ -181,7 +181,7 @@ impl Server {
 }
 
 /// Compares rounds with the rate of verifying alone that was measured beside each.
-fn against(what: &str, rounds: &[(Round, f64)], aim: Aim) -> Row {
+pub(crate) fn against(what: &str, rounds: &[(Round, f64)], aim: Aim) -> Row {
     let (ratio, least, most) = median(rounds.iter().map(|(ours, alone)| ours.rate / alone));
     let (cpu, ..) = median(rounds.iter().map(|(ours, _)| ours.cpu_micros));
     let (alone, ..) = median(rounds.iter().map(|(_, alone)| 1e6 / alone));
@@ -200,14 +200,14 @@ fn rate(rates: impl Iterator<Item = f64>) -> String {
 }
 
 /// Nothing but verification: the key is parsed, the signature is bytes.
-struct Verifier {
+pub(crate) struct Verifier {
     key: ParsedPublicKey,
     text: Vec<u8>,
     signature: Vec<u8>,
 }
 
 impl Verifier {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         let text = vec![b'x'; 256];
         let mut signature = vec![0; pair.public_modulus_len()];
@@ -227,7 +227,7 @@ impl Verifier {
     }
 
     /// Verifications of one core a second.
-    fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         let began = Instant::now();
         for _ in 0..REQUESTS {
             let verified = self

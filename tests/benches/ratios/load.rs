@@ -1,6 +1,6 @@
 //! A fixed number of requests over a fixed number of kept connections, from one thread.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub(crate) fn request(method: &str, path: &str, token: Option<&str>, body: &str)
 }
 
 /// Sends `request` `count` times to the server with that process id, on each connection so many at a time. Panics at
-/// an answer other than 200.
+/// an answer that is no success.
 pub(crate) fn round(
     server: SocketAddr,
     pid: u32,
@@ -48,15 +48,44 @@ pub(crate) fn round(
     count: usize,
     at_a_time: usize,
 ) -> Round {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("a runtime");
     let load = Rc::new(Load {
         requests: request.repeat(at_a_time),
         length: request.len(),
         left: Cell::new(count),
     });
+    measured(server, pid, count, |stream| send(stream, Rc::clone(&load)))
+}
+
+/// Sends each of `requests` once, one at a time on each connection. Panics at an answer that is no success.
+pub(crate) fn each(server: SocketAddr, pid: u32, requests: Vec<Vec<u8>>) -> Round {
+    let count = requests.len();
+    let left = Rc::new(RefCell::new(requests));
+    measured(server, pid, count, |mut stream| {
+        let left = Rc::clone(&left);
+        async move {
+            let mut buffer = Vec::new();
+            loop {
+                let next = left.borrow_mut().pop();
+                let Some(request) = next else {
+                    return;
+                };
+                let written = stream.write_all(&request).await;
+                written.expect("the server takes requests");
+                let end = answer(&mut stream, &mut buffer).await;
+                buffer.drain(..end);
+            }
+        }
+    })
+}
+
+/// Has `work` done on each connection at once.
+fn measured<F: Future<Output = ()> + 'static>(
+    server: SocketAddr,
+    pid: u32,
+    count: usize,
+    work: impl Fn(TcpStream) -> F,
+) -> Round {
+    let runtime = runtime();
     let tasks = LocalSet::new();
     let all = async {
         let mut workers = Vec::new();
@@ -65,7 +94,7 @@ pub(crate) fn round(
                 .await
                 .expect("the server listens");
             stream.set_nodelay(true).expect("a socket");
-            workers.push(send(stream, Rc::clone(&load)));
+            workers.push(work(stream));
         }
         let (began, cpu) = (Instant::now(), cpu_time(pid));
         let workers: Vec<_> = workers.into_iter().map(tokio::task::spawn_local).collect();
@@ -87,12 +116,17 @@ pub(crate) fn round(
     }
 }
 
-/// Returns the body of the answer to one request.
-pub(crate) fn once(server: SocketAddr, request: &[u8]) -> Vec<u8> {
+/// A runtime of one thread, so that the clients take no more than one core.
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    runtime.expect("a runtime").block_on(async {
+    runtime.expect("a runtime")
+}
+
+/// Returns the body of the answer to one request.
+pub(crate) fn once(server: SocketAddr, request: &[u8]) -> Vec<u8> {
+    runtime().block_on(async {
         let mut stream = TcpStream::connect(server)
             .await
             .expect("the server listens");
@@ -136,14 +170,14 @@ async fn send(mut stream: TcpStream, load: Rc<Load>) {
 }
 
 /// Reads one answer and returns where it ends.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> usize {
+pub(crate) async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> usize {
     let mut end = None;
     loop {
         if end.is_none()
             && let Some(head) = find_head(buffer)
         {
             assert!(
-                buffer.starts_with(b"HTTP/1.1 200 "),
+                buffer.starts_with(b"HTTP/1.1 20"),
                 "{}",
                 String::from_utf8_lossy(buffer)
             );
@@ -157,7 +191,7 @@ async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> usize {
     }
 }
 
-fn find_head(buffer: &[u8]) -> Option<usize> {
+pub(crate) fn find_head(buffer: &[u8]) -> Option<usize> {
     let end = buffer.windows(4).position(|four| four == b"\r\n\r\n")?;
     Some(end + 4)
 }

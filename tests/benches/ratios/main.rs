@@ -14,6 +14,7 @@ mod http;
 mod ledger;
 mod load;
 mod package;
+mod place;
 mod process;
 mod proofs;
 mod search;
@@ -35,6 +36,9 @@ fn main() {
         ("http", http::run as fn() -> Vec<Row>),
         ("ledger", ledger::run),
         ("package", package::run),
+        ("place", place::run),
+        ("place-relay", place::relay),
+        ("place-many", place::many),
         ("process", process::run),
         ("search", search::run),
     ];

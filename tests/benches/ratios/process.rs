@@ -49,7 +49,7 @@ pub(crate) fn run() -> Vec<Row> {
 }
 
 /// Returns the memory of a process that is in RAM, in millions of bytes.
-fn resident(pid: u32) -> f64 {
+pub(crate) fn resident(pid: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux, and a process");
     let mut lines = status.lines();
     let line = lines
