@@ -1,6 +1,3 @@
-mod complexity;
-mod model;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -12,6 +9,8 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 mod attestations;
+mod complexity;
+mod model;
 mod once;
 mod pages;
 mod provenance;

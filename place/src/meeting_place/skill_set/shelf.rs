@@ -34,8 +34,7 @@ pub(in crate::meeting_place) struct Shelf {
     sets: HashMap<AgentId, BTreeMap<SkillSetName, SkillSetDeposit>>,
     /// Who left one of some name, first come first.
     owners: HashMap<SkillSetName, Vec<AgentId>>,
-    cards: HashMap<SkillSetKey, Card>,
-    pool: Pool<SkillSetKey>,
+    cards: Pool<SkillSetKey, Card>,
     /// Of all archives.
     bytes: u64,
 }
@@ -45,14 +44,13 @@ impl Shelf {
         Self {
             sets: HashMap::new(),
             owners: HashMap::new(),
-            cards: HashMap::new(),
-            pool: Pool::new(),
+            cards: Pool::new(),
             bytes: 0,
         }
     }
 
     pub(in crate::meeting_place) fn len(&self) -> usize {
-        self.pool.len()
+        self.cards.len()
     }
 
     pub(in crate::meeting_place) fn text_of(&self, key: &SkillSetKey) -> Option<Arc<str>> {
@@ -86,7 +84,6 @@ impl Shelf {
             searched: set.searched().into(),
         };
         self.bytes += set.archive_bytes;
-        self.pool.insert(key.clone());
         self.cards.insert(key.clone(), card);
         let of_owner = self.sets.entry(key.owner).or_default();
         of_owner.insert(key.name, set);
@@ -105,7 +102,6 @@ impl Shelf {
                 self.owners.remove(&key.name);
             }
         }
-        self.pool.remove(key);
         self.cards.remove(key);
         Some(set)
     }
@@ -214,26 +210,24 @@ impl MeetingPlace {
         rng: &mut impl Rng,
     ) -> SkillSetsShown {
         let limit = limit.clamp(1, SKILL_SETS_SHOWN_MAX);
-        let (pool, cards) = (&self.shelf.pool, &self.shelf.cards);
-        let text = |key: &SkillSetKey| Some(Arc::clone(&cards.get(key)?.text));
+        let cards = &self.shelf.cards;
         if search.is_empty() {
-            let drawn = index::sample(rng, pool.len(), limit.min(pool.len()));
+            let drawn = index::sample(rng, cards.len(), limit.min(cards.len()));
+            let drawn = drawn.iter().filter_map(|number| cards.draw(number));
             return SkillSetsShown {
-                entries: drawn.iter().filter_map(|at| text(pool.get(at)?)).collect(),
-                total: pool.len(),
+                entries: drawn.map(|(_, card)| Arc::clone(&card.text)).collect(),
+                total: cards.len(),
             };
         }
         let wanted = search.to_lowercase();
-        let fits = |key: &&SkillSetKey| {
-            cards
-                .get(*key)
-                .is_some_and(|card| card.searched.contains(&wanted))
-        };
-        let mut found: Vec<&SkillSetKey> = walked(pool.iter()).filter(fits).collect();
+        let found = walked(cards.iter()).map(|(_, card)| card);
+        let mut found: Vec<&Card> = found
+            .filter(|card| card.searched.contains(&wanted))
+            .collect();
         let total = found.len();
         let (drawn, _) = found.partial_shuffle(rng, limit);
         SkillSetsShown {
-            entries: drawn.iter().filter_map(|key| text(key)).collect(),
+            entries: drawn.iter().map(|card| Arc::clone(&card.text)).collect(),
             total,
         }
     }

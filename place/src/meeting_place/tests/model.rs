@@ -128,7 +128,7 @@ struct Twin {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum No {
+enum Refusal {
     Full,
     Unverified,
     KeyRequired,
@@ -159,20 +159,22 @@ impl Twin {
         name: usize,
         key: Option<(usize, Strength)>,
         now: u64,
-    ) -> Result<bool, No> {
+    ) -> Result<bool, Refusal> {
         let pinned = self.of(agent).and_then(|known| known.key);
         match (pinned, key) {
-            (Some(_), None) => return Err(No::KeyRequired),
-            (Some((pinned, _)), Some((key, _))) if pinned != key => return Err(No::KeyConflict),
+            (Some(_), None) => return Err(Refusal::KeyRequired),
+            (Some((pinned, _)), Some((key, _))) if pinned != key => {
+                return Err(Refusal::KeyConflict);
+            }
             _ => {}
         }
         let (new, known) = (!self.is_here(agent), self.of(agent).is_some());
         // The Place is one of them.
         if new && !known && self.order.len() + 1 >= 5 {
-            return Err(No::Full);
+            return Err(Refusal::Full);
         }
         if new && key.is_none() && self.unverified() >= 2 {
-            return Err(No::Unverified);
+            return Err(Refusal::Unverified);
         }
         if !known {
             self.known.push(TwinAgent {
@@ -259,9 +261,9 @@ impl Twin {
     }
 
     /// The text before, if there was one.
-    fn deposit(&mut self, new: TwinDeposit) -> Result<Option<usize>, No> {
+    fn deposit(&mut self, new: TwinDeposit) -> Result<Option<usize>, Refusal> {
         if !self.is_here(new.agent) {
-            return Err(No::NotPresent);
+            return Err(Refusal::NotPresent);
         }
         if let Some(old) = self.find(new.agent, new.skill) {
             let before = old.text;
@@ -277,7 +279,7 @@ impl Twin {
             .filter(|deposit| deposit.agent == new.agent);
         let reasons = usize::from(own.count() >= 2) + usize::from(self.deposits.len() >= 4);
         if reasons > 0 {
-            return Err(No::Rejected(reasons));
+            return Err(Refusal::Rejected(reasons));
         }
         self.deposits.push(new);
         Ok(None)
@@ -313,21 +315,21 @@ fn wish(agent: usize, said: usize, key: Option<(usize, Strength)>) -> Registrati
     }
 }
 
-fn refused(error: &RegisterError) -> No {
+fn refused(error: &RegisterError) -> Refusal {
     match error {
-        RegisterError::Full { .. } => No::Full,
-        RegisterError::TooManyUnverified { .. } => No::Unverified,
-        RegisterError::KeyRequired(_) => No::KeyRequired,
-        RegisterError::KeyConflict(_) => No::KeyConflict,
+        RegisterError::Full { .. } => Refusal::Full,
+        RegisterError::TooManyUnverified { .. } => Refusal::Unverified,
+        RegisterError::KeyRequired(_) => Refusal::KeyRequired,
+        RegisterError::KeyConflict(_) => Refusal::KeyConflict,
         other => panic!("{other}"),
     }
 }
 
-fn rejected(error: &BoardError) -> No {
+fn rejected(error: &BoardError) -> Refusal {
     match error {
-        BoardError::NotPresent(_) => No::NotPresent,
-        BoardError::NoDeposit { .. } => No::NoDeposit,
-        BoardError::Rejected(reasons) => No::Rejected(reasons.len()),
+        BoardError::NotPresent(_) => Refusal::NotPresent,
+        BoardError::NoDeposit { .. } => Refusal::NoDeposit,
+        BoardError::Rejected(reasons) => Refusal::Rejected(reasons.len()),
     }
 }
 
@@ -485,8 +487,8 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
             }
             Step::Needs(agent, count) => {
                 let expected = match (twin.is_here(agent), count) {
-                    (false, _) => Err(No::NotPresent),
-                    (true, 3..) => Err(No::Rejected(1)),
+                    (false, _) => Err(Refusal::NotPresent),
+                    (true, 3..) => Err(Refusal::Rejected(1)),
                     (true, count) => Ok(count),
                 };
                 if expected.is_ok() {
@@ -530,7 +532,7 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
                     first: now,
                 };
                 let expected = match update && twin.find(agent, skill).is_none() {
-                    true => Err(No::NoDeposit),
+                    true => Err(Refusal::NoDeposit),
                     false => twin.deposit(new),
                 };
                 for subject in &mut subjects {
@@ -647,7 +649,9 @@ fn compare(twin: &mut Twin, stored: &Twin, subject: &mut Subject) -> Result<(), 
             unverified: twin.unverified() + 1,
             remembered: twin.remembered(),
             deposits: twin.deposits.len(),
+            skill_sets: 0,
             needs,
+            attestations: 0,
             exchanges: twin.exchanges,
         }
     );
