@@ -37,13 +37,12 @@ impl Member {
             .iter()
             .map(|owner| ("owner", owner.as_str()))
             .collect();
-        let reply = self.ask(&url, &Ask::get(&path).query(&owner_of)).await?;
-        progress(0, None);
+        let ask = Ask::get(&path).query(&owner_of).progress(&*progress);
+        let reply = self.ask(&url, &ask).await?;
         let text = |name: &str| reply.get(name).and_then(Value::as_str);
         let Some(content) = text("content") else {
             return Err(fail(&mut checks, "content", "the answer holds no text").into());
         };
-        progress(content.len() as u64, Some(content.len() as u64));
         let found = measured(&self.policy, content, text("content_hash"), &mut checks)?;
         if text("skill_id") != Some(skill_id.as_str()) {
             let detail = format!("asked for `{skill_id}`, got something else");

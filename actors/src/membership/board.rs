@@ -177,7 +177,8 @@ impl Member {
     }
 
     /// Leaves again what the Place took in anew no longer has: our needs, and, if the owner wants that, our deposits.
-    /// A text that changed since is not left again: nobody said that the new one should be there.
+    /// A text that changed since is not left again: nobody said that the new one should be there. What the Place refuses
+    /// is tried again with the next look.
     pub(super) async fn restore(
         &self,
         url: &PeerUrl,
@@ -186,27 +187,50 @@ impl Member {
         if !record.needs.is_empty() {
             self.publish_needs(url, &record.needs).await?;
         }
+        let mut all_there = true;
         if self.settings.redeposit && !record.deposits.is_empty() {
             let there = self.deposits_there(url).await?;
-            for (skill_id, left) in &record.deposits {
-                if there.iter().any(|there| there == skill_id) {
-                    continue;
-                }
-                match self.still(skill_id, left).await? {
-                    Some(served) => {
-                        let body = self.signed_deposit(served).await?;
-                        let ask = Ask::send(Method::POST, &["deposit"], &body);
-                        self.ask(url, &ask).await?;
-                        tracing::info!(place.url = %url, skill = %skill_id, "left a skill again");
+            let missing = record
+                .deposits
+                .iter()
+                .filter(|(skill_id, _)| !there.contains(skill_id));
+            for (skill_id, left) in missing {
+                match self.leave_again(url, skill_id, left).await {
+                    Ok(()) => {}
+                    Err(error) if error.is_final() => {
+                        tracing::warn!(place.url = %url, skill = %skill_id, %error, "a skill was not taken again");
+                        all_there = false;
+                        // The Place counts what it refuses for that reason, too.
+                        if error.to_string().contains("rate limit") {
+                            break;
+                        }
                     }
-                    None => tracing::warn!(
-                        place.url = %url, skill = %skill_id,
-                        "a skill that was left there changed or became private since, and is not left again"
-                    ),
+                    Err(error) => return Err(error),
                 }
             }
         }
-        self.change(url, |record| record.restore = false).await
+        self.change(url, move |record| record.restore = !all_there)
+            .await
+    }
+
+    async fn leave_again(
+        &self,
+        url: &PeerUrl,
+        skill_id: &str,
+        left: &DepositRecord,
+    ) -> Result<(), MembershipError> {
+        let Some(served) = self.still(skill_id, left).await? else {
+            tracing::warn!(
+                place.url = %url, skill = %skill_id,
+                "a skill that was left there changed or became private since, and is not left again"
+            );
+            return Ok(());
+        };
+        let body = self.signed_deposit(served).await?;
+        let ask = Ask::send(Method::POST, &["deposit"], &body);
+        self.ask(url, &ask).await?;
+        tracing::info!(place.url = %url, skill = %skill_id, "left a skill again");
+        Ok(())
     }
 
     /// The names of our deposits that the Place tells of.

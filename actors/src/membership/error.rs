@@ -126,6 +126,16 @@ impl MembershipError {
         }
     }
 
+    /// Whether asking again soon would change nothing: the Place said no, and not because of our session or its load.
+    pub(super) fn is_final(&self) -> bool {
+        match self.client() {
+            Some(ClientError::Refused { status, .. }) => {
+                (400..500).contains(status) && ![401, 429].contains(status)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the Place does not know our session.
     pub(super) fn is_unauthorized(&self) -> bool {
         self.client().is_some_and(|error| error.has_status(401))

@@ -63,7 +63,7 @@ impl Life {
         let done = match step {
             Step::Wait(until) => return self.pause(until.since(now).min(PAUSE_MAX)).await,
             Step::Register => self.register().await,
-            Step::Tend => self.member.tend(&self.url).await,
+            Step::Tend => self.tend().await,
             Step::Collect => self.collect().await,
             Step::Beat => self.beat().await,
         };
@@ -133,6 +133,18 @@ impl Life {
             "registered at a Place"
         );
         Ok(())
+    }
+
+    /// Looks after what we left there. What a Place refuses for good is no reason to do nothing else there; it is tried
+    /// again with the next look.
+    async fn tend(&self) -> Result<(), MembershipError> {
+        match self.member.tend(&self.url).await {
+            Err(error) if error.is_final() => {
+                tracing::warn!(place.url = %self.url, %error, "not everything is at the Place as it should be");
+                Ok(())
+            }
+            tended => tended,
+        }
     }
 
     async fn collect(&mut self) -> Result<(), MembershipError> {

@@ -286,8 +286,12 @@ impl Member {
                 _ => break,
             }
         }
-        if opened_any {
-            self.publish_prekeys(url).await?;
+        // The mail is here, whatever becomes of the prekeys that it used up; they are looked after hourly as well.
+        if opened_any && let Err(error) = self.publish_prekeys(url).await {
+            tracing::warn!(place.url = %url, %error, "new prekeys could not be left at the Place");
+        }
+        if all.left > 0 {
+            tracing::warn!(place.url = %url, messages = all.left, "messages stay at the Place; see: place message read");
         }
         Ok(all)
     }

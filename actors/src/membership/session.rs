@@ -20,7 +20,7 @@ use super::error::MembershipError;
 use super::record::Membership;
 use super::{Member, blocking};
 use crate::check::Checks;
-use crate::meeting::client::{AtPlace, PeerUrl};
+use crate::meeting::client::{AtPlace, PeerUrl, Progress};
 use crate::meeting::encounter::fail;
 
 /// Longest wait for the answer to a goodbye.
@@ -57,6 +57,8 @@ pub(super) struct Ask<'a> {
     pub(super) path: &'a [&'a str],
     pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) body: Option<&'a Value>,
+    /// Told about the transfer of the answer.
+    pub(super) progress: Progress<'a>,
 }
 
 impl<'a> Ask<'a> {
@@ -67,6 +69,7 @@ impl<'a> Ask<'a> {
             path,
             query: &[],
             body: None,
+            progress: &|_, _| (),
         }
     }
 
@@ -77,12 +80,18 @@ impl<'a> Ask<'a> {
             path,
             query: &[],
             body: Some(body),
+            progress: &|_, _| (),
         }
     }
 
     /// With a query.
     pub(super) fn query(self, query: &'a [(&'a str, &'a str)]) -> Self {
         Self { query, ..self }
+    }
+
+    /// With somebody who is told about the transfer of the answer.
+    pub(super) fn progress(self, progress: Progress<'a>) -> Self {
+        Self { progress, ..self }
     }
 
     fn within<'b>(&'b self, token: &'b str) -> AtPlace<'b> {
@@ -119,14 +128,14 @@ impl Member {
         let session = self.session(place).await?;
         match self
             .client
-            .at_place(place, ask.within(&session.token), &|_, _| ())
+            .at_place(place, ask.within(&session.token), ask.progress)
             .await
         {
             Err(error) if error.has_status(401) => {
                 self.forget_session(place, &session).await;
                 let session = self.session(place).await?;
                 let again = ask.within(&session.token);
-                Ok(self.client.at_place(place, again, &|_, _| ()).await?)
+                Ok(self.client.at_place(place, again, ask.progress).await?)
             }
             answer => Ok(answer?),
         }
