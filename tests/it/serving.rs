@@ -173,6 +173,7 @@ fn is_ready_and_says_what_works() {
         "chain",
         "knowledge",
         "meeting",
+        "membership",
         "peers",
         "quarantine",
         "skill_sets",

@@ -2,6 +2,7 @@
 
 mod shelf;
 
+use std::io;
 use std::sync::Arc;
 
 use kairos_protocol::crypto::{PublicKey, SignatureError};
@@ -297,7 +298,7 @@ impl SkillSetOffer {
             let limit = Limit::Compressed(most);
             return Err(SkillSetFault::TooLarge(limit.to_string()));
         }
-        let discard = |_: &str, _: u32, _: &mut dyn std::io::Read| Ok(());
+        let discard = |_: &str, _: u32, _: &mut dyn io::Read| Ok(());
         let read = package::unpack(&self.archive[..], &self.name, &limits.package, discard);
         read.map_err(fault)
     }

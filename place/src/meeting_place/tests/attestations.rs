@@ -1,3 +1,5 @@
+//! What agents attest of each other's deposits.
+
 use super::*;
 
 /// A Place with an author, who left `sk`, and two readers with keys of their own.

@@ -1,3 +1,5 @@
+//! Requests that are sent again.
+
 use super::*;
 use crate::meeting_place::once::{ONCE_LIFETIME, ONCE_PER_AGENT_MAX};
 

@@ -1,3 +1,5 @@
+//! Going through all deposits, page by page.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Where deposits came from, and that nobody makes them forget it.
+
 use super::*;
 
 const WEEK: u64 = 168 * 3600;

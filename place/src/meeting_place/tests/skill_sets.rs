@@ -1,3 +1,5 @@
+//! SkillSets at a Place.
+
 use kairos_protocol::id::SkillSetName;
 use kairos_protocol::package::{PackageLimits, pack};
 

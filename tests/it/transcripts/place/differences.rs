@@ -53,6 +53,30 @@ differences! {
         ["agents*"] "agents[].scope": "absent" => r#""*""#;
     }
 
+    "attestations and SkillSets are bounded too, and their bounds are told" on HEAD {
+        ["info*"] "deposit_limits.max_attestations_per_deposit": "absent" => "50";
+        ["info*"] "deposit_limits.max_attestations_per_agent": "absent" => "200";
+        ["info*"] "deposit_limits.max_skillsets_per_agent": "absent" => "10";
+        ["info*"] "deposit_limits.max_total_skillsets": "absent" => "10000";
+        ["info*"] "deposit_limits.max_total_archive_bytes": "absent" => "104857600";
+        ["info*"] "deposit_limits.max_archive_size_bytes": "absent" => "5242880";
+        ["info*"] "deposit_limits.max_archive_expanded_bytes": "absent" => "52428800";
+        ["info*"] "deposit_limits.max_archive_entries": "absent" => "2000";
+    }
+
+    "the guide names every tool that has an endpoint here" on HEAD {
+        ["welcome"] "available_tools": "[*]" => "[*]";
+    }
+
+    "times are told to the second, as everywhere else at a Place" on HEAD {
+        ["skillset_get *"] "entries[].deposited_at": "*" => "*";
+    }
+
+    "an archive that is handed out says what was checked and who left it" on HEAD {
+        ["skillset_get *"] "trust_notice.content_hash_verified": "absent" => "true";
+        ["skillset_get *"] "trust_notice.depositor_id": "absent" => r#""*""#;
+    }
+
     "the Place says of itself what any agent may" on HEAD {
         ["browse *"] "entries[].description": "absent" => r#""Genomics knowledge agent""#;
         ["browse *"] "entries[].scope": "absent" => r#""bioinformatics""#;
