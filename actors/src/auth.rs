@@ -124,6 +124,14 @@ pub struct Revoke {
 #[rtype(result = "Result<usize, AuthError>")]
 pub struct Prune;
 
+/// Takes back a token that was made for one use, and forgets it; tells whether it was there.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<bool, AuthError>")]
+struct Discard {
+    hash: ContentHash,
+    by: String,
+}
+
 /// All tokens, read now.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Arc<Snapshot>, AuthError>")]
@@ -207,6 +215,11 @@ impl AuthHandle {
     /// See [`Revoke`].
     pub async fn revoke(&self, message: Revoke) -> Result<Vec<Token>, AuthError> {
         self.addr.ask(message).await?
+    }
+
+    /// Takes back a token that was made for one use, and forgets it; tells whether it was there.
+    pub async fn discard(&self, hash: ContentHash, by: String) -> Result<bool, AuthError> {
+        self.addr.ask(Discard { hash, by }).await?
     }
 
     /// See [`Prune`].
@@ -342,6 +355,20 @@ impl Handler<Revoke> for AuthActor {
                 log.tell(&record("token_revoked", token, &by), shared.clock.now());
             }
             Ok(revoked)
+        })
+    }
+}
+
+impl Handler<Discard> for AuthActor {
+    type Result = AtomicResponse<Self, Result<bool, AuthError>>;
+
+    fn handle(&mut self, Discard { hash, by }: Discard, _ctx: &mut Self::Context) -> Self::Result {
+        self.blocking(move |shared, log| {
+            let Some(token) = shared.change(|book, _now| Ok(book.discard(&hash)))? else {
+                return Ok(false);
+            };
+            log.tell(&record("token_discarded", &token, &by), shared.clock.now());
+            Ok(true)
         })
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures::FutureExt as _;
-use kairos_place::session::{Full, Refusal, SessionPolicy, Strength};
+use kairos_place::session::{Full, Refusal, Session, SessionPolicy, Strength};
 use kairos_protocol::crypto::KeyError;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
@@ -30,6 +30,7 @@ use crate::bounded_addr::{AskError, BoundedAddr};
 
 mod message;
 mod reception;
+mod share;
 pub mod store;
 pub mod table;
 #[cfg(test)]
@@ -57,6 +58,8 @@ pub struct PeerPolicy {
     pub proof_window: Duration,
     /// New ids that one address may introduce per minute.
     pub new_peers_per_address: u32,
+    /// Most peers remembered that introduced themselves from one address since the process began.
+    pub peers_per_address: usize,
 }
 
 impl Default for PeerPolicy {
@@ -66,6 +69,7 @@ impl Default for PeerPolicy {
             peers: 10_000,
             proof_window: Duration::from_secs(60),
             new_peers_per_address: 60,
+            peers_per_address: 1_000,
         }
     }
 }
@@ -102,6 +106,12 @@ pub enum PeerError {
     TooManyNew {
         /// Until the window ends.
         wait: Duration,
+    },
+    /// As many peers are remembered from one address as may be.
+    #[error("{most} agents from this address are remembered, which is the limit")]
+    AddressShare {
+        /// The bound.
+        most: usize,
     },
     /// The log of peers could not be written or read.
     #[error("the log of peers could not be used: {0}")]
@@ -170,6 +180,22 @@ impl PeerManagerHandle {
     /// Counts a request of the session behind `token` and tells whom it speaks for.
     pub fn admit(&self, token: &str) -> Result<Caller, PeerError> {
         self.reception.admit(token, self.clock.now())
+    }
+
+    /// Whom `token` speaks for, without counting a request: whether somebody who was let in may stay.
+    pub fn peek(&self, token: &str) -> Option<Caller> {
+        let now = self.clock.now();
+        let desk = self.reception.desk();
+        desk.sessions.peek(token, now).map(|session| Caller {
+            agent_id: session.agent_id.clone(),
+            key: session.key,
+            strength: session.strength,
+        })
+    }
+
+    /// Ends every session that is `unwanted`; returns how many.
+    pub fn close_where(&self, unwanted: impl Fn(&Session) -> bool) -> usize {
+        self.reception.desk().sessions.close_where(unwanted)
     }
 
     /// Ends the session behind `token`, if there is one.
@@ -349,13 +375,18 @@ impl Handler<Observe> for PeerManagerActor {
             Err(error) => return AtomicResponse::new(Box::pin(fut::err(error))),
         };
         let identity = message.identity.clone();
+        let is_new = !self.reception.desk().table.knows(&identity.agent_id);
         let observed = self.decide(identity.agent_id.to_string(), move |table| {
             observation(table.observe(&identity, None, strength, now))
         });
         AtomicResponse::new(Box::pin(observed.map(move |observed, this, _ctx| {
             observed?;
             let now = this.clock.now();
-            this.reception.desk().open_session(&message, strength, now)
+            let mut desk = this.reception.desk();
+            if is_new {
+                desk.note_share(&message);
+            }
+            desk.open_session(&message, strength, now)
         })))
     }
 }

@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,13 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
     WrapFuture,
 };
+use kairos_place::meeting_place::audit::AUDIT_PAGE_MAX;
 use kairos_place::meeting_place::store::sqlite::SqliteStore;
 use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
-    Agent, AttestError, AttestFault, BoardError, Deposit, Event, MeetingPlace, OtherRequest,
-    Policy, RegisterError, Registered, Registration, SkillSetFault,
+    Agent, AttestError, AttestFault, Ban, BanError, Banned, BoardError, Deposit, Event, Logged,
+    MeetingPlace, OtherRequest, Policy, RegisterError, Registered, Registration, SkillSetFault,
+    Target,
 };
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::{Clock, Timestamp};
@@ -73,6 +76,9 @@ pub enum PlaceError {
     /// A key for repetitions was used for something else.
     #[error(transparent)]
     Once(#[from] OtherRequest),
+    /// Nobody can be kept out so.
+    #[error(transparent)]
+    Ban(#[from] BanError),
     /// It could not be stored, so nothing was changed.
     #[error("it could not be stored, and nothing was changed: {0}")]
     Store(Arc<StoreError>),
@@ -123,8 +129,18 @@ pub struct PlaceActor {
     waiting: Vec<Waiting>,
     events: Arc<EventChannel>,
     committing: bool,
-    /// Keeps others from hosting the same Place.
-    _lock: Option<File>,
+    /// Keeps others from hosting the same Place, until this one has ended.
+    lock: Option<File>,
+}
+
+/// A Place that is read from the disk and not at work yet.
+pub struct OpenPlace {
+    lock: Option<File>,
+    store: SharedStore,
+    reader: SharedStore,
+    machine: Machine,
+    rebuild: Arc<Rebuild>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Reaches the Place.
@@ -168,6 +184,51 @@ impl PlaceHandle {
     pub async fn register(&self, registration: Registration) -> Result<Registered, PlaceError> {
         let done = self.decide(move |place, now| place.register(registration, now));
         Ok(done.await??)
+    }
+
+    /// The same for one that asks from `address`.
+    pub async fn register_from(
+        &self,
+        registration: Registration,
+        address: IpAddr,
+    ) -> Result<Registered, PlaceError> {
+        let done =
+            self.decide(move |place, now| place.register_from(registration, Some(address), now));
+        Ok(done.await??)
+    }
+
+    /// Keeps somebody out, from `ban.since`, which is now, on. See [`MeetingPlace::ban`].
+    pub async fn ban(&self, mut ban: Ban) -> Result<Banned, PlaceError> {
+        let done = self.decide(move |place, now| {
+            ban.since = now;
+            place.ban(ban, now)
+        });
+        Ok(done.await??)
+    }
+
+    /// Takes a ban back.
+    pub async fn unban(&self, target: Target, by: String) -> Result<Ban, PlaceError> {
+        let done = self.decide(move |place, now| place.unban(&target, &by, now));
+        Ok(done.await??)
+    }
+
+    /// Takes an agent off those who are here.
+    pub async fn kick(
+        &self,
+        id: AgentId,
+        by: String,
+        reason: Option<String>,
+    ) -> Result<(), PlaceError> {
+        let done = self.decide(move |place, now| place.kick(&id, &by, reason.as_deref(), now));
+        Ok(done.await??)
+    }
+
+    /// Up to `limit` entries of the audit with lower numbers than `before`, the newest first.
+    pub async fn audit(&self, before: u64, limit: usize) -> Result<Vec<Logged>, PlaceError> {
+        let (reader, limit) = (Arc::clone(&self.reader), limit.min(AUDIT_PAGE_MAX));
+        Ok(self
+            .run(move || reader.lock().audit(before, limit))
+            .await??)
     }
 
     /// Takes an agent off with all it has here; tells whether it was there.
@@ -262,6 +323,77 @@ fn not_done(error: JobError) -> PlaceError {
     }
 }
 
+impl OpenPlace {
+    /// Opens the Place below `dir`; begins one if there is none. Blocks on the disk.
+    pub fn open(
+        dir: &Path,
+        me: Registration,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, PlaceError> {
+        let lock =
+            file_lock::hold_now(&dir.join("hosted")).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => PlaceError::Taken(dir.to_owned()),
+                _ => PlaceError::Directory(Arc::new(error)),
+            })?;
+        let path = dir.join("place.db");
+        let store = Box::new(SqliteStore::open(&path)?);
+        let reader = Box::new(SqliteStore::open(&path)?);
+        Self::on(Some(lock), store, reader, me, policy, clock)
+    }
+
+    fn on(
+        lock: Option<File>,
+        mut store: Box<dyn Store>,
+        reader: Box<dyn Store>,
+        me: Registration,
+        policy: Policy,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, PlaceError> {
+        let time = Arc::clone(&clock);
+        let rebuild = move |store: &mut dyn Store| {
+            let snapshot = store.load()?;
+            let mut place = MeetingPlace::new(policy.clone(), me.clone(), snapshot, time.now());
+            store.commit(&place.take_changes())?;
+            Ok(place)
+        };
+        let machine = Arc::new(RwLock::new(rebuild(&mut *store)?));
+        Ok(Self {
+            lock,
+            store: Arc::new(Mutex::new(store)),
+            reader: Arc::new(Mutex::new(reader)),
+            machine,
+            rebuild: Arc::new(rebuild),
+            clock,
+        })
+    }
+
+    /// Starts the actor. Must run inside an actix system; never blocks.
+    pub fn start(self, permits: usize, patience: Duration) -> PlaceHandle {
+        let (machine, clock) = (Arc::clone(&self.machine), Arc::clone(&self.clock));
+        let events = Arc::new(EventChannel::default());
+        let actor = PlaceActor {
+            machine: self.machine,
+            store: self.store,
+            clock: self.clock,
+            rebuild: self.rebuild,
+            waiting: Vec::new(),
+            events: Arc::clone(&events),
+            committing: false,
+            lock: self.lock,
+        };
+        PlaceHandle {
+            addr: BoundedAddr::start(permits, patience, |_| actor),
+            machine,
+            reader: self.reader,
+            jobs: BlockingJobs::new(JOBS_MAX),
+            scans: BlockingJobs::new(SCANS_MAX),
+            events,
+            clock,
+        }
+    }
+}
+
 impl PlaceActor {
     /// Opens the Place below `dir` and starts the actor; begins a Place if there is none. Blocks on the disk, so it
     /// belongs before anything is served.
@@ -273,68 +405,7 @@ impl PlaceActor {
         permits: usize,
         patience: Duration,
     ) -> Result<PlaceHandle, PlaceError> {
-        let lock =
-            file_lock::hold_now(&dir.join("hosted")).map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => PlaceError::Taken(dir.to_owned()),
-                _ => PlaceError::Directory(Arc::new(error)),
-            })?;
-        let path = dir.join("place.db");
-        let store = Box::new(SqliteStore::open(&path)?);
-        let reader = Box::new(SqliteStore::open(&path)?);
-        Self::start_on(
-            Some(lock),
-            store,
-            reader,
-            me,
-            policy,
-            clock,
-            permits,
-            patience,
-        )
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of them once, from start and from tests"
-    )]
-    fn start_on(
-        lock: Option<File>,
-        mut store: Box<dyn Store>,
-        reader: Box<dyn Store>,
-        me: Registration,
-        policy: Policy,
-        clock: Arc<dyn Clock>,
-        permits: usize,
-        patience: Duration,
-    ) -> Result<PlaceHandle, PlaceError> {
-        let time = Arc::clone(&clock);
-        let rebuild = move |store: &mut dyn Store| {
-            let snapshot = store.load()?;
-            let mut place = MeetingPlace::new(policy.clone(), me.clone(), snapshot, time.now());
-            store.commit(&place.take_changes())?;
-            Ok(place)
-        };
-        let machine = Arc::new(RwLock::new(rebuild(&mut *store)?));
-        let events = Arc::new(EventChannel::default());
-        let actor = Self {
-            machine: Arc::clone(&machine),
-            store: Arc::new(Mutex::new(store)),
-            clock: Arc::clone(&clock),
-            rebuild: Arc::new(rebuild),
-            waiting: Vec::new(),
-            events: Arc::clone(&events),
-            committing: false,
-            _lock: lock,
-        };
-        Ok(PlaceHandle {
-            addr: BoundedAddr::start(permits, patience, |_| actor),
-            machine,
-            reader: Arc::new(Mutex::new(reader)),
-            jobs: BlockingJobs::new(JOBS_MAX),
-            scans: BlockingJobs::new(SCANS_MAX),
-            events,
-            clock,
-        })
+        Ok(OpenPlace::open(dir, me, policy, clock)?.start(permits, patience))
     }
 
     /// Stores all that waits, if nothing is being stored.
@@ -459,8 +530,8 @@ impl Handler<Shutdown> for PlaceActor {
         let end = ctx.address();
         Box::pin(async move {
             let stored = stored.await.unwrap_or(Err(AskError::Stopped.into()));
-            // Fails only if the actor has ended already.
-            let _ended = end.try_send(Stop);
+            // Fails only if the actor has ended already. Whoever is told may host the Place at once.
+            let _ended = end.send(Stop).await;
             stored
         })
     }
@@ -475,6 +546,7 @@ impl Handler<Stop> for PlaceActor {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.lock = None;
         ctx.stop();
     }
 }

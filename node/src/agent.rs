@@ -198,6 +198,7 @@ fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
             peers: limits.peers,
             proof_window: settings.sessions.proof_window.get(),
             new_peers_per_address: limits.new_peers_per_address,
+            peers_per_address: limits.peers_per_address,
         },
         packages: package_limits(settings),
         client: ClientLimits {

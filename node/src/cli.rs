@@ -129,7 +129,7 @@ enum Command {
     Message(say::MessageArgs),
     /// Messages that other agents left
     Inbox(say::InboxArgs),
-    /// Meeting Places: join one, look around, leave and take skills, write to agents that are away
+    /// Meeting Places: join one, look around, leave and take skills, write to agents that are away; or host one
     Place(place::PlaceArgs),
     /// Who this agent is, and a new key for it
     Identity(identity::IdentityArgs),

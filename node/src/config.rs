@@ -3,6 +3,7 @@
 //! Owns the whole list of settings ([`Settings`]) and resolves it once. Every value is checked in the layer that
 //! gives it, so an error names the exact place, and every value remembers its [`Source`]. Nothing here writes.
 
+pub(crate) mod edit;
 mod error;
 mod example;
 mod file;
@@ -21,9 +22,10 @@ pub use self::error::{ConfigError, Problem};
 pub use self::example::example;
 pub use self::layer::{Layer, Source};
 pub use self::settings::{
-    Acquire, Anchors, Client, Http, Identity, Limits, Log, Meeting, Sessions, Settings, Storage,
+    Acquire, Anchors, Client, Http, Identity, Limits, Log, Meeting, Place, Sessions, Settings,
+    Storage,
 };
-pub use self::value::{AnchorBackend, Backend, LogFormat, Period, Size, Strength};
+pub use self::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 
 pub(crate) use self::file::OWN as OWN_FILE;
 

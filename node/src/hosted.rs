@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
-use kairos_actors::place::{PlaceActor, PlaceHandle};
+use kairos_actors::place::{OpenPlace, PlaceHandle};
 use kairos_actors::recorder::{RecordPolicy, RecorderActor, RecorderHandle};
 use kairos_actors::relay::{self, RelayActor, RelayHandle, RelaySettings};
-use kairos_actors::{HealthCheck, health_check};
 use kairos_place::meeting_place::{
     Claim, DepositLimits, Federation, Policy, Registration, SkillSetLimits,
 };
 use kairos_place::relay::audit::Anonymiser;
 use kairos_place::relay::policy::RelayPolicy;
+use kairos_place::relay::store::RelayStore;
 use kairos_place::session::Strength;
-use kairos_protocol::crypto::{self, KeyError};
+use kairos_protocol::crypto;
 use kairos_protocol::wire::introduction;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::agent::Agent;
 use crate::config::Settings;
 
 /// See the module.
-#[derive(Clone)]
 pub struct Hosted {
     /// For people.
     pub name: Arc<str>,
@@ -33,27 +33,42 @@ pub struct Hosted {
     pub recorder: RecorderHandle,
     /// Reaches who lets agents fade.
     pub heartbeat: HeartbeatHandle,
+    /// Changes when somebody was made to leave: whoever serves somebody for long looks then whether they may stay.
+    pub expelled: watch::Sender<u64>,
 }
 
-impl Hosted {
-    /// Opens the Place if the settings ask for one. Blocks on the disk; must run inside an actix system.
-    pub fn start(agent: &Agent) -> anyhow::Result<Option<Self>> {
+/// A Place that is read from the disk and not at work yet.
+pub struct Opened {
+    place: OpenPlace,
+    boxes: Arc<dyn RelayStore>,
+    relay: RelaySettings,
+}
+
+impl Opened {
+    /// Opens what the Place of `agent` is kept in. Blocks on the disk.
+    pub fn open(agent: &Agent) -> anyhow::Result<Self> {
         let settings = &agent.settings;
-        if !settings.place.enabled {
-            return Ok(None);
-        }
+        let anonymiser = match settings.place.anonymise_audit {
+            true => Some(Anonymiser::new(hex::encode(crypto::random_bytes()?))),
+            false => None,
+        };
+        let policy = policy(agent, anonymiser.clone());
+        let folder = agent.data_dir.storage().join("place");
+        Ok(Self {
+            place: OpenPlace::open(&folder, myself(agent), policy, agent.clock.clone())?,
+            boxes: relay::open(agent.data_dir.path())?,
+            relay: relay_settings(settings, anonymiser),
+        })
+    }
+
+    /// Starts the actors. Must run inside an actix system, where they stay; never blocks.
+    pub fn start(self, agent: &Agent) -> Hosted {
+        let settings = &agent.settings;
         let (permits, patience) = (
             settings.limits.asks_in_flight,
             settings.limits.ask_patience.get(),
         );
-        let place = PlaceActor::start(
-            &agent.data_dir.storage().join("place"),
-            myself(agent),
-            policy(agent),
-            agent.clock.clone(),
-            permits,
-            patience,
-        )?;
+        let place = self.place.start(permits, patience);
         let recorder = RecorderActor::start(
             records(settings),
             agent.signed.instance_id.clone(),
@@ -63,26 +78,32 @@ impl Hosted {
             patience,
         );
         let heartbeat = HeartbeatActor::start(place.clone(), recorder.clone(), permits, patience);
-        let boxes = relay::open(agent.data_dir.path())?;
         let clock = agent.clock.clone();
-        let relay = RelayActor::start(boxes, relay_settings(settings)?, clock, permits, patience);
-        Ok(Some(Self {
+        let relay = RelayActor::start(self.boxes, self.relay, clock, permits, patience);
+        Hosted {
             name: settings.place.name.as_str().into(),
             place,
             relay,
             recorder,
             heartbeat,
-        }))
+            expelled: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Hosted {
+    /// Whether every actor answers.
+    pub async fn is_well(&self) -> bool {
+        self.place.health().await.is_ok()
+            && self.relay.health().await.is_ok()
+            && self.heartbeat.health().await.is_ok()
+            && self.recorder.health().await.is_ok()
     }
 
-    /// A health check for each actor, by name.
-    pub fn health(&self) -> Vec<(&'static str, HealthCheck)> {
-        vec![
-            ("place", health_check!(self.place)),
-            ("relay", health_check!(self.relay)),
-            ("heartbeat", health_check!(self.heartbeat)),
-            ("recorder", health_check!(self.recorder)),
-        ]
+    /// Lets go of all who listen.
+    pub fn hang_up(&self) {
+        self.relay.hang_up();
+        self.place.hang_up();
     }
 
     /// Stops the actors, the Place last.
@@ -116,16 +137,12 @@ fn myself(agent: &Agent) -> Registration {
     }
 }
 
-fn relay_settings(settings: &Settings) -> Result<RelaySettings, KeyError> {
+fn relay_settings(settings: &Settings, anonymiser: Option<Anonymiser>) -> RelaySettings {
     let place = &settings.place;
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let anonymiser = match place.anonymise_audit {
-        true => Some(Anonymiser::new(hex::encode(crypto::random_bytes()?))),
-        false => None,
-    };
     // Connections must be left for those who come with a request.
     let subscribers = place.listeners.min(settings.http.max_connections / 2);
-    Ok(RelaySettings {
+    RelaySettings {
         policy: RelayPolicy {
             anonymiser,
             // One that is known may always publish.
@@ -138,7 +155,7 @@ fn relay_settings(settings: &Settings) -> Result<RelaySettings, KeyError> {
         },
         subscribers,
         ..RelaySettings::default()
-    })
+    }
 }
 
 fn records(settings: &Settings) -> RecordPolicy {
@@ -153,12 +170,15 @@ fn records(settings: &Settings) -> RecordPolicy {
     }
 }
 
-fn policy(agent: &Agent) -> Policy {
+fn policy(agent: &Agent, anonymiser: Option<Anonymiser>) -> Policy {
     let settings = &agent.settings;
     let place = &settings.place;
     Policy {
         agents_max: place.max_agents,
         unverified_max: place.max_unverified,
+        agents_per_address: place.agents_per_address,
+        unverified_per_address: place.unverified_per_address,
+        anonymiser,
         remembered_max: place.max_agents.saturating_mul(2),
         ttl: place.session_timeout.get(),
         needs_max: place.needs_per_agent,

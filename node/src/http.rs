@@ -24,16 +24,19 @@ use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::SignedIdentity;
 use parking_lot::Mutex;
 
-use crate::hosted::Hosted;
+use crate::hosting::Hosting;
 use crate::watchdog::Readiness;
+pub use address::Proxies;
 pub use body::BodyLimits;
 pub use keys::Keys;
 pub use listing::Listings;
+pub use place::quota::Quotas;
 pub use place::transfers::{
     LISTENERS_PER_AGENT_MAX, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
 };
 pub use provenances::Provenances;
 
+mod address;
 mod api;
 mod body;
 mod error;
@@ -77,6 +80,10 @@ pub struct Doors {
     pub allowance: Mutex<AddressAllowance>,
     /// Tokens of no use per address, held as briefly.
     pub failed_tokens: Mutex<AddressAllowance>,
+    /// How often agents may do what at the Place.
+    pub quotas: Quotas,
+    /// Whom to believe from which address a request comes.
+    pub proxies: Proxies,
     /// Names by which owners' routes are reached.
     pub names: Vec<String>,
     /// Whether owners' routes answer to other machines.
@@ -89,8 +96,8 @@ pub struct Doors {
     pub clock: Arc<dyn Clock>,
     /// Whether the meeting endpoints answer.
     pub meeting_enabled: bool,
-    /// The Meeting Place, if one is hosted.
-    pub hosted: Option<Hosted>,
+    /// The Meeting Place, if one is hosted at this moment.
+    pub hosting: Hosting,
     /// What an agent must have shown to change something at the Place.
     pub place_write_strength: Strength,
     /// Requests a session may make per minute.
@@ -124,14 +131,14 @@ pub struct ServerLimits {
     pub workers: usize,
     /// Connections open at once.
     pub max_connections: usize,
+    /// Longest time for the head of a request to arrive.
+    pub head_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
     /// Time requests under way are given when the server stops.
     pub shutdown_timeout: Duration,
 }
 
-/// Longest time for the head of a request to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a peer may leave what was sent to it unread; its connection then ends.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -151,8 +158,8 @@ pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::
     })
     .workers(workers)
     .max_connections(limits.max_connections.div_ceil(workers))
-    .client_request_timeout(HEAD_TIMEOUT)
-    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(limits.head_timeout)
+    .keep_alive(limits.keep_alive)
     // Else an answer waits until the one before it is acknowledged, where a client has several requests in flight.
     .tcp_nodelay(true)
     .on_connect(|stream, _| end_if_unread(stream))

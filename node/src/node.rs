@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
+use kairos_actors::HealthCheck;
 use kairos_place::allowance::AddressAllowance;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,10 +14,12 @@ use tokio::task::JoinHandle;
 use crate::agent::Agent;
 use crate::config;
 use crate::hosted::Hosted;
+use crate::hosting::Hosting;
 use crate::http::{
-    self, BodyLimits, Doors, Keys, LISTENERS_PER_AGENT_MAX, Listings, Provenances, ServerLimits,
-    TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
+    self, BodyLimits, Doors, Keys, LISTENERS_PER_AGENT_MAX, Listings, Provenances, Proxies, Quotas,
+    ServerLimits, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
 };
+use crate::serving::Serving;
 use crate::watchdog::{self, Readiness};
 use kairos_place::session::Strength;
 
@@ -25,10 +28,15 @@ const RELAY_ENVELOPE_MAX: usize = 16 * 1024;
 /// Bytes of a body with an archive beside it.
 const ARCHIVE_MEMBERS_MAX: usize = 512 * 1024;
 
+/// The part of the node that may or may not be there.
+pub(crate) const PLACE: &str = "place";
+
 /// A node that answers requests.
 pub struct Node {
-    agent: Agent,
-    hosted: Option<Hosted>,
+    agent: Arc<Agent>,
+    hosting: Hosting,
+    /// Tells commands where this server is.
+    serving: Serving,
     handle: ServerHandle,
     server: JoinHandle<std::io::Result<()>>,
     watchdog: JoinHandle<&'static str>,
@@ -61,25 +69,38 @@ impl fmt::Display for ShutdownReason {
 impl Node {
     /// Starts to answer on `listener`. Must run inside an actix system.
     pub fn start(agent: Agent, listener: TcpListener) -> anyhow::Result<Self> {
-        let hosted = Hosted::start(&agent)?;
+        let agent = Arc::new(agent);
+        let hosting = Hosting::new(Arc::clone(&agent));
+        if agent.settings.place.enabled {
+            hosting.begin()?;
+        }
         let mut asks = agent.handles.health();
-        asks.extend(hosted.iter().flat_map(Hosted::health));
+        let place = hosting.clone();
+        let place: HealthCheck = Box::new(move || {
+            let place = place.clone();
+            Box::pin(async move { place.is_well().await })
+        });
+        asks.push((PLACE, place));
         let readiness = Readiness::new(asks.iter().map(|(name, _)| *name));
+        let serving = Serving::announce(&agent.data_dir, listener.local_addr()?)?;
         let settings = &agent.settings;
         let limits = ServerLimits {
             workers: settings.http.workers,
             max_connections: settings.http.max_connections,
+            head_timeout: settings.http.head_timeout.get(),
+            keep_alive: settings.http.keep_alive.get(),
             shutdown_timeout: settings.http.shutdown_timeout.get(),
         };
         let server = http::serve(
             listener,
-            doors(&agent, hosted.clone(), readiness.clone()),
+            doors(&agent, hosting.clone(), readiness.clone()),
             limits,
         )?;
         let handle = server.handle();
         Ok(Self {
             agent,
-            hosted,
+            hosting,
+            serving,
             handle,
             server: actix::spawn(server),
             watchdog: actix::spawn(watchdog::watch(asks, readiness)),
@@ -92,8 +113,8 @@ impl Node {
     }
 
     /// The Meeting Place, if it hosts one.
-    pub fn hosted(&self) -> Option<&Hosted> {
-        self.hosted.as_ref()
+    pub fn hosted(&self) -> Option<Arc<Hosted>> {
+        self.hosting.current()
     }
 
     /// Runs until a signal arrives or a part fails, then shuts down in order.
@@ -118,22 +139,18 @@ impl Node {
     /// Takes no more requests, lets those under way end, then stops the actors, the ledger last.
     pub async fn shutdown(self) {
         self.watchdog.abort();
-        if let Some(hosted) = &self.hosted {
-            hosted.relay.hang_up();
-            hosted.place.hang_up();
-        }
+        drop(self.serving);
+        self.hosting.hang_up();
         self.handle.stop(true).await;
         if let Err(error) = self.agent.handles.state.end_session().await {
             tracing::error!(%error, "the state was not committed at the end of the session");
         }
-        if let Some(hosted) = &self.hosted {
-            hosted.shutdown().await;
-        }
+        self.hosting.stop().await;
         self.agent.close().await;
     }
 }
 
-fn doors(agent: &Agent, hosted: Option<Hosted>, readiness: Readiness) -> Doors {
+fn doors(agent: &Agent, hosting: Hosting, readiness: Readiness) -> Doors {
     let settings = &agent.settings;
     let handles = &agent.handles;
     Doors {
@@ -163,13 +180,18 @@ fn doors(agent: &Agent, hosted: Option<Hosted>, readiness: Readiness) -> Doors {
         ),
         allowance: Mutex::new(AddressAllowance::new(settings.limits.requests_per_address)),
         failed_tokens: Mutex::new(AddressAllowance::new(settings.limits.bad_tokens)),
+        quotas: Quotas::new(&settings.place),
+        proxies: Proxies::new(
+            settings.http.trusted_proxies.clone(),
+            settings.http.proxy_header,
+        ),
         names: settings.http.names.clone(),
         api_to_others: settings.http.api_to_others,
         signed: agent.signed.clone(),
         keypair: agent.keypair.clone(),
         clock: agent.clock.clone(),
         meeting_enabled: settings.meeting.enabled,
-        hosted,
+        hosting,
         place_write_strength: strength(settings.place.write),
         requests_per_minute: settings.limits.requests_per_session,
         skill_set_exchange: settings.meeting.skillset_exchange,

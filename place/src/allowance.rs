@@ -1,19 +1,22 @@
 //! How much one network address may ask for per minute.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use kairos_protocol::time::Timestamp;
 
-/// Length of a counting window.
+use crate::network::Network;
+
+/// Length of a counting window, if nothing else is said.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// Most addresses remembered at once. Past it, windows that ended are dropped; if none has, the newcomer is
-/// counted with all other newcomers.
+/// Most addresses, or others who are counted, remembered at once. Past it, windows that ended are dropped; if none has,
+/// the newcomer is counted with all other newcomers.
 pub const MAX_ADDRESSES: usize = 65_536;
 
-/// A fixed-window counter: so many per [`WINDOW`], the window starting at the first request.
+/// A fixed-window counter: so many per window, which starts at the first request.
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
     started: Timestamp,
@@ -29,66 +32,91 @@ impl Window {
         }
     }
 
-    /// Counts one more and tells whether it is within `limit`; otherwise how long until the window ends.
+    /// Counts one more within [`WINDOW`] and tells whether it is within `limit`; otherwise how long until the window
+    /// ends.
     pub fn count(&mut self, limit: u32, now: Timestamp) -> Result<(), Duration> {
-        if now.since(self.started) > WINDOW {
+        self.count_within(WINDOW, limit, now)
+    }
+
+    /// The same with a window of another `length`.
+    pub fn count_within(
+        &mut self,
+        length: Duration,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<(), Duration> {
+        if self.is_over(length, now) {
             *self = Self::new(now);
         }
         self.count = self.count.saturating_add(1);
         if self.count <= limit {
             return Ok(());
         }
-        Err(WINDOW
+        Err(length
             .saturating_sub(now.since(self.started))
             .max(Duration::from_secs(1)))
     }
 
-    fn is_over(&self, now: Timestamp) -> bool {
-        now.since(self.started) > WINDOW
+    fn is_over(&self, length: Duration, now: Timestamp) -> bool {
+        now.since(self.started) > length
     }
 }
 
-/// Counts requests per address. IPv6 addresses count by /64, the smallest block a subscriber gets.
+/// So much for each of many within a window.
 #[derive(Debug)]
-pub struct AddressAllowance {
+pub struct Allowance<K> {
     limit: u32,
-    windows: HashMap<IpAddr, Window>,
+    length: Duration,
+    windows: HashMap<K, Window>,
     crowd: Window,
 }
 
-impl AddressAllowance {
-    /// Allows `limit` requests per address and [`WINDOW`].
-    pub fn new(limit: u32) -> Self {
+impl<K: Eq + Hash> Allowance<K> {
+    /// Allows `limit` for each within `length`.
+    pub fn new(limit: u32, length: Duration) -> Self {
         Self {
             limit,
+            length,
             windows: HashMap::new(),
             crowd: Window::new(Timestamp::EPOCH),
         }
     }
 
-    /// Counts a request; refused ones get the time to wait.
-    pub fn admit(&mut self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        let block = block_of(address);
-        if self.windows.len() >= MAX_ADDRESSES && !self.windows.contains_key(&block) {
-            self.windows.retain(|_, window| !window.is_over(now));
+    /// Counts one more for `whom`; those past the limit get the time to wait.
+    pub fn admit(&mut self, whom: K, now: Timestamp) -> Result<(), Duration> {
+        let (limit, length) = (self.limit, self.length);
+        if self.windows.len() >= MAX_ADDRESSES && !self.windows.contains_key(&whom) {
+            self.windows
+                .retain(|_, window| !window.is_over(length, now));
             if self.windows.len() >= MAX_ADDRESSES {
-                return self.crowd.count(self.limit, now);
+                return self.crowd.count_within(length, limit, now);
             }
         }
-        self.windows
-            .entry(block)
+        let window = self.windows.entry(whom);
+        window
             .or_insert_with(|| Window::new(now))
-            .count(self.limit, now)
+            .count_within(length, limit, now)
     }
 }
 
-fn block_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
-        },
-        v4 => v4,
+/// Counts requests per address. IPv6 addresses count by /64, the smallest block a subscriber gets.
+#[derive(Debug)]
+pub struct AddressAllowance(Allowance<Network>);
+
+impl AddressAllowance {
+    /// Allows `limit` requests per address and [`WINDOW`].
+    pub fn new(limit: u32) -> Self {
+        Self::within(limit, WINDOW)
+    }
+
+    /// Allows `limit` requests per address within `length`.
+    pub fn within(limit: u32, length: Duration) -> Self {
+        Self(Allowance::new(limit, length))
+    }
+
+    /// Counts a request; refused ones get the time to wait.
+    pub fn admit(&mut self, address: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        self.0.admit(Network::block_of(address), now)
     }
 }
 
@@ -154,7 +182,7 @@ mod tests {
         for n in 0..(MAX_ADDRESSES as u32 + 10) {
             let _ = allowance.admit(IpAddr::V4((0x0a00_0000 + n).into()), at(0));
         }
-        assert_eq!(allowance.windows.len(), MAX_ADDRESSES);
+        assert_eq!(allowance.0.windows.len(), MAX_ADDRESSES);
         assert!(
             allowance
                 .admit("192.0.2.9".parse().unwrap(), at(1))

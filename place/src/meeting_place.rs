@@ -10,11 +10,14 @@
 pub mod agent;
 mod attempts;
 pub mod attestation;
+pub mod audit;
+pub mod ban;
 pub mod board;
 pub mod browse;
 pub mod deposit;
 pub mod event;
 pub mod once;
+mod origin;
 pub mod pages;
 mod policy;
 mod pool;
@@ -26,12 +29,16 @@ pub mod store;
 mod tests;
 mod walk;
 
+use std::net::IpAddr;
+
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
 pub use agent::{Agent, Claim, MemberError, PinnedKey, Presence, Registration};
 pub use attestation::{AttestError, AttestFault, Attestation, AttestationKey, Claimed};
+pub use audit::Logged;
+pub use ban::{Ban, BanError, BanPage, Banned, Target, Visitor};
 pub use board::{Need, NeedEntry};
 pub use browse::{Answer, Kind, Query};
 pub use deposit::{Deposit, DepositKey, Facts, Offer};
@@ -44,8 +51,10 @@ pub use registry::{AgentPage, RegisterError, Registered};
 pub use skill_set::{SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer, SkillSetsShown};
 pub use store::{Change, Snapshot};
 
+use ban::Bans;
 use board::Board;
 use once::Answers;
+use origin::Origins;
 use registry::Registry;
 use skill_set::Shelf;
 
@@ -60,6 +69,8 @@ pub struct MeetingPlace {
     board: Board,
     shelf: Shelf,
     answers: Answers,
+    bans: Bans,
+    origins: Origins,
     changes: Vec<Change>,
     events: Vec<Event>,
 }
@@ -109,6 +120,8 @@ pub struct Census {
     pub attestations: usize,
     /// Needs on the board.
     pub needs: usize,
+    /// Bans in force.
+    pub bans: usize,
     /// Skills handed out since the Place began.
     pub exchanges: u64,
 }
@@ -125,6 +138,8 @@ impl MeetingPlace {
             board: Board::new(snapshot.exchanges),
             shelf: Shelf::new(),
             answers: Answers::default(),
+            bans: Bans::default(),
+            origins: Origins::default(),
             changes: Vec::new(),
             events: Vec::new(),
             policy,
@@ -132,6 +147,10 @@ impl MeetingPlace {
         for agent in snapshot.agents {
             place.registry.restore(agent, now);
         }
+        for ban in snapshot.bans {
+            place.bans.put(ban);
+        }
+        place.bar_all();
         for attestation in snapshot.attestations {
             place.board.attestations.put(attestation);
         }
@@ -163,6 +182,7 @@ impl MeetingPlace {
     /// that are still here, and who tried to deposit how often.
     pub fn carry_over(&mut self, before: &mut Self) {
         self.started = before.started;
+        self.origins = std::mem::take(&mut before.origins);
         let registry = &self.registry;
         self.board
             .carry_over(&mut before.board, &|id| registry.is_present(id));
@@ -220,12 +240,46 @@ impl MeetingPlace {
         registration: Registration,
         now: Timestamp,
     ) -> Result<Registered, RegisterError> {
+        self.register_from(registration, None, now)
+    }
+
+    /// The same for one that asks from `address`, of which only so many are taken that the Place does not know.
+    pub fn register_from(
+        &mut self,
+        registration: Registration,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Registered, RegisterError> {
         let id = registration.id.clone();
+        let key = match &registration.claim {
+            Claim::Signed(key, _) => Some(key.hash()),
+            Claim::Unsigned => None,
+        };
+        let visitor = Visitor {
+            agent: Some(&id),
+            key,
+            address,
+        };
+        if self.banned(visitor, now).is_some() {
+            return Err(RegisterError::Banned(id));
+        }
+        let before = self.registry.get(&id);
+        let had_key = before.is_some_and(|agent| agent.key.is_some());
+        if let Some(address) = address
+            && before.is_none()
+        {
+            self.has_room_for(address, key.is_none())?;
+        }
         let mut done = self.registry.register(registration, &self.policy, now)?;
         // What it left here may have outlived the memory of it.
         self.note_owner(&id);
         if done.changed {
             self.record(&id);
+            self.log_registration(&id, had_key, now);
+        }
+        if let Some(address) = address {
+            let unverified = self.key(&id).is_none();
+            self.origins.note(&id, address, unverified);
         }
         done.forgotten = self.registry.prune(self.policy.remembered_max);
         for id in &done.forgotten {
@@ -233,6 +287,24 @@ impl MeetingPlace {
             self.changes.push(Change::AgentGone(id.clone()));
         }
         Ok(done)
+    }
+
+    fn has_room_for(&self, address: IpAddr, unverified: bool) -> Result<(), RegisterError> {
+        let share = self.origins.share(address);
+        let max = self.policy.agents_per_address;
+        if share.agents >= max {
+            return Err(RegisterError::AddressShare { max });
+        }
+        let max = self.policy.unverified_per_address;
+        if unverified && share.unverified >= max {
+            return Err(RegisterError::AddressUnverified { max });
+        }
+        Ok(())
+    }
+
+    /// From where an agent registered that is here, if that is known.
+    pub fn origin(&self, id: &AgentId) -> Option<IpAddr> {
+        self.origins.of(id)
     }
 
     /// Takes an agent off the registry with its needs, deposits and SkillSets. Its key stays remembered, so that nobody else
@@ -252,6 +324,7 @@ impl MeetingPlace {
     fn leave(&mut self, id: &AgentId, presence: Presence) {
         self.board.hide_agent(id);
         self.remove_needs(id);
+        self.origins.forget(id);
         if let Some(agent) = self.registry.leave(id, presence) {
             self.changes.push(match agent.key.is_some() {
                 true => Change::Agent(Box::new(agent)),
@@ -286,6 +359,7 @@ impl MeetingPlace {
         }
         self.board.attempts.forget(now);
         self.forget_answers(now, most);
+        self.end_bans(now, most);
         faded
     }
 
@@ -303,7 +377,8 @@ impl MeetingPlace {
 
     /// The key an agent is known by, also of one that faded: its mail can still be sealed.
     pub fn key(&self, id: &AgentId) -> Option<&PinnedKey> {
-        self.registry.get(id)?.key.as_ref()
+        let key = self.registry.get(id)?.key.as_ref();
+        key.filter(|_| self.is_shown(id))
     }
 
     /// Figures about the Place.
@@ -316,6 +391,7 @@ impl MeetingPlace {
             skill_sets: self.shelf.len(),
             attestations: self.board.attestations.count(),
             needs: self.board.needs(),
+            bans: self.bans.len(),
             exchanges: self.board.exchanges(),
         }
     }

@@ -59,11 +59,13 @@ pub enum Action {
     Import,
     /// Read the action log.
     ReadActionLog,
+    /// Run the Meeting Place that is hosted: open and close it, keep agents out, read its audit.
+    RunPlace,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ReadKnowledge,
         Self::ReadLedger,
         Self::ReadOwnProposals,
@@ -79,6 +81,7 @@ impl Action {
         Self::ManagePeers,
         Self::Import,
         Self::ReadActionLog,
+        Self::RunPlace,
     ];
 
     /// The least role that may do it: the table.
@@ -95,7 +98,8 @@ impl Action {
             | Self::ManageTokens
             | Self::ManagePeers
             | Self::Import
-            | Self::ReadActionLog => Role::Owner,
+            | Self::ReadActionLog
+            | Self::RunPlace => Role::Owner,
         }
     }
 
@@ -117,6 +121,7 @@ impl Action {
             Self::ManagePeers => "manage_peers",
             Self::Import => "import",
             Self::ReadActionLog => "read_action_log",
+            Self::RunPlace => "run_place",
         }
     }
 }

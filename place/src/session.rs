@@ -4,6 +4,7 @@
 //! opens no door. A session ends by age, by goodbye, or because its key opened too many.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use kairos_protocol::hash::ContentHash;
@@ -67,6 +68,8 @@ pub struct Session {
     pub key: ContentHash,
     /// How strongly that is established.
     pub strength: Strength,
+    /// From where it was opened.
+    pub address: IpAddr,
     opened: Timestamp,
     window: Window,
 }
@@ -118,6 +121,7 @@ impl SessionTable {
         agent_id: AgentId,
         key: ContentHash,
         strength: Strength,
+        address: IpAddr,
         now: Timestamp,
     ) -> Result<(), Full> {
         let held = self.by_key.get(&key).map_or(0, VecDeque::len);
@@ -139,6 +143,7 @@ impl SessionTable {
             agent_id,
             key,
             strength,
+            address,
             opened: now,
             window: Window::new(now),
         };
@@ -178,6 +183,25 @@ impl SessionTable {
             .iter()
             .filter(|hash| self.sessions.remove(*hash).is_some())
             .count()
+    }
+
+    /// Whose session is behind `token`, without counting a request.
+    pub fn peek(&self, token: &str, now: Timestamp) -> Option<&Session> {
+        let session = self.sessions.get(&ContentHash::of(token))?;
+        (now.since(session.opened) <= self.policy.ttl).then_some(session)
+    }
+
+    /// Ends every session that is `unwanted`; returns how many. Looks at all of them.
+    pub fn close_where(&mut self, unwanted: impl Fn(&Session) -> bool) -> usize {
+        let all = self.sessions.iter();
+        let found: Vec<ContentHash> = all
+            .filter(|(_, session)| unwanted(session))
+            .map(|(hash, _)| *hash)
+            .collect();
+        for hash in &found {
+            self.remove(hash);
+        }
+        found.len()
     }
 
     /// Drops expired sessions.
@@ -244,8 +268,24 @@ mod tests {
             "a".parse().unwrap(),
             ContentHash::of(key),
             Strength::Introduced,
+            "192.0.2.1".parse().unwrap(),
             now,
         )
+    }
+
+    #[test]
+    fn sessions_that_are_not_wanted_end_and_no_other() {
+        let mut table = table(10, 10);
+        open(&mut table, "t", "k", at(0)).unwrap();
+        open(&mut table, "other", "k2", at(0)).unwrap();
+        let key = ContentHash::of("k");
+        assert!(table.peek("t", at(1)).is_some());
+        assert_eq!(table.close_where(|session| session.key == key), 1);
+        assert!(table.peek("t", at(1)).is_none());
+        assert!(table.peek("other", at(3600)).is_some());
+        assert!(table.peek("other", at(3601)).is_none());
+        assert_eq!(table.close_where(|session| session.key == key), 0);
+        assert!(!table.by_key.contains_key(&key));
     }
 
     #[test]

@@ -415,6 +415,21 @@ impl TokenBook {
         Ok((fresh, revoked))
     }
 
+    /// Forgets a token, good or not, so that it opens nothing from now on. Nothing if there is none of this hash, or
+    /// several.
+    pub fn discard(&mut self, hash: &ContentHash) -> Option<Token> {
+        let place = self.places.get(hash).copied().flatten()?;
+        let token = self.entries.get(place)?.token.clone().ok()?;
+        let entries = std::mem::take(&mut self.entries);
+        self.places.clear();
+        for (at, entry) in entries.into_iter().enumerate() {
+            if at != place {
+                self.push(entry);
+            }
+        }
+        Some(token)
+    }
+
     /// Forgets tokens that open nothing any more; returns how many. What cannot be read stays.
     pub fn prune(&mut self, now: Timestamp) -> usize {
         let before = self.entries.len();

@@ -316,6 +316,12 @@ fn twenty_agents_lose_nothing_while_the_place_is_killed() {
             .set("limits.requests_per_session", "1000000")
             .set("limits.new_peers_per_address", "1000000")
             .set("place.deposits_per_hour", "100000")
+            .set("place.registrations_per_key", "1000000")
+            .set("place.registrations_per_address", "1000000")
+            .set("place.deposit_attempts_per_key", "1000000")
+            .set("place.deposit_attempts_per_address", "1000000")
+            .set("place.sends_per_key", "1000000")
+            .set("place.sends_per_address", "1000000")
             .start()
     };
     let mut node = start();

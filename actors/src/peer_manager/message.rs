@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use kairos_place::session::Strength;
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::wire::introduction::VerifiedIdentity;
 use kairos_protocol::wire::possession::Proof;
@@ -50,6 +51,8 @@ pub(super) struct Observe(pub(super) Introduce);
 pub struct Caller {
     /// The agent.
     pub agent_id: AgentId,
+    /// Hash of the key that opened the session.
+    pub key: ContentHash,
     /// How strongly that is established.
     pub strength: Strength,
 }

@@ -14,6 +14,7 @@ use kairos_protocol::wire::possession::{ProofError, Side};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::message::{Admission, Caller, Introduce};
+use super::share::Shares;
 use super::store::{Change, News};
 use super::table::{Peer, PeerTable, PeerTableError};
 use super::{Own, PeerError, PeerPolicy};
@@ -34,6 +35,7 @@ pub(super) struct Desk {
     peers_max: usize,
     nonces: NonceBook,
     newcomers: AddressAllowance,
+    shares: Shares,
 }
 
 impl Reception {
@@ -46,6 +48,7 @@ impl Reception {
             peers_max: policy.peers,
             nonces: NonceBook::new(crypto::random_bytes()?, policy.proof_window),
             newcomers: AddressAllowance::new(policy.new_peers_per_address),
+            shares: Shares::new(policy.peers_per_address, policy.peers),
         };
         Ok(Self {
             own,
@@ -102,6 +105,7 @@ impl Reception {
         Ok(Caller {
             agent_id: session.agent_id.clone(),
             strength: session.strength,
+            key: session.key,
         })
     }
 }
@@ -128,8 +132,21 @@ impl Desk {
         }
         if !self.table.knows(&identity.agent_id) {
             self.count_newcomer(message.address, now)?;
+            let room = self
+                .shares
+                .admit(message.address, |id| self.table.knows(id));
+            room.map_err(|most| PeerError::AddressShare { most })?;
         }
         Ok(claimed_strength(message))
+    }
+
+    /// Notes from where a peer came that is in the table now.
+    pub(super) fn note_share(&mut self, message: &Introduce) {
+        let table = &self.table;
+        self.shares
+            .note(&message.identity.agent_id, message.address, |id| {
+                table.knows(id)
+            });
     }
 
     /// Like [`receive`](Self::receive), for an agent of the Place, whose keys are pinned there.
@@ -182,7 +199,9 @@ impl Desk {
             self.sessions.close(old);
         }
         let agent_id = message.identity.agent_id.clone();
-        self.sessions.open(&token, agent_id, key, strength, now)?;
+        let address = message.address;
+        self.sessions
+            .open(&token, agent_id, key, strength, address, now)?;
         let nonce = match message.wants_challenge {
             true => Some(self.nonces.issue(&key, half(crypto::random_bytes()?), now)),
             false => None,

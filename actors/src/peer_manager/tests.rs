@@ -167,6 +167,27 @@ async fn one_address_introduces_a_bounded_number_of_new_agents() {
 }
 
 #[actix::test]
+async fn one_address_has_its_share_of_the_table() {
+    let bench = Bench::new();
+    let peers = bench.start(PeerPolicy {
+        peers_per_address: 2,
+        ..PeerPolicy::default()
+    });
+    for id in ["a", "b"] {
+        peers.introduce(bench.introduce(id, None)).await.unwrap();
+    }
+    let third = peers.introduce(bench.introduce("c", None)).await;
+    assert!(matches!(third, Err(PeerError::AddressShare { most: 2 })));
+    let mut elsewhere = bench.introduce("c", None);
+    elsewhere.address = "198.51.100.9".parse().unwrap();
+    peers.introduce(elsewhere).await.unwrap();
+    // The known may come from wherever they are, and whoever is forgotten makes room.
+    peers.introduce(bench.introduce("c", None)).await.unwrap();
+    peers.decide(Decide::Forget("a".into())).await.unwrap();
+    peers.introduce(bench.introduce("d", None)).await.unwrap();
+}
+
+#[actix::test]
 async fn a_decision_of_another_process_is_not_overwritten_before_it_is_seen() {
     let bench = Bench::new();
     let ours = bench.start(PeerPolicy::default());

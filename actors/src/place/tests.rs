@@ -57,6 +57,10 @@ impl Store for Faulty {
     ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError> {
         self.inner.lock().skill_set(key)
     }
+
+    fn audit(&mut self, before: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        self.inner.lock().audit(before, limit)
+    }
 }
 
 fn started(store: &Faulty) -> PlaceHandle {
@@ -65,17 +69,8 @@ fn started(store: &Faulty) -> PlaceHandle {
         Policy::default(),
         Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000))),
     );
-    PlaceActor::start_on(
-        None,
-        writer,
-        reader,
-        wish("me"),
-        policy,
-        clock,
-        256,
-        PATIENCE,
-    )
-    .unwrap()
+    let opened = OpenPlace::on(None, writer, reader, wish("me"), policy, clock);
+    opened.unwrap().start(256, PATIENCE)
 }
 
 fn present(place: &PlaceHandle) -> usize {

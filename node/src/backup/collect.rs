@@ -14,6 +14,7 @@ use super::locks::Locks;
 use super::{Failure, Prepared, Wanted, agent_of, is_with_keys};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{self, Survey, survey};
+use crate::serving;
 
 /// The databases of a hosted Meeting Place, below the data directory.
 const DATABASES: [&str; 2] = ["storage/place/place.db", "storage/place/relay.db"];
@@ -157,6 +158,7 @@ fn sort<'a>(survey: &'a Survey, wanted: Wanted, source: &Source) -> Sorted<'a> {
             || is_of_database(path)
             || entry.is_lock()
             || !entry.lasts()
+            || path == serving::FOLDER
             || secret && !wanted.keys
         {
             passed_over.push(path);

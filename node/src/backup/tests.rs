@@ -40,6 +40,19 @@ fn hash(prepared: &Prepared, path: &str) -> Option<ContentHash> {
 }
 
 #[test]
+fn where_a_server_listens_is_no_part_of_a_backup() {
+    let (_temp, dir) = made();
+    let serving = crate::serving::Serving::announce(&dir, "127.0.0.1:4001".parse().unwrap());
+    let prepared = prepared(&dir).unwrap();
+    let entries = prepared.manifest.entries.iter();
+    let serves: Vec<_> = entries
+        .filter(|entry| entry.path.contains("serving"))
+        .collect();
+    assert!(serves.is_empty(), "{serves:?}");
+    drop(serving.unwrap());
+}
+
+#[test]
 fn what_changes_before_the_locks_are_held_is_copied_again() {
     let (_temp, dir) = made();
     let (path, late) = ("skills/kairos_quickguide.md", "skills/late.md");

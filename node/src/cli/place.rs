@@ -1,4 +1,4 @@
-//! `place`: this agent at the Meeting Places it joined.
+//! `place`: this agent at the Meeting Places it joined, and the one that it hosts.
 //!
 //! The commands work while a server runs on the same data directory, and without one.
 
@@ -21,6 +21,7 @@ use crate::agent::Agent;
 
 mod board;
 mod mail;
+mod operator;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -51,6 +52,8 @@ enum PlaceCommand {
     Need(board::NeedArgs),
     /// Sealed messages, which a Place passes on and cannot read
     Message(mail::MessageArgs),
+    #[command(flatten)]
+    Operate(operator::OperatorCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,8 +104,15 @@ impl WhichArgs {
 
 /// Runs `place`.
 pub fn run(args: PlaceArgs, session: &mut Session) -> anyhow::Result<Exit> {
+    let command = match args.command {
+        PlaceCommand::Operate(command) => return operator::run(command, session),
+        command => command,
+    };
     session.with_agent(|agent, mut out| async move {
-        let done = match args.command {
+        let done = match command {
+            PlaceCommand::Operate(_) => {
+                return Err(Usage("not a command of a member".to_owned()).into());
+            }
             PlaceCommand::Join(args) => join(&agent, args.url, &mut out).await,
             PlaceCommand::Leave(args) => leave(&agent, args, &mut out).await,
             PlaceCommand::List => list(&agent, &mut out).await,

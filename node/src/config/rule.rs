@@ -2,11 +2,12 @@
 
 use std::fmt::Display;
 
+use kairos_place::network::Network;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::value::{AnchorBackend, Backend, LogFormat, Period, Size, Strength};
+use super::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 
 /// The most entries a list may have.
 const MAX_LIST: usize = 16;
@@ -100,6 +101,16 @@ pub(super) fn words() -> Rule<Vec<String>> {
     }
 }
 
+/// A short list of networks.
+pub(super) fn networks() -> Rule<Vec<Network>> {
+    Rule {
+        wanted: format!(
+            "a list of at most {MAX_LIST} addresses and networks, such as 192.0.2.1 or 10.0.0.0/8"
+        ),
+        accepts: Box::new(|list: &Vec<Network>| list.len() <= MAX_LIST),
+    }
+}
+
 /// A level such as `info`, or levels by part of the program: `info,kairos_actors=debug`.
 pub(super) fn filter() -> Rule<String> {
     let has_level = |part: &str| {
@@ -138,11 +149,28 @@ impl Shape for Vec<String> {
 
     /// Words separated by commas.
     fn from_text(text: &str) -> Value {
-        text.split(',')
-            .map(str::trim)
-            .filter(|word| !word.is_empty())
-            .collect()
+        separated(text)
     }
+}
+
+impl Shape for Vec<Network> {
+    const NOUN: &'static str = "a list of networks";
+
+    /// Networks separated by commas.
+    fn from_text(text: &str) -> Value {
+        separated(text)
+    }
+}
+
+fn separated(text: &str) -> Value {
+    text.split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+impl Shape for ProxyHeader {
+    const NOUN: &'static str = "x_forwarded_for, forwarded or x_real_ip";
 }
 
 impl Shape for Period {

@@ -1,10 +1,11 @@
 //! Every setting of the node: its type, default, bound and meaning, each said once.
 
+use kairos_place::network::Network;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rule::{Rule, Shape, any, between, filter, host, line, prose, words};
-use super::value::{AnchorBackend, Backend, LogFormat, Period, Size, Strength};
+use super::rule::{Rule, Shape, any, between, filter, host, line, networks, prose, words};
+use super::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 
 /// A group of settings, for listings.
 pub(super) struct Group {
@@ -135,10 +136,20 @@ settings! {
         names: Vec<String> = Vec::new(), words();
         /// Whether owners' routes below /api answer to others than this machine. Tokens then need TLS on their way.
         api_to_others: bool = false, any();
+        /// Proxies in front of this node, which say for whom they ask. Whoever counts requests of an address counts those
+        /// of their clients, not theirs. Nobody else is believed.
+        trusted_proxies: Vec<Network> = Vec::new(), networks();
+        /// The header in which they say so. It must be one that they write themselves: what a client sends in another
+        /// one they pass on.
+        proxy_header: ProxyHeader = ProxyHeader::XForwardedFor, any();
         /// Worker threads; 0 means one for each core.
         workers: usize = 0, between(0, 256);
         /// Connections open at once, over all workers.
         max_connections: usize = 1024, between(1, 1_000_000);
+        /// How long the head of a request may take to arrive; then the connection is cut.
+        head_timeout: Period = Period::secs(10), between(Period::secs(1), Period::mins(10));
+        /// How long a connection may be idle between two requests.
+        keep_alive: Period = Period::secs(75), between(Period::secs(1), Period::mins(60));
         /// How long requests under way may still take when the node stops.
         shutdown_timeout: Period = Period::secs(10), between(Period::secs(0), Period::mins(10));
     }
@@ -201,6 +212,8 @@ settings! {
         new_peers_per_address: u32 = 60, between(1, 1_000_000);
         /// Peers remembered.
         peers: usize = 10_000, between(1, 1_000_000);
+        /// Peers remembered that came from one address since the node started. IPv6 addresses count by /64.
+        peers_per_address: usize = 1000, between(1, 1_000_000);
         /// Messages kept, over all peers.
         inbox: usize = 1000, between(1, 1_000_000);
         /// Messages kept from one peer.
@@ -241,6 +254,17 @@ settings! {
         max_agents: usize = 100_000, between(2, 10_000_000);
         /// Agents among them that showed no key.
         max_unverified: usize = 1_000, between(0, 1_000_000);
+        /// Agents here that registered from one address. IPv6 addresses count by /64.
+        agents_per_address: usize = 10_000, between(1, 10_000_000);
+        /// Agents among them that showed no key.
+        unverified_per_address: usize = 100, between(0, 1_000_000);
+        /// Registrations with one key in a minute.
+        registrations_per_key: u32 = 60, between(1, 1_000_000);
+        /// Registrations from one address in a minute.
+        registrations_per_address: u32 = 600, between(1, 1_000_000);
+        /// Registrations in a minute in all. Agents that the Place knows by their key do not count, and are let in when
+        /// it is reached.
+        registrations: u32 = 6_000, between(1, 100_000_000);
         /// How long after its last request an agent fades.
         session_timeout: Period = Period::mins(60), between(Period::secs(1), Period::days(365));
         /// What an agent must have shown to deposit, withdraw, publish needs or prekeys, unregister, and for the relay: to
@@ -265,6 +289,18 @@ settings! {
         attestations_per_deposit: usize = 50, between(0, 1_000);
         /// Attestations kept of one agent, over all deposits. Attempts count as attempts to deposit.
         attestations_per_agent: usize = 200, between(0, 100_000);
+        /// Attempts to deposit with one key within an hour.
+        deposit_attempts_per_key: u32 = 100, between(1, 1_000_000);
+        /// Attempts to deposit from one address within an hour.
+        deposit_attempts_per_address: u32 = 1_000, between(1, 1_000_000);
+        /// Attempts to deposit within an hour in all.
+        deposit_attempts: u32 = 100_000, between(1, 100_000_000);
+        /// Sealed messages sent with one key in a minute.
+        sends_per_key: u32 = 300, between(1, 1_000_000);
+        /// Sealed messages sent from one address in a minute.
+        sends_per_address: u32 = 1_000, between(1, 1_000_000);
+        /// Sealed messages sent in a minute in all.
+        sends: u32 = 100_000, between(1, 100_000_000);
         /// The longest sealed message, as text.
         message: Size = Size::mib(1), between(Size::bytes(1024), Size::mib(64));
         /// How long a message waits for its recipient.

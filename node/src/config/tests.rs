@@ -129,8 +129,12 @@ http.host 127.0.0.1
 http.port 8080
 http.names []
 http.api_to_others false
+http.trusted_proxies []
+http.proxy_header x_forwarded_for
 http.workers 0
 http.max_connections 1024
+http.head_timeout 10s
+http.keep_alive "1m 15s"
 http.shutdown_timeout 10s
 meeting.enabled true
 meeting.protocol_version 1.0.0
@@ -156,6 +160,7 @@ limits.requests_per_session 100
 limits.requests_per_address 300
 limits.new_peers_per_address 60
 limits.peers 10000
+limits.peers_per_address 1000
 limits.inbox 1000
 limits.inbox_per_peer 100
 limits.quarantine 200
@@ -172,6 +177,11 @@ place.enabled false
 place.name "KairosChain Meeting Place"
 place.max_agents 100000
 place.max_unverified 1000
+place.agents_per_address 10000
+place.unverified_per_address 100
+place.registrations_per_key 60
+place.registrations_per_address 600
+place.registrations 6000
 place.session_timeout 1h
 place.write proven
 place.needs_per_agent 20
@@ -183,6 +193,12 @@ place.skillsets 10000
 place.skillset_storage 100MiB
 place.attestations_per_deposit 50
 place.attestations_per_agent 200
+place.deposit_attempts_per_key 100
+place.deposit_attempts_per_address 1000
+place.deposit_attempts 100000
+place.sends_per_key 300
+place.sends_per_address 1000
+place.sends 100000
 place.message 1MiB
 place.message_lifetime 1h
 place.messages_per_box 100

@@ -46,6 +46,18 @@ pub enum AnchorBackend {
     Private,
 }
 
+/// The header in which a proxy says for whom it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeader {
+    /// `X-Forwarded-For`, a list.
+    XForwardedFor,
+    /// `Forwarded` of RFC 7239, a list.
+    Forwarded,
+    /// `X-Real-IP`, one address.
+    XRealIp,
+}
+
 /// The shape of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

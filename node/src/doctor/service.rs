@@ -1,7 +1,7 @@
 //! The settings, and the port that a server listens or would listen on.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,11 +10,10 @@ use super::Findings;
 use crate::config::{ConfigError, Settings};
 use crate::data_dir::DataDir;
 use crate::identity;
+use crate::local::Ask;
 
 /// How long whoever listens at our port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Most bytes of an answer.
-const ANSWER_MAX: u64 = 256 * 1024;
 
 /// Whether the settings can be used.
 pub(super) fn settings(settings: &Result<Settings, ConfigError>, found: &mut Findings) {
@@ -97,19 +96,6 @@ pub(super) fn port(settings: &Settings, dir: &DataDir, found: &mut Findings) {
 
 /// The JSON that a server on this machine answers to `GET path`.
 fn ask(address: SocketAddr, path: &str) -> io::Result<Value> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    // Version 1.0, so that the answer ends with the connection and comes in one piece.
-    write!(
-        stream,
-        "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
-    let split = answer.windows(4).position(|window| window == b"\r\n\r\n");
-    let body = split
-        .and_then(|at| answer.get(at + 4..))
-        .ok_or(ErrorKind::InvalidData)?;
-    serde_json::from_slice(body).map_err(io::Error::from)
+    let (_, answer) = Ask::get(path, PATIENCE).send(address)?;
+    Ok(answer)
 }

@@ -35,6 +35,8 @@ pub struct ApiError {
     retry_after: Option<Duration>,
 }
 
+/// When to come again where nothing better is known.
+const RETRY_LATER: Duration = Duration::from_secs(60);
 /// Longest part of a request that is quoted back.
 const QUOTE_MAX: usize = 200;
 
@@ -180,7 +182,11 @@ impl ResponseError for ApiError {
         if matches!(self.code, "missing_token" | "invalid_token") {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
-        if let Some(wait) = self.retry_after {
+        let is_for_now = matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        if let Some(wait) = self.retry_after.or(is_for_now.then_some(RETRY_LATER)) {
             response.insert_header((RETRY_AFTER, wait.as_secs().max(1)));
         }
         response.body(json!({"error": self.code, "message": self.message}).to_string())
@@ -217,6 +223,11 @@ impl From<PeerError> for ApiError {
             PeerError::Refused(Refusal::Unknown) => Self::bad_token(),
             PeerError::Refused(Refusal::RateLimited { wait }) => Self::rate_limited(wait),
             PeerError::TooManyNew { wait } => Self::rate_limited(wait),
+            PeerError::AddressShare { .. } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "address_full",
+                "This agent remembers no more agents from this address.",
+            ),
             PeerError::Table(PeerTableError::Conflict { .. }) => Self::new(
                 StatusCode::CONFLICT,
                 "identity_conflict",

@@ -31,14 +31,9 @@ pub(super) async fn admit(
     if !doors.meeting_enabled {
         return Err(ApiError::unavailable().into());
     }
-    if let Some(address) = request.peer_addr() {
-        let now = doors.clock.now();
-        doors
-            .allowance
-            .lock()
-            .admit(address.ip(), now)
-            .map_err(ApiError::rate_limited)?;
-    }
+    let (address, now) = (doors.proxies.address(request.request()), doors.clock.now());
+    let counted = doors.allowance.lock().admit(address, now);
+    counted.map_err(ApiError::rate_limited)?;
     if !is_open(request.method(), request.path()) {
         let token = bearer(request.request()).ok_or_else(ApiError::unauthenticated)?;
         let caller = doors.peers.admit(token).map_err(ApiError::from)?;

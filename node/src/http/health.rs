@@ -6,18 +6,22 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::{Doors, reply};
+use crate::node::PLACE;
 
 /// Peers look for `status: ok` and nothing else.
 pub(super) async fn alive(doors: web::Data<Doors>) -> HttpResponse {
     reply::value(&json!({
         "status": "ok", "server": "kairos-chain", "version": env!("CARGO_PKG_VERSION"), "tls": false,
-        "place_started": doors.hosted.is_some(),
+        "place_started": doors.hosting.current().is_some(),
     }))
 }
 
 /// 200 if every part works, else 503; `parts` tells which.
 pub(super) async fn ready(doors: web::Data<Doors>) -> HttpResponse {
-    let parts = doors.readiness.parts();
+    let mut parts = doors.readiness.parts();
+    if doors.hosting.current().is_none() {
+        parts.retain(|part| part.name != PLACE);
+    }
     let ready = parts.iter().all(|part| part.works);
     let status = if ready {
         StatusCode::OK

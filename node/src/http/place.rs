@@ -8,17 +8,21 @@ pub(super) mod deposits;
 pub(super) mod guard;
 pub(super) mod info;
 mod once;
+pub(super) mod quota;
 pub(super) mod register;
 pub(super) mod relay;
 pub(super) mod skill_sets;
+mod stay;
 pub(super) mod transfers;
+
+use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage as _, HttpRequest};
 use kairos_actors::peer_manager::Caller;
 use kairos_actors::place::PlaceError;
 use kairos_actors::recorder::Record;
-use kairos_place::meeting_place::{BoardError, RegisterError};
+use kairos_place::meeting_place::{BanError, BoardError, RegisterError};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value};
@@ -27,15 +31,23 @@ use super::error::{ApiError, quoted};
 use crate::hosted::Hosted;
 
 /// The Place that is hosted, or that there is none.
-fn hosted(doors: &super::Doors) -> Result<&Hosted, ApiError> {
-    doors.hosted.as_ref().ok_or_else(|| {
-        let message = "Meeting Place is not started. Use meeting_place_start tool first.";
-        ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "place_not_started",
-            message,
-        )
-    })
+pub(super) fn hosted(doors: &super::Doors) -> Result<Arc<Hosted>, ApiError> {
+    doors.hosting.current().ok_or_else(closed)
+}
+
+fn closed() -> ApiError {
+    let message = "Meeting Place is not started. Use meeting_place_start tool first.";
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "place_not_started",
+        message,
+    )
+}
+
+/// 403 `banned`: the operator keeps the caller out, and owes it no reason.
+fn banned() -> ApiError {
+    let message = "The operator of this Place keeps you out.";
+    ApiError::new(StatusCode::FORBIDDEN, "banned", message)
 }
 
 /// Has an exchange of a skill or a SkillSet recorded; what the answer says of that.
@@ -127,6 +139,7 @@ impl From<PlaceError> for ApiError {
                 "idempotency_key_reused",
                 text,
             ),
+            PlaceError::Ban(error) => error.into(),
             PlaceError::Store(_) => {
                 tracing::error!(%error, "the Place could not store what it was asked to");
                 let message = "The Place cannot store anything at the moment; nothing was changed.";
@@ -143,6 +156,17 @@ impl From<PlaceError> for ApiError {
     }
 }
 
+impl From<BanError> for ApiError {
+    fn from(error: BanError) -> Self {
+        let text = error.to_string();
+        match error {
+            BanError::Own(_) | BanError::Full => Self::new(StatusCode::CONFLICT, "refused", text),
+            BanError::Reason(_) | BanError::Over => Self::invalid(text),
+            BanError::Unknown(_) | BanError::NotPresent(_) => Self::not_found(text),
+        }
+    }
+}
+
 impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         let text = error.to_string();
@@ -153,6 +177,13 @@ impl From<RegisterError> for ApiError {
             }
             RegisterError::TooManyUnverified { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "signature_required", text)
+            }
+            RegisterError::Banned(_) => banned(),
+            RegisterError::AddressShare { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "address_full", text)
+            }
+            RegisterError::AddressUnverified { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "signature_required", text)
             }
             RegisterError::KeyRequired(_) => {
                 Self::new(StatusCode::FORBIDDEN, "signature_required", text)

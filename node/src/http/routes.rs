@@ -147,6 +147,16 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
                 "/v1/approvals/{id}/reject",
                 web::post().to(api::approvals::reject),
             )
+            .route("/v1/place", web::get().to(api::place::status))
+            .route("/v1/place/start", web::post().to(api::place::start))
+            .route("/v1/place/stop", web::post().to(api::place::stop))
+            .route("/v1/place/agents", web::get().to(api::place::agents))
+            .route("/v1/place/kick", web::post().to(api::place::kick))
+            .route("/v1/place/bans", web::get().to(api::place::bans))
+            .route("/v1/place/bans", web::post().to(api::place::ban))
+            .route("/v1/place/unban", web::post().to(api::place::unban))
+            .route("/v1/place/audit", web::get().to(api::place::audit))
+            .route("/v1/place/stats", web::get().to(api::place::stats))
             .default_service(web::to(unknown)),
     );
 

@@ -3,7 +3,7 @@
 //! Cards are text that is ready to be sent: they are written when something changes, which is seldom, and not when
 //! somebody looks, which is often.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kairos_protocol::id::AgentId;
@@ -89,6 +89,8 @@ pub(super) struct Board {
     needs: HashMap<AgentId, usize>,
     need_count: usize,
     pub(super) attempts: Attempts,
+    /// Agents of whose deposits nothing is shown.
+    hidden: HashSet<AgentId>,
     exchanges: u64,
     /// Of these, as many as the store knows of.
     stored_exchanges: u64,
@@ -107,6 +109,7 @@ impl Board {
             needs: HashMap::new(),
             need_count: 0,
             attempts: Attempts::default(),
+            hidden: HashSet::new(),
             exchanges,
             stored_exchanges: exchanges,
         }
@@ -178,12 +181,17 @@ impl Board {
             .collect()
     }
 
-    /// A deposit by its skill; of several agents' the first, without an owner.
+    /// The first agent with a deposit of this skill that is `wanted`.
+    fn owner_of(&self, skill_id: &str, wanted: impl Fn(&AgentId) -> bool) -> Option<&AgentId> {
+        self.owners
+            .get(skill_id)?
+            .values()
+            .find(|owner| wanted(owner))
+    }
+
+    /// A deposit by its skill and its owner.
     pub(super) fn find(&self, skill_id: &str, owner: Option<&AgentId>) -> Option<&Deposit> {
-        let owner = match owner {
-            Some(owner) => owner,
-            None => self.owners.get(skill_id)?.values().next()?,
-        };
+        let owner = owner?;
         self.get(&DepositKey {
             owner: owner.clone(),
             skill_id: skill_id.to_owned(),
@@ -245,6 +253,24 @@ impl Board {
         self.deposits.insert(key, (number, deposit));
     }
 
+    /// Shows nothing of what an agent left here, which stays.
+    pub(super) fn hide_deposits(&mut self, id: &AgentId) {
+        self.hidden.insert(id.clone());
+        for skill_id in self.deposits_of(id) {
+            let owner = id.clone();
+            self.hide(&Subject::Deposit(DepositKey { owner, skill_id }));
+        }
+    }
+
+    /// Shows it again.
+    pub(super) fn show_deposits(&mut self, id: &AgentId) {
+        self.hidden.remove(id);
+        let deposits: Vec<Deposit> = self.of(id).cloned().collect();
+        for deposit in deposits {
+            self.put_deposit(deposit);
+        }
+    }
+
     /// The entry of a deposit, with what is attested of its bytes.
     pub(super) fn card(&self, deposit: &Deposit) -> Value {
         let attested = self.attestations.shown(deposit);
@@ -303,6 +329,12 @@ impl Board {
             name: name.to_lowercase().into(),
             tags: tags.into(),
         };
+        // Whatever changes about it, it is shown with the end of what hides it.
+        if let Subject::Deposit(key) = &subject
+            && self.hidden.contains(&key.owner)
+        {
+            return;
+        }
         self.cards.insert(subject, card);
     }
 
@@ -472,6 +504,10 @@ impl MeetingPlace {
 
     /// A deposit; of several agents' with this skill the first, without an owner.
     pub fn find_deposit(&self, skill_id: &str, owner: Option<&AgentId>) -> Option<&Deposit> {
+        let owner = match owner {
+            Some(owner) => Some(owner).filter(|owner| self.is_shown(owner)),
+            None => self.board.owner_of(skill_id, |owner| self.is_shown(owner)),
+        };
         self.board.find(skill_id, owner)
     }
 
@@ -480,9 +516,10 @@ impl MeetingPlace {
         self.board.card(deposit)
     }
 
-    /// All deposits of one agent.
+    /// All deposits of one agent, unless it is kept out.
     pub fn deposits_of<'p>(&'p self, owner: &'p AgentId) -> impl Iterator<Item = &'p Deposit> {
-        self.board.of(owner)
+        let shown = self.is_shown(owner);
+        self.board.of(owner).filter(move |_| shown)
     }
 
     /// Counts that a skill was handed out. [`note_counts`](Self::note_counts) hands the count to the store.

@@ -95,6 +95,7 @@ impl MeetingPlace {
     /// The deposits of a walk behind `cursor`, at most `limit`. Costs a walk over all keys of deposits.
     pub fn walk_deposits(&self, cursor: Cursor, limit: usize) -> WalkPage {
         let all = self.board.deposit_keys();
+        let all = all.filter(|key| self.is_shown(&key.owner));
         let names = all.map(|key| (key.owner.as_str(), key.skill_id.as_str(), key));
         let text = |key: &&DepositKey| self.board.text_of(key);
         page(cursor, limit, self.census().deposits, names, text)
@@ -103,6 +104,7 @@ impl MeetingPlace {
     /// Like [`walk_deposits`](Self::walk_deposits), of SkillSets.
     pub fn walk_skill_sets(&self, cursor: Cursor, limit: usize) -> WalkPage {
         let all = self.shelf.all().map(|set| &set.key);
+        let all = all.filter(|key| self.is_shown(&key.owner));
         let names = all.map(|key| (key.owner.as_str(), key.name.as_str(), key));
         let text = |key: &&super::SkillSetKey| self.shelf.text_of(key);
         page(cursor, limit, self.census().skill_sets, names, text)

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kairos_protocol::package::PackageLimits;
 
+use crate::relay::audit::Anonymiser;
+
 /// Bounds of a Meeting Place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -11,6 +13,12 @@ pub struct Policy {
     pub agents_max: usize,
     /// Most of them that showed no key.
     pub unverified_max: usize,
+    /// Most agents here that registered from one address; those the Place knows come on top.
+    pub agents_per_address: usize,
+    /// Most of them that showed no key.
+    pub unverified_per_address: usize,
+    /// Hides in the audit who registered.
+    pub anonymiser: Option<Anonymiser>,
     /// Most agents remembered, beyond those present, for their keys.
     pub remembered_max: usize,
     /// Time without a sign of life after which an agent fades.
@@ -81,6 +89,9 @@ impl Default for Policy {
         Self {
             agents_max: 100_000,
             unverified_max: 1_000,
+            agents_per_address: 10_000,
+            unverified_per_address: 100,
+            anonymiser: None,
             remembered_max: 200_000,
             ttl: Duration::from_secs(3600),
             needs_max: 20,

@@ -50,6 +50,23 @@ pub enum RegisterError {
     /// The id is pinned to another key.
     #[error("agent {0} is known by another key")]
     KeyConflict(AgentId),
+    /// The operator keeps it out.
+    #[error("this Place takes no registration of agent {0}")]
+    Banned(AgentId),
+    /// As many agents are here from this address as the Place takes from one.
+    #[error("the Place takes no more agents from this address (max {max})")]
+    AddressShare {
+        /// The bound.
+        max: usize,
+    },
+    /// As many agents without a key are here from this address as the Place takes from one.
+    #[error(
+        "the Place takes no more agents without a signature from this address (max {max}); sign the registration"
+    )]
+    AddressUnverified {
+        /// The bound.
+        max: usize,
+    },
     /// The id is the Place's own.
     #[error("{0} is the Place itself")]
     Own(AgentId),
@@ -116,6 +133,11 @@ impl Registry {
 
     pub(super) fn get(&self, id: &AgentId) -> Option<&Agent> {
         self.slots.get(id).map(|slot| &slot.agent)
+    }
+
+    /// Every record, also of those who are not here, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Agent> {
+        walked(self.slots.values()).map(|slot| &slot.agent)
     }
 
     pub(super) fn is_present(&self, id: &AgentId) -> bool {

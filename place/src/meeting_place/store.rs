@@ -13,6 +13,8 @@ use kairos_protocol::time::Timestamp;
 
 use super::agent::Agent;
 use super::attestation::{Attestation, AttestationKey};
+use super::audit::{Event, Logged};
+use super::ban::{Ban, Target};
 use super::deposit::{Deposit, DepositKey};
 use super::once::{Answered, OnceKey};
 use super::provenance::Provenance;
@@ -47,6 +49,12 @@ pub enum Change {
     Answered(Box<Answered>),
     /// An answer that is forgotten.
     AnswerGone(OnceKey),
+    /// A ban, new or in the place of another.
+    Ban(Box<Ban>),
+    /// A ban that ended.
+    BanGone(Target),
+    /// An entry of the audit.
+    Logged(Timestamp, Box<Event>),
     /// Skills handed out in all.
     Exchanges(u64),
 }
@@ -66,6 +74,8 @@ pub struct Snapshot {
     pub attestations: Vec<Attestation>,
     /// In no order.
     pub answers: Vec<Answered>,
+    /// In the order of their targets.
+    pub bans: Vec<Ban>,
     /// See [`Change::Exchanges`].
     pub exchanges: u64,
 }
@@ -114,4 +124,7 @@ pub trait Store: Send {
         &mut self,
         key: &SkillSetKey,
     ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError>;
+
+    /// Up to `limit` entries of the audit with lower numbers than `before`, the newest first.
+    fn audit(&mut self, before: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
 }

@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 mod attestations;
+mod bans;
 mod complexity;
 mod model;
 mod once;

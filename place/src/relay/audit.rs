@@ -68,6 +68,11 @@ impl Action {
 pub struct Participant(String);
 
 impl Participant {
+    /// The agent itself.
+    pub(crate) fn of(agent: &AgentId) -> Self {
+        Self(agent.to_string())
+    }
+
     /// What was stored.
     pub(super) fn stored(text: String) -> Self {
         Self(text)
@@ -80,7 +85,7 @@ impl Participant {
 }
 
 /// Puts `anon_` and 12 hex digits in the place of an agent's id, the same for the same id.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Anonymiser {
     salt: String,
 }
@@ -91,7 +96,7 @@ impl Anonymiser {
         Self { salt }
     }
 
-    fn hide(&self, agent: &AgentId) -> Participant {
+    pub(crate) fn hide(&self, agent: &AgentId) -> Participant {
         let mut text = ContentHash::of(format!("{agent}:{}", self.salt)).to_hex();
         text.truncate(12);
         text.insert_str(0, "anon_");
@@ -231,7 +236,7 @@ impl Relay {
     fn shown(&self, agent: &AgentId) -> Participant {
         match &self.policy.anonymiser {
             Some(anonymiser) => anonymiser.hide(agent),
-            None => Participant(agent.to_string()),
+            None => Participant::of(agent),
         }
     }
 

@@ -58,6 +58,22 @@ fn writes_what_the_reference_writes() {
 }
 
 #[test]
+fn a_token_that_was_made_for_one_use_leaves_nothing_and_takes_no_other_with_it() {
+    let mut book = book(&[
+        (1, "ada", Role::Owner, Lifetime::Never),
+        (2, "bo", Role::Member, hours(1)),
+        (3, "cy", Role::Guest, hours(1)),
+    ]);
+    assert_eq!(book.discard(&raw(9).hash()), None);
+    assert_eq!(book.discard(&raw(2).hash()).unwrap().user, user("bo"));
+    assert_eq!(book.discard(&raw(2).hash()), None);
+    let users: Vec<String> = book.tokens().map(|token| token.user.to_string()).collect();
+    assert_eq!(users, ["ada", "cy"]);
+    assert!(book.authenticate(raw(2).reveal(), at(0)).is_none());
+    assert!(book.authenticate(raw(3).reveal(), at(0)).is_some());
+}
+
+#[test]
 fn a_token_opens_until_its_time_is_over_or_it_is_revoked() {
     let mut book = book(&[
         (1, "ada", Role::Owner, Lifetime::Never),

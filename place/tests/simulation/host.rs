@@ -352,7 +352,14 @@ impl Host {
                 self.jobs
                     .extend(done.forgotten.into_iter().map(Job::Forget));
                 let token = format!("{:032x}", rng.random::<u128>());
-                let opened = self.sessions.open(&token, id, key.hash(), STRENGTH, time);
+                let opened = self.sessions.open(
+                    &token,
+                    id,
+                    key.hash(),
+                    STRENGTH,
+                    kairos_place::network::UNKNOWN_ADDRESS,
+                    time,
+                );
                 opened.map_or(Outcome::Failed, |()| Outcome::Registered(token))
             }
             Err(_) => Outcome::Refused,

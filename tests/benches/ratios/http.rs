@@ -87,6 +87,7 @@ pub(crate) fn unlimited(home: &Home) -> Builder {
         .set("limits.requests_per_address", "1000000")
         .set("limits.requests_per_session", "1000000")
         .set("limits.new_peers_per_address", "1000000")
+        .set("limits.peers_per_address", "1000000")
         .set("log.level", "warn")
 }
 

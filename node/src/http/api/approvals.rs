@@ -9,12 +9,12 @@ use kairos_place::proposal::{Change, ProposalId};
 use kairos_place::role::Action;
 use kairos_protocol::hash::ContentHash;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::guard::Caller;
-use crate::http::error::{ApiError, quoted};
-use crate::http::{Doors, body, query, reply};
+use super::read;
+use crate::http::error::ApiError;
+use crate::http::{Doors, query, reply};
 
 /// A proposal as it is posted.
 #[derive(Deserialize)]
@@ -138,12 +138,6 @@ async fn decide(
         "id": id, "decided": decision.decided, "change": proposal.change.kind(),
         "subject": proposal.change.subject(), "stage": decision.stage,
     })))
-}
-
-async fn read<T: DeserializeOwned>(doors: &Doors, payload: web::Payload) -> Result<T, ApiError> {
-    let members = body::read_object(payload, doors.body_limits).await?;
-    serde_json::from_value(Value::Object(members))
-        .map_err(|error| ApiError::invalid(quoted(&error.to_string())))
 }
 
 fn parsed(id: &str) -> Result<ProposalId, ApiError> {

@@ -68,38 +68,28 @@ pub(in crate::http) async fn admit(
     let Some(doors) = request.app_data::<web::Data<Doors>>().cloned() else {
         return Err(ApiError::internal(&"the doors are not configured").into());
     };
-    let address = request.peer_addr().map(|peer| peer.ip());
-    let caller = check(&doors, request.request(), address).await?;
+    let caller = check(&doors, request.request()).await?;
     request.extensions_mut().insert(caller);
     next.call(request).await
 }
 
-async fn check(
-    doors: &Doors,
-    request: &HttpRequest,
-    address: Option<IpAddr>,
-) -> Result<Caller, ApiError> {
-    let is_ours = address.is_some_and(|address| address.to_canonical().is_loopback());
-    if !is_ours && !doors.api_to_others {
+async fn check(doors: &Doors, request: &HttpRequest) -> Result<Caller, ApiError> {
+    if !doors.proxies.is_local(request) && !doors.api_to_others {
         return Err(forbidden(
             "loopback_only",
             "These routes answer to this machine only. The setting http.api_to_others opens them.",
         ));
     }
     check_host(request, &doors.names)?;
-    let now = doors.clock.now();
-    if let Some(address) = address {
-        let admitted = doors.allowance.lock().admit(address, now);
-        admitted.map_err(ApiError::rate_limited)?;
-    }
+    let (address, now) = (doors.proxies.address(request), doors.clock.now());
+    let admitted = doors.allowance.lock().admit(address, now);
+    admitted.map_err(ApiError::rate_limited)?;
     let token = bearer(request).ok_or_else(ApiError::missing_token)?;
     match doors.auth.authenticate(token).await? {
         Some(principal) => Ok(Caller(principal)),
         None => {
-            if let Some(address) = address {
-                let counted = doors.failed_tokens.lock().admit(address, now);
-                counted.map_err(ApiError::rate_limited)?;
-            }
+            let counted = doors.failed_tokens.lock().admit(address, now);
+            counted.map_err(ApiError::rate_limited)?;
             Err(ApiError::invalid_token())
         }
     }

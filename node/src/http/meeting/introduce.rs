@@ -1,7 +1,5 @@
 //! `GET` and `POST /meeting/v1/introduce`, `POST /meeting/v1/goodbye`.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::peer_manager::{Admission, Introduce};
@@ -54,9 +52,7 @@ pub(in crate::http) async fn post(
             identity: identity.clone(),
             proof: possession.proof.clone(),
             wants_challenge: possession.nonce.is_some(),
-            address: request
-                .peer_addr()
-                .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.ip()),
+            address: doors.proxies.address(&request),
             replaces: guard::bearer(&request).map(str::to_owned),
         })
         .await?;

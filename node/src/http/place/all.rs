@@ -13,6 +13,7 @@ use kairos_actors::place::{Heard, Listener};
 use kairos_place::meeting_place::{Cursor, MeetingPlace};
 use serde_json::{Value, json};
 
+use super::stay::Stay;
 use super::transfers::Transfer;
 use super::{caller, hosted};
 use crate::http::error::{ApiError, quoted};
@@ -78,10 +79,12 @@ pub(in crate::http) async fn events(
 ) -> Result<HttpResponse, ApiError> {
     let agent = caller(&request)?.agent_id;
     let open = doors.listeners.begin(&agent)?;
-    let listener = hosted(&doors)?.place.listen();
+    let hosted = hosted(&doors)?;
+    let listener = hosted.place.listen();
     let listener = listener.ok_or(ApiError::from(AskError::Stopped))?;
     let first = stream::iter([Ok(Bytes::from_static(b": listening\n\n"))]);
-    let later = stream::unfold((listener, open), heard);
+    let stay = Stay::new(&doors, &hosted, &request);
+    let later = stream::unfold((listener, open, stay), heard);
     let ends = tokio::time::sleep(LISTEN_MAX);
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
@@ -91,9 +94,16 @@ pub(in crate::http) async fn events(
 }
 
 async fn heard(
-    (mut listener, open): (Listener, Transfer),
-) -> Option<(Result<Bytes, Infallible>, (Listener, Transfer))> {
-    let told = match tokio::time::timeout(KEEP_ALIVE, listener.next()).await {
+    (mut listener, open, mut stay): (Listener, Transfer, Stay),
+) -> Option<(Result<Bytes, Infallible>, (Listener, Transfer, Stay))> {
+    let next = async {
+        tokio::select! {
+            biased;
+            () = stay.over() => None,
+            heard = listener.next() => heard,
+        }
+    };
+    let told = match tokio::time::timeout(KEEP_ALIVE, next).await {
         Ok(Some(Heard::Event(event))) => format!("event: change\ndata: {}\n\n", event.shown()),
         Ok(Some(Heard::Missed(count))) => {
             format!("event: missed\ndata: {}\n\n", json!({"count": count}))
@@ -101,5 +111,5 @@ async fn heard(
         Ok(None) => return None,
         Err(_) => ": still here\n\n".to_owned(),
     };
-    Some((Ok(told.into()), (listener, open)))
+    Some((Ok(told.into()), (listener, open, stay)))
 }

@@ -8,7 +8,7 @@ use kairos_protocol::hash::ContentHash;
 use serde_json::{Value, json};
 
 use super::once::{once, repeated};
-use super::{hosted, record_exchange, writer};
+use super::{hosted, quota, record_exchange, writer};
 use crate::http::error::ApiError;
 use crate::http::{Doors, body, reply};
 
@@ -21,7 +21,9 @@ pub(in crate::http) async fn attest(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let attester = writer(&doors, &request)?.agent_id;
+    let caller = writer(&doors, &request)?;
+    quota::deposit(&doors, &request, &caller)?;
+    let attester = caller.agent_id;
     let body = body::read(payload, doors.body_limits).await?;
     let once = once(&request, &attester, ContentHash::of(&body))?;
     let members = body::object(&body)?;
@@ -65,7 +67,7 @@ pub(in crate::http) async fn attest(
             let hashes = vec![("claim_hash", ContentHash::of(&key.claim))];
             let name = &key.deposit.skill_id;
             record_exchange(
-                hosted,
+                &hosted,
                 "attestation",
                 name,
                 key.content_hash,

@@ -12,7 +12,7 @@ use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
 use super::once::{once, repeated};
-use super::{caller, hosted, record_exchange, rest, writer};
+use super::{caller, hosted, quota, record_exchange, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
 use crate::http::{Doors, body, reply};
@@ -28,7 +28,9 @@ pub(in crate::http) async fn deposit(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let owner = writer(&doors, &request)?.agent_id;
+    let caller = writer(&doors, &request)?;
+    quota::deposit(&doors, &request, &caller)?;
+    let owner = caller.agent_id;
     let body = body::read(payload, doors.body_limits).await?;
     let once = once(&request, &owner, ContentHash::of(&body))?;
     let offer = offer(&body::object(&body)?)?;
@@ -42,7 +44,7 @@ pub(in crate::http) async fn deposit(
         Ok(Outcome::Done(done)) => {
             let deposit = &done.deposit;
             let (name, hash) = (&deposit.facts.name, deposit.content_hash);
-            record_exchange(hosted, "deposit", name, hash, vec![owner], previous(&done));
+            record_exchange(&hosted, "deposit", name, hash, vec![owner], previous(&done));
             Ok(reply::bytes(deposited(&done).into()))
         }
         Err(error) => rejected("deposit_rejected", error),
@@ -63,7 +65,9 @@ pub(in crate::http) async fn update(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let owner = writer(&doors, &request)?.agent_id;
+    let caller = writer(&doors, &request)?;
+    quota::deposit(&doors, &request, &caller)?;
+    let owner = caller.agent_id;
     let members = body::read_object(payload, doors.body_limits).await?;
     let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
     let mut offer = offer(&members)?;
@@ -76,7 +80,7 @@ pub(in crate::http) async fn update(
             let deposit = &done.deposit;
             let (name, hash) = (&deposit.facts.name, deposit.content_hash);
             let hashes = previous(&done).into_iter().chain(reason).collect();
-            let recorded = record_exchange(hosted, "update", name, hash, vec![owner], hashes);
+            let recorded = record_exchange(&hosted, "update", name, hash, vec![owner], hashes);
             Ok(reply::value(&json!({
                 "status": "updated", "skill_id": deposit.key.skill_id,
                 "previous_hash": done.before, "new_hash": hash,
@@ -115,7 +119,7 @@ pub(in crate::http) async fn withdraw(
             let (name, hash) = (&gone.facts.name, gone.content_hash);
             let hashes = vec![("reason_hash", ContentHash::of(reason))];
             let agents = vec![owner.clone()];
-            let recorded = record_exchange(hosted, "withdraw", name, hash, agents, hashes);
+            let recorded = record_exchange(&hosted, "withdraw", name, hash, agents, hashes);
             Ok(reply::value(&json!({
                 "status": "withdrawn", "skill_id": skill_id, "owner_agent_id": owner,
                 "withdrawn_at": now.wire(), "chain_recorded": recorded,
@@ -219,7 +223,7 @@ fn handed_out(doors: &Doors, request: &HttpRequest, deposit: &Deposit) -> Result
     hosted.place.count_exchange();
     let agents = vec![caller(request)?.agent_id, deposit.key.owner.clone()];
     let (name, hash) = (&deposit.facts.name, deposit.content_hash);
-    record_exchange(hosted, "acquire", name, hash, agents, Vec::new());
+    record_exchange(&hosted, "acquire", name, hash, agents, Vec::new());
     Ok(())
 }
 

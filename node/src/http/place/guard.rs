@@ -7,9 +7,10 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, web};
 use kairos_actors::peer_manager::PeerError;
+use kairos_place::meeting_place::Visitor;
 use kairos_place::session::Refusal;
 
-use super::hosted;
+use super::{banned, closed};
 use crate::http::Doors;
 use crate::http::error::ApiError;
 use crate::http::guard::bearer;
@@ -23,11 +24,20 @@ pub(in crate::http) async fn admit(
     let Some(doors) = request.app_data::<web::Data<Doors>>().cloned() else {
         return Err(ApiError::internal(&"the doors are not configured").into());
     };
-    let hosted = hosted(&doors)?;
-    if let Some(address) = request.peer_addr() {
-        let now = doors.clock.now();
-        let counted = doors.allowance.lock().admit(address.ip(), now);
-        counted.map_err(ApiError::rate_limited)?;
+    let visit = doors.hosting.visit().ok_or_else(closed)?;
+    let hosted = visit.hosted();
+    let (address, now) = (doors.proxies.address(request.request()), doors.clock.now());
+    let counted = doors.allowance.lock().admit(address, now);
+    counted.map_err(ApiError::rate_limited)?;
+    let mut visitor = Visitor {
+        address: Some(address),
+        ..Visitor::default()
+    };
+    if hosted
+        .place
+        .look(|place| place.banned(visitor, now).is_some())
+    {
+        return Err(banned().into());
     }
     if !is_open(request.method(), request.path()) {
         let token = bearer(request.request()).ok_or_else(no_token)?;
@@ -38,10 +48,21 @@ pub(in crate::http) async fn admit(
         if doors.witness.is_convicted(&caller.agent_id) {
             return Err(ApiError::two_histories().into());
         }
+        visitor.agent = Some(&caller.agent_id);
+        visitor.key = Some(caller.key);
+        if hosted
+            .place
+            .look(|place| place.banned(visitor, now).is_some())
+        {
+            return Err(banned().into());
+        }
         hosted.place.touch(&caller.agent_id);
         request.extensions_mut().insert(caller);
     }
-    next.call(request).await
+    // Of a streamed answer only the beginning is waited for.
+    let answer = next.call(request).await;
+    drop(visit);
+    answer
 }
 
 fn is_open(method: &Method, path: &str) -> bool {

@@ -37,6 +37,12 @@ pub(in crate::http) async fn info(doors: web::Data<Doors>) -> Result<HttpRespons
                 "max_archive_expanded_bytes": policy.skill_sets.package.expanded,
                 "max_archive_entries": policy.skill_sets.package.entries,
             },
+            "agent_limits": {
+                "max_unverified": policy.unverified_max,
+                "max_agents_per_address": policy.agents_per_address,
+                "max_unverified_per_address": policy.unverified_per_address,
+            },
+            "quotas": doors.quotas.told(),
             "session_rate_limit_per_minute": doors.requests_per_minute,
             "fades_after_seconds": policy.ttl.as_secs(),
             "write_strength": doors.place_write_strength.as_str(),

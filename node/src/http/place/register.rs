@@ -1,18 +1,16 @@
 //! `POST /place/v1/register` and `POST /place/v1/unregister`.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::peer_manager::{Admission, Introduce};
 use kairos_actors::recorder::Record;
-use kairos_place::meeting_place::{Claim, Registered, Registration};
+use kairos_place::meeting_place::{Claim, Registered, Registration, Visitor};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::wire::introduction::{IdentityFault, ReceivedIntroduction, VerifiedIdentity};
 use kairos_protocol::wire::possession::{Possession, Proof};
 use serde_json::{Map, Value, json};
 
-use super::{hosted, names_caller, writer};
+use super::{banned, hosted, names_caller, quota, writer};
 use crate::hosted::Hosted;
 use crate::http::error::{ApiError, quoted};
 use crate::http::meeting::introduce;
@@ -34,16 +32,15 @@ pub(in crate::http) async fn register(
     let members = body::read_object(payload, doors.body_limits).await?;
     let id = claimed_id(&members)?;
     let mut registration = registration(&members, id.clone())?;
-    let address = request
-        .peer_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.ip());
+    let address = doors.proxies.address(&request);
     let received = ReceivedIntroduction::new(members);
     let identity = match verified(&doors, &received) {
         Ok(identity) => identity,
         Err(fault) => {
+            quota::registration(&doors, None, address, false)?;
             doors.peers.count_stranger(address)?;
-            let done = hosted.place.register(registration).await?;
-            forget(hosted, &done).await;
+            let done = hosted.place.register_from(registration, address).await?;
+            forget(&hosted, &done).await;
             return Ok(reply::value(&unverified(&id, &done, &fault)));
         }
     };
@@ -60,6 +57,26 @@ pub(in crate::http) async fn register(
     if doors.witness.is_convicted(&id) {
         return Err(ApiError::two_histories());
     }
+    let (now, visitor) = (
+        doors.clock.now(),
+        Visitor {
+            agent: Some(&id),
+            key: Some(identity.key.hash()),
+            address: Some(address),
+        },
+    );
+    // Before a challenge is redeemed or a session replaced.
+    if hosted
+        .place
+        .look(|place| place.banned(visitor, now).is_some())
+    {
+        return Err(banned());
+    }
+    let pinned = hosted
+        .place
+        .look(|place| place.key(&id).map(|key| key.hash()));
+    let knows = pinned == Some(identity.key.hash());
+    quota::registration(&doors, Some(identity.key.hash()), address, knows)?;
     let possession = received.possession();
     let guest = Introduce {
         identity: identity.clone(),
@@ -73,8 +90,8 @@ pub(in crate::http) async fn register(
     registration.claim = Claim::Signed(identity.key.clone(), strength);
     let signed_name = Some(identity.name.clone()).filter(|name| !name.is_empty());
     registration.name = registration.name.or(signed_name);
-    let done = hosted.place.register(registration).await?;
-    forget(hosted, &done).await;
+    let done = hosted.place.register_from(registration, address).await?;
+    forget(&hosted, &done).await;
     if done.new {
         hosted.recorder.record(Record::Registered {
             agent: id.clone(),

@@ -14,9 +14,9 @@ use base64::engine::general_purpose::STANDARD;
 use futures::{StreamExt as _, stream};
 use kairos_actors::place::PlaceError;
 use kairos_actors::recorder::Record;
-use kairos_actors::relay::{Letter, RelayError};
-use kairos_place::meeting_place::BoardError;
-use kairos_place::relay::audit::{AuditEntry, AuditFilter};
+use kairos_actors::relay::{Letter, RelayError, Subscription};
+use kairos_place::meeting_place::{BoardError, Visitor};
+use kairos_place::relay::audit::AuditFilter;
 use kairos_place::relay::message::{BlobHash, Message, MessageType, RelayId, Sealed};
 use kairos_place::relay::policy::Refusal;
 use kairos_place::relay::prekey::Prekey;
@@ -24,10 +24,12 @@ use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{caller, hosted, names_caller, rest, writer};
+use super::stay::Stay;
+use super::{caller, hosted, names_caller, quota, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
 use crate::http::{Doors, body, reply};
+use crate::operate::relay_entry;
 
 /// Messages of an answer if nothing is said.
 const LIMIT: usize = 10;
@@ -44,7 +46,9 @@ pub(in crate::http) async fn send(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let from = writer(&doors, &request)?.agent_id;
+    let caller = writer(&doors, &request)?;
+    quota::message(&doors, &request, &caller)?;
+    let from = caller.agent_id;
     // The blob may be as long as a body of another kind, and stands in one.
     let members = body::read_object(payload, doors.relay_body_limits).await?;
     require(&members, &["to", "encrypted_blob", "blob_hash"])?;
@@ -75,9 +79,25 @@ pub(in crate::http) async fn send(
     let sealed = Sealed::new(blob.to_owned(), told).map_err(refused_word)?;
     let id = chosen_id(&request, &members)?;
     let hosted = hosted(&doors)?;
-    let known = hosted
-        .place
-        .look(|place| place.key(&to).is_some() || place.agent(&to).is_some());
+    let (now, visitor) = (
+        doors.clock.now(),
+        Visitor {
+            agent: Some(&to),
+            ..Visitor::default()
+        },
+    );
+    let (known, kept_out) = hosted.place.look(|place| {
+        let known = place.key(&to).is_some() || place.agent(&to).is_some();
+        (known, place.banned(visitor, now).is_some())
+    });
+    if kept_out {
+        let message = format!("This Place takes no mail for agent {to}.");
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "recipient_refused",
+            message,
+        ));
+    }
     let letter = Letter {
         id,
         from,
@@ -86,7 +106,6 @@ pub(in crate::http) async fn send(
         message_type,
         sealed,
     };
-    let now = doors.clock.now();
     let sent = hosted.relay.send(letter).await;
     let sent = sent.map_err(|error| full_until(error, now))?;
     if !sent.repeated {
@@ -127,7 +146,8 @@ pub(in crate::http) async fn receive(
 ) -> Result<HttpResponse, ApiError> {
     let agent = box_of_caller(&doors, &request)?;
     let query = request.query_string();
-    let relay = &hosted(&doors)?.relay;
+    let hosted = hosted(&doors)?;
+    let relay = &hosted.relay;
     let page = match param(query, "ack").as_deref() {
         Some("explicit") => relay.receive(agent, after(query)?, limit(query)?).await?,
         _ => relay.receive_and_remove(agent, limit(query)?).await?,
@@ -234,17 +254,22 @@ pub(in crate::http) async fn events(
         true => "event: mail\ndata: {}\n\n",
         false => ": listening\n\n",
     };
-    let later = stream::unfold(subscription, |mut subscription| async move {
-        let event = match tokio::time::timeout(KEEP_ALIVE, subscription.mail()).await {
-            Ok(Some(_)) => "event: mail\ndata: {}\n\n",
-            Ok(None) => return None,
-            Err(_) => ": still here\n\n",
-        };
-        Some((
-            Ok::<_, Infallible>(Bytes::from_static(event.as_bytes())),
-            subscription,
-        ))
-    });
+    let stay = Stay::new(&doors, &hosted, &request);
+    let later = stream::unfold(
+        (subscription, stay),
+        |(mut subscription, mut stay)| async move {
+            let mail = mail(&mut subscription, &mut stay);
+            let event = match tokio::time::timeout(KEEP_ALIVE, mail).await {
+                Ok(Some(())) => "event: mail\ndata: {}\n\n",
+                Ok(None) => return None,
+                Err(_) => ": still here\n\n",
+            };
+            Some((
+                Ok::<_, Infallible>(Bytes::from_static(event.as_bytes())),
+                (subscription, stay),
+            ))
+        },
+    );
     let first = stream::iter([Ok(Bytes::from_static(first.as_bytes()))]);
     Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
@@ -255,6 +280,15 @@ pub(in crate::http) async fn events(
                 .chain(later)
                 .take_until(tokio::time::sleep(LISTEN_MAX)),
         ))
+}
+
+/// Waits for mail; nothing once there is nobody any more to tell, or nobody who may be told.
+async fn mail(subscription: &mut Subscription, stay: &mut Stay) -> Option<()> {
+    tokio::select! {
+        biased;
+        () = stay.over() => None,
+        mail = subscription.mail() => mail.map(drop),
+    }
 }
 
 /// How often a listener hears something, so that nobody in between takes the connection for dead.
@@ -398,23 +432,13 @@ pub(in crate::http) async fn audit(
     let page = hosted(&doors)?.relay.audit(before, wanted, limit).await?;
     let kind = param(query, "type").filter(|kind| !kind.is_empty());
     let entries: Vec<Value> = match kind.is_none_or(|kind| kind == "relay") {
-        true => page.entries.iter().map(entry).collect(),
+        true => page.entries.iter().map(relay_entry).collect(),
         false => Vec::new(),
     };
     Ok(reply::value(&json!({
         "count": entries.len(), "entries": entries, "next": page.next,
         "note": "Who, when, how much, and the hash of what was sealed. The Place knows no more.",
     })))
-}
-
-fn entry(entry: &AuditEntry) -> Value {
-    let [from, to] = &entry.participants;
-    json!({
-        "timestamp": entry.at.wire(), "event_type": "relay", "action": entry.action.as_str(),
-        "relay_id": entry.relay_id.as_str(), "participants": [from.as_str(), to.as_str()],
-        "message_type": entry.message_type.as_str(), "size_bytes": entry.size,
-        "content_hash": entry.hash.to_string(),
-    })
 }
 
 /// Figures of the last hours.
@@ -425,7 +449,8 @@ pub(in crate::http) async fn audit_stats(
     caller(&request)?;
     let hours = number(request.query_string(), "hours")?.unwrap_or(24);
     let hours = u32::try_from(hours).unwrap_or(u32::MAX).max(1);
-    let relay = &hosted(&doors)?.relay;
+    let hosted = hosted(&doors)?;
+    let relay = &hosted.relay;
     let (by_hour, total) = (relay.audit_hours(hours).await?, relay.relayed().await?);
     let one = |(hour, stats): (&Timestamp, &kairos_place::relay::audit::HourStats)| {
         let name = hour.wire().get(..13).unwrap_or_default().replace('T', " ");

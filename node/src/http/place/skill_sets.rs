@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use super::once::{once, repeated};
 use super::transfers::Transfer;
-use super::{caller, hosted, record_exchange, writer};
+use super::{caller, hosted, quota, record_exchange, writer};
 use crate::hosted::Hosted;
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{count, param};
@@ -42,7 +42,9 @@ pub(in crate::http) async fn deposit(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let owner = writer(&doors, &request)?.agent_id;
+    let caller = writer(&doors, &request)?;
+    quota::deposit(&doors, &request, &caller)?;
+    let owner = caller.agent_id;
     let hosted = hosted(&doors)?;
     let _on_its_way = doors.transfers.begin(&owner)?;
     let body = body::read(payload, doors.archive_body_limits).await?;
@@ -58,7 +60,7 @@ pub(in crate::http) async fn deposit(
         Ok(Outcome::Repeated(answer)) => Ok(repeated(answer)),
         Ok(Outcome::Done(set)) => {
             let agents = vec![set.key.owner.clone()];
-            record(hosted, "skillset_deposit", &set, agents, Vec::new());
+            record(&hosted, "skillset_deposit", &set, agents, Vec::new());
             Ok(reply::bytes(deposited(&set).into()))
         }
         Err(error) => Err(error.into()),
@@ -187,7 +189,7 @@ pub(in crate::http) async fn content(
     });
     let (text, set) = written.await?.ok_or_else(unknown)?;
     let agents = vec![reader, set.key.owner.clone()];
-    record(hosted, "skillset_content_served", &set, agents, Vec::new());
+    record(&hosted, "skillset_content_served", &set, agents, Vec::new());
     Ok(in_pieces(text.into(), transfer))
 }
 
@@ -239,7 +241,7 @@ pub(in crate::http) async fn withdraw(
         vec![set.key.owner.clone()],
         vec![("reason_hash", ContentHash::of(reason))],
     );
-    let recorded = record(hosted, "skillset_withdraw", &set, agents, hashes);
+    let recorded = record(&hosted, "skillset_withdraw", &set, agents, hashes);
     Ok(reply::value(&json!({
         "status": "withdrawn", "name": set.key.name, "version": set.version,
         "depositor_id": set.key.owner, "chain_recorded": recorded,
@@ -255,7 +257,7 @@ fn record(
     hashes: Vec<(&'static str, ContentHash)>,
 ) -> Value {
     let (name, hash) = (set.key.name.as_str(), set.content_hash);
-    record_exchange(hosted, event, name, hash, agents, hashes)
+    record_exchange(&hosted, event, name, hash, agents, hashes)
 }
 
 fn missing_name(message: &'static str) -> ApiError {

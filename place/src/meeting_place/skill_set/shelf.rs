@@ -1,6 +1,6 @@
 //! The SkillSets of a Place: what is there, and what browsing shows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kairos_protocol::id::{AgentId, SkillSetName};
@@ -35,6 +35,9 @@ pub(in crate::meeting_place) struct Shelf {
     /// Who left one of some name, first come first.
     owners: HashMap<SkillSetName, Vec<AgentId>>,
     cards: Pool<SkillSetKey, Card>,
+    /// Agents of whose SkillSets nothing is shown.
+    hidden: HashSet<AgentId>,
+    count: usize,
     /// Of all archives.
     bytes: u64,
 }
@@ -45,12 +48,43 @@ impl Shelf {
             sets: HashMap::new(),
             owners: HashMap::new(),
             cards: Pool::new(),
+            hidden: HashSet::new(),
+            count: 0,
             bytes: 0,
         }
     }
 
     pub(in crate::meeting_place) fn len(&self) -> usize {
-        self.cards.len()
+        self.count
+    }
+
+    /// Shows nothing of what an agent left here, which stays.
+    pub(in crate::meeting_place) fn hide(&mut self, owner: &AgentId) {
+        self.hidden.insert(owner.clone());
+        let keys: Vec<SkillSetKey> = self.of(owner).map(|set| set.key.clone()).collect();
+        for key in keys {
+            self.cards.remove(&key);
+        }
+    }
+
+    /// Shows it again.
+    pub(in crate::meeting_place) fn show(&mut self, owner: &AgentId) {
+        self.hidden.remove(owner);
+        let sets: Vec<SkillSetDeposit> = self.of(owner).cloned().collect();
+        for set in sets {
+            self.put_card(&set);
+        }
+    }
+
+    fn put_card(&mut self, set: &SkillSetDeposit) {
+        if self.hidden.contains(&set.key.owner) {
+            return;
+        }
+        let card = Card {
+            text: set.card().to_string().into(),
+            searched: set.searched().into(),
+        };
+        self.cards.insert(set.key.clone(), card);
     }
 
     pub(in crate::meeting_place) fn text_of(&self, key: &SkillSetKey) -> Option<Arc<str>> {
@@ -79,12 +113,9 @@ impl Shelf {
         self.remove(&key);
         let owners = self.owners.entry(key.name.clone()).or_default();
         owners.push(key.owner.clone());
-        let card = Card {
-            text: set.card().to_string().into(),
-            searched: set.searched().into(),
-        };
+        self.put_card(&set);
+        self.count += 1;
         self.bytes += set.archive_bytes;
-        self.cards.insert(key.clone(), card);
         let of_owner = self.sets.entry(key.owner).or_default();
         of_owner.insert(key.name, set);
     }
@@ -95,6 +126,7 @@ impl Shelf {
         if of_owner.is_empty() {
             self.sets.remove(&key.owner);
         }
+        self.count -= 1;
         self.bytes = self.bytes.saturating_sub(set.archive_bytes);
         if let Some(owners) = self.owners.get_mut(&key.name) {
             owners.retain(|owner| *owner != key.owner);
@@ -185,12 +217,17 @@ impl MeetingPlace {
     ) -> Result<&SkillSetDeposit, SkillSetFault> {
         let missing = || SkillSetFault::NotFound(name.to_string());
         let owners = self.shelf.owners.get(name).ok_or_else(missing)?;
-        let owner = match (owner, &owners[..]) {
-            (Some(owner), _) | (None, [owner]) => owner,
+        let shown = owners.iter().filter(|owner| self.is_shown(owner));
+        let shown: Vec<&AgentId> = shown.collect();
+        let owner = match (owner, &shown[..]) {
+            (Some(owner), _) if !self.is_shown(owner) => return Err(missing()),
+            (Some(owner), _) => owner,
+            (None, [owner]) => *owner,
+            (None, []) => return Err(missing()),
             (None, several) => {
                 return Err(SkillSetFault::Ambiguous {
                     name: name.clone(),
-                    depositors: several.to_vec(),
+                    depositors: several.iter().map(|id| (*id).clone()).collect(),
                 });
             }
         };

@@ -7,9 +7,10 @@ use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 
 use super::{Change, Snapshot, Store, StoreError};
+use crate::meeting_place::audit::REGISTRATIONS_MAX;
 use crate::meeting_place::{
-    Agent, Answered, Attestation, AttestationKey, Deposit, DepositKey, OnceKey, Provenance,
-    SkillSetDeposit, SkillSetKey,
+    Agent, Answered, Attestation, AttestationKey, Ban, Deposit, DepositKey, Logged, OnceKey,
+    Provenance, SkillSetDeposit, SkillSetKey, Target,
 };
 
 /// See the module.
@@ -22,6 +23,9 @@ pub struct MemoryStore {
     origins: BTreeMap<ContentHash, (u64, Provenance)>,
     skill_sets: BTreeMap<SkillSetKey, (u64, SkillSetDeposit, Arc<[u8]>)>,
     answers: BTreeMap<OnceKey, Answered>,
+    bans: BTreeMap<Target, Ban>,
+    audit: BTreeMap<u64, Logged>,
+    logged: u64,
     exchanges: u64,
 }
 
@@ -84,6 +88,21 @@ impl MemoryStore {
             Change::AnswerGone(key) => {
                 self.answers.remove(key);
             }
+            Change::Ban(ban) => {
+                self.bans.insert(ban.target.clone(), (**ban).clone());
+            }
+            Change::BanGone(target) => {
+                self.bans.remove(target);
+            }
+            Change::Logged(at, event) => {
+                self.logged += 1;
+                let number = self.logged;
+                let over = number.saturating_sub(REGISTRATIONS_MAX);
+                self.audit
+                    .retain(|number, logged| *number > over || !logged.event.is_of_agents());
+                let (at, event) = (*at, (**event).clone());
+                self.audit.insert(number, Logged { number, at, event });
+            }
             Change::Exchanges(count) => self.exchanges = *count,
         }
     }
@@ -117,6 +136,7 @@ impl Store for MemoryStore {
                 .map(|(_, deposit, _)| deposit)
                 .collect(),
             answers: self.answers.values().cloned().collect(),
+            bans: self.bans.values().cloned().collect(),
             exchanges: self.exchanges,
         })
     }
@@ -139,5 +159,10 @@ impl Store for MemoryStore {
     ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError> {
         let found = self.skill_sets.get(key);
         Ok(found.map(|(_, set, archive)| (set.clone(), archive.to_vec())))
+    }
+
+    fn audit(&mut self, before: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let newest = self.audit.range(..before).rev().take(limit);
+        Ok(newest.map(|(_, logged)| logged.clone()).collect())
     }
 }

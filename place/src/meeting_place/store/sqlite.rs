@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Change, Snapshot, Store, StoreError};
+use crate::meeting_place::audit::REGISTRATIONS_MAX;
 use crate::meeting_place::{
-    Agent, Answered, Attestation, Deposit, DepositKey, OnceKey, PinnedKey, Presence,
+    Agent, Answered, Attestation, Ban, Deposit, DepositKey, Logged, OnceKey, PinnedKey, Presence,
     SkillSetDeposit, SkillSetKey,
 };
 use crate::session::Strength;
@@ -22,7 +23,7 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The schema, each step on top of those before. `user_version` counts the steps that a database went through; one that
 /// was released is never changed.
-pub(super) const STEPS: [&str; 5] = [BEGINNING, ATTESTATIONS, SKILL_SETS, ORIGINS, ANSWERS];
+pub(super) const STEPS: [&str; 6] = [BEGINNING, ATTESTATIONS, SKILL_SETS, ORIGINS, ANSWERS, BANS];
 
 const BEGINNING: &str = "
 CREATE TABLE agents (
@@ -95,6 +96,17 @@ CREATE TABLE answers (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Numbers of the audit count on when entries are gone, which is what cursors rely on.
+const BANS: &str = "
+CREATE TABLE bans (target TEXT PRIMARY KEY, ban TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE audit (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    of_agents INTEGER NOT NULL,
+    event TEXT NOT NULL
+) STRICT;
+";
+
 /// See the module.
 #[derive(Debug)]
 pub struct SqliteStore(Connection);
@@ -163,6 +175,13 @@ impl Store for SqliteStore {
                 },
             )?,
             answers: rows(&all, "SELECT * FROM answers ORDER BY agent, key", answered)?,
+            bans: {
+                let mut bans: Vec<Ban> = rows(&all, "SELECT ban, target FROM bans", |row| {
+                    parsed(&row.get::<_, String>(0)?, "ban", &row.get::<_, String>(1)?)
+                })?;
+                bans.sort_by(|a, b| a.target.cmp(&b.target));
+                bans
+            },
             exchanges: exchanges(&all)?,
         };
         Ok(snapshot)
@@ -213,6 +232,30 @@ impl Store for SqliteStore {
             None => Ok(None),
         }
     }
+
+    fn audit(&mut self, before: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let query =
+            "SELECT number, at, event FROM audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2";
+        let mut query = self.0.prepare_cached(query)?;
+        let (before, limit) = (number(before), i64::try_from(limit).unwrap_or(i64::MAX));
+        let mut rows = query.query(params![before, limit])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let place: i64 = row.get(0)?;
+            found.push(Logged {
+                number: u64::try_from(place).unwrap_or_default(),
+                at: Timestamp::EPOCH.plus(Duration::from_micros(
+                    u64::try_from(row.get::<_, i64>(1)?).unwrap_or_default(),
+                )),
+                event: parsed(&row.get::<_, String>(2)?, "audit entry", &place.to_string())?,
+            });
+        }
+        Ok(found)
+    }
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn rows<T>(
@@ -318,6 +361,30 @@ fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
         Change::AnswerGone(key) => {
             let gone = "DELETE FROM answers WHERE agent = ?1 AND key = ?2";
             run(all, gone, params![key.agent.as_str(), key.key])?;
+        }
+        Change::Ban(ban) => {
+            let put = "INSERT INTO bans (target, ban) VALUES (?1, ?2)
+                ON CONFLICT (target) DO UPDATE SET ban = excluded.ban";
+            run(all, put, params![ban.target.to_string(), text(ban)?])?;
+        }
+        Change::BanGone(target) => {
+            let gone = "DELETE FROM bans WHERE target = ?1";
+            run(all, gone, params![target.to_string()])?;
+        }
+        Change::Logged(at, event) => {
+            let micros = at.since(Timestamp::EPOCH).as_micros();
+            let add = "INSERT INTO audit (at, of_agents, event) VALUES (?1, ?2, ?3)";
+            let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+            run(
+                all,
+                add,
+                params![micros, event.is_of_agents(), text(event)?],
+            )?;
+            let over = all
+                .last_insert_rowid()
+                .saturating_sub(number(REGISTRATIONS_MAX));
+            let prune = "DELETE FROM audit WHERE number <= ?1 AND of_agents";
+            run(all, prune, params![over])?;
         }
         Change::Exchanges(count) => {
             let put = "INSERT INTO counters VALUES ('exchanges', ?1)

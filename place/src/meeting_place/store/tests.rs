@@ -136,6 +136,12 @@ fn change() -> impl Strategy<Value = Change> {
             let owner = owner.parse().unwrap();
             Change::DepositGone(DepositKey { owner, skill_id })
         }),
+        ban().prop_map(|ban| Change::Ban(Box::new(ban))),
+        ban().prop_map(|ban| Change::BanGone(ban.target)),
+        (ban(), 0_i64..100).prop_map(|(ban, secs)| {
+            let target = ban.target;
+            Change::Logged(at(secs), Box::new(Event::BanOver { target }))
+        }),
         (0_u64..9).prop_map(Change::Exchanges),
         (id, "[k-l]", "[x-z]").prop_map(|(agent, key, answer)| {
             Change::Answered(Box::new(answered(&agent, &key, &answer)))
@@ -165,6 +171,22 @@ fn archives(store: &mut dyn Store, snapshot: &Snapshot) -> Vec<Option<Vec<u8>>> 
     let keys = snapshot.skill_sets.iter().map(|set| &set.key);
     keys.map(|key| store.skill_set(key).unwrap().map(|(_, archive)| archive))
         .collect()
+}
+
+fn ban() -> impl Strategy<Value = Ban> {
+    let target = prop_oneof![
+        "agent:[a-d]",
+        "address:10\\.0\\.0\\.[1-3]",
+        (0_u8..3).prop_map(|n| format!("key:{}", ContentHash::of([n]).fingerprint())),
+    ];
+    let until = prop::option::of(0_i64..100);
+    (target, "[a-z]{1,3}", until).prop_map(|(target, reason, until)| Ban {
+        target: target.parse().unwrap(),
+        reason: Some(reason),
+        by: "local".to_owned(),
+        since: at(0),
+        until: until.map(at),
+    })
 }
 
 fn contents(store: &mut dyn Store, snapshot: &Snapshot) -> Vec<Option<String>> {
@@ -268,6 +290,9 @@ fn memory_conforms_while_it_lasts() {
             key: &SkillSetKey,
         ) -> Result<Option<(SkillSetDeposit, Vec<u8>)>, StoreError> {
             self.0.lock().unwrap().skill_set(key)
+        }
+        fn audit(&mut self, before: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+            self.0.lock().unwrap().audit(before, limit)
         }
     }
     conform(&mut || Box::new(Shared(shared.clone())));
@@ -376,5 +401,7 @@ proptest! {
         prop_assert_eq!(&found, &expected);
         prop_assert_eq!(contents(&mut *disk, &found), contents(&mut twin, &expected));
         prop_assert_eq!(archives(&mut *disk, &found), archives(&mut twin, &expected));
+        prop_assert_eq!(disk.audit(u64::MAX, 99).unwrap(), twin.audit(u64::MAX, 99).unwrap());
+        prop_assert_eq!(disk.audit(4, 2).unwrap(), twin.audit(4, 2).unwrap());
     }
 }

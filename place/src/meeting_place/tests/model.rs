@@ -652,6 +652,7 @@ fn compare(twin: &mut Twin, stored: &Twin, subject: &mut Subject) -> Result<(), 
             skill_sets: 0,
             needs,
             attestations: 0,
+            bans: 0,
             exchanges: twin.exchanges,
         }
     );

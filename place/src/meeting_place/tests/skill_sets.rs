@@ -342,3 +342,49 @@ fn skill_sets_are_drawn_by_chance() {
         );
     }
 }
+
+#[test]
+fn what_a_banned_agent_left_is_neither_drawn_nor_walked_nor_found_until_the_ban_ends() {
+    let mut place = with_agents(Policy::default());
+    leave(&mut place, "a", "house", "one").unwrap();
+    leave(&mut place, "b", "house", "two").unwrap();
+    put(&mut place, "a", "words", "# Words").unwrap();
+    let ban = Ban {
+        target: Target::Agent(id("a")),
+        reason: None,
+        by: "local".to_owned(),
+        since: at(3),
+        until: None,
+    };
+    let target = ban.target.clone();
+    place.ban(ban, at(3)).unwrap();
+    let owners = |place: &MeetingPlace, search: &str| -> Vec<Value> {
+        let all = found(place, search).into_iter();
+        all.map(|entry| entry["depositor_id"].clone()).collect()
+    };
+    let walked = |place: &MeetingPlace| {
+        let sets = place.walk_skill_sets(Cursor::begin(1), 10).entries.len();
+        (
+            sets,
+            place.walk_deposits(Cursor::begin(1), 10).entries.len(),
+        )
+    };
+    assert_eq!(
+        (found(&place, "").len(), found(&place, "house").len()),
+        (1, 1)
+    );
+    assert_eq!(walked(&place), (1, 0));
+    // Of two of that name one is left, so it need not be said whose.
+    let only = place.find_skill_set(&name("house"), None).unwrap();
+    assert_eq!(only.key.owner, id("b"));
+    assert!(
+        place
+            .find_skill_set(&name("house"), Some(&id("a")))
+            .is_err()
+    );
+    assert_eq!(owners(&place, "").len(), 1);
+    // What is stored still counts against what the Place takes.
+    assert_eq!(place.census().skill_sets, 2);
+    place.unban(&target, "local", at(4)).unwrap();
+    assert_eq!((found(&place, "").len(), walked(&place)), (2, (2, 1)));
+}

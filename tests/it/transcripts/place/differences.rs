@@ -88,6 +88,8 @@ differences! {
     "agents learn when they fade, and what changes need" on BOTH {
         ["info*"] "fades_after_seconds": "absent" => "3600";
         ["info*"] "write_strength": "absent" => r#""introduced""#;
+        ["info*"] "agent_limits": "absent" => "*";
+        ["info*"] "quotas": "absent" => "*";
     }
 
     "our guide is our own" on HEAD {

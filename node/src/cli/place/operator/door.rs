@@ -1,0 +1,230 @@
+//! The way to the Place: through the server that hosts it, or to what is stored.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use kairos_actors::auth::Issue;
+use kairos_place::role::Role;
+use kairos_place::token::{Lifetime, RawToken, Token};
+use kairos_protocol::hash::ContentHash;
+use serde_json::{Value, json};
+use url::form_urlencoded::byte_serialize;
+
+use crate::agent::Agent;
+use crate::cli::token::LOCAL;
+use crate::hosted::Opened;
+use crate::local::Ask;
+use crate::operate::{self, Order};
+use crate::serving;
+
+/// How long a token for one command is good, if the command is killed before it takes it back. A command that waits for
+/// requests to end may take longer than that, and has been let in by then.
+const TOKEN_LIFE: Duration = Duration::from_secs(60);
+/// How long a server may take for an answer, beyond what it waits for requests under way.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which of both it was.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Door {
+    Server(SocketAddr),
+    Stored,
+}
+
+impl Door {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Server(_) => "server",
+            Self::Stored => "stored",
+        }
+    }
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(address) => write!(f, "At the running server, {address}."),
+            Self::Stored => f.write_str("On the stored Place; no server hosts it at the moment."),
+        }
+    }
+}
+
+/// A server of this data directory, and a token that opens it for this command.
+pub(super) struct Key {
+    raw: RawToken,
+    hash: ContentHash,
+}
+
+impl Key {
+    /// Makes one; [`discard`](Self::discard) takes it back.
+    pub(super) async fn make(agent: &Agent) -> anyhow::Result<Self> {
+        let issue = Issue {
+            user: LOCAL.parse()?,
+            role: Role::Owner,
+            lifetime: Lifetime::For(TOKEN_LIFE),
+            by: LOCAL.to_owned(),
+        };
+        let (raw, Token { hash, .. }) = agent.handles.auth.issue(issue).await?;
+        Ok(Self { raw, hash })
+    }
+
+    pub(super) async fn discard(self, agent: &Agent) -> anyhow::Result<()> {
+        let discarded = agent.handles.auth.discard(self.hash, LOCAL.to_owned());
+        discarded
+            .await
+            .context("the token of this command stays valid for a minute")?;
+        Ok(())
+    }
+
+    /// Asks a server, whose refusal is an error.
+    pub(super) async fn ask(
+        &self,
+        agent: &Agent,
+        address: SocketAddr,
+        method: &'static str,
+        path: String,
+        body: Option<Value>,
+    ) -> anyhow::Result<Value> {
+        let ask = Ask {
+            method,
+            path,
+            token: Some(self.raw.reveal().to_owned()),
+            body,
+            patience: PATIENCE + agent.settings.http.shutdown_timeout.get(),
+        };
+        let sent = tokio::task::spawn_blocking(move || ask.send(address)).await?;
+        let (status, answer) =
+            sent.with_context(|| format!("the server at {address} does not answer"))?;
+        if (200..300).contains(&status) {
+            return Ok(answer);
+        }
+        let told = answer.get("message").and_then(Value::as_str);
+        bail!(
+            "{}",
+            told.unwrap_or("the server refused and did not say why")
+        );
+    }
+
+    /// The server that hosts the Place, if one does.
+    pub(super) async fn host(
+        &self,
+        agent: &Agent,
+        servers: &[SocketAddr],
+    ) -> anyhow::Result<Option<(SocketAddr, Value)>> {
+        for address in servers {
+            let path = "/api/v1/place".to_owned();
+            let told = self.ask(agent, *address, "GET", path, None).await?;
+            if told.get("hosted") == Some(&Value::Bool(true)) {
+                return Ok(Some((*address, told)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Servers of this data directory that run.
+pub(super) async fn servers(agent: &Agent) -> anyhow::Result<Vec<SocketAddr>> {
+    let dir = agent.data_dir.clone();
+    Ok(tokio::task::spawn_blocking(move || serving::servers(&dir)).await??)
+}
+
+/// Carries out `order` where the Place is.
+pub(super) async fn carry_out(agent: &Arc<Agent>, order: Order) -> anyhow::Result<(Door, Value)> {
+    let servers = servers(agent).await?;
+    if !servers.is_empty() {
+        let key = Key::make(agent).await?;
+        let done = at_server(agent, &key, &servers, &order).await;
+        key.discard(agent).await?;
+        if let Some((address, told)) = done? {
+            return Ok((Door::Server(address), told));
+        }
+    }
+    Ok((Door::Stored, on_stored(agent, order).await?))
+}
+
+async fn at_server(
+    agent: &Agent,
+    key: &Key,
+    servers: &[SocketAddr],
+    order: &Order,
+) -> anyhow::Result<Option<(SocketAddr, Value)>> {
+    let Some((address, _)) = key.host(agent, servers).await? else {
+        return Ok(None);
+    };
+    let (method, path, body) = request(order);
+    let told = key.ask(agent, address, method, path, body).await?;
+    Ok(Some((address, told)))
+}
+
+async fn on_stored(agent: &Arc<Agent>, order: Order) -> anyhow::Result<Value> {
+    let stored = agent.data_dir.storage().join("place").join("place.db");
+    let is_there = tokio::fs::try_exists(&stored).await?;
+    // Somebody may be kept out before anybody was let in.
+    if !is_there && !matches!(order, Order::Ban { .. }) {
+        bail!("no Meeting Place was hosted here yet; host one with: kairos-chain place start");
+    }
+    let opening = Arc::clone(agent);
+    let opened = tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
+    let hosted = opened.start(agent);
+    let now = agent.clock.now();
+    let done = operate::carry_out(order, &hosted, None, LOCAL, now).await;
+    hosted.shutdown().await;
+    Ok(done?)
+}
+
+/// An order as the routes below `/api/v1/place` take it.
+fn request(order: &Order) -> (&'static str, String, Option<Value>) {
+    let get = |path: &str, query: &[(&str, Option<String>)]| {
+        let told = query.iter().filter_map(|(name, value)| {
+            let value: String = byte_serialize(value.as_ref()?.as_bytes()).collect();
+            Some(format!("{name}={value}"))
+        });
+        let told: Vec<String> = told.collect();
+        let mark = if told.is_empty() { "" } else { "?" };
+        let path = format!("/api/v1/place{path}{mark}{}", told.join("&"));
+        ("GET", path, None)
+    };
+    let post = |path: &str, body: Value| ("POST", format!("/api/v1/place{path}"), Some(body));
+    let number = |number: usize| Some(number.to_string());
+    match order {
+        Order::Status => get("", &[]),
+        Order::Agents { after, limit } => {
+            let after = after.map(|after| after.to_string());
+            get("/agents", &[("after", after), ("limit", number(*limit))])
+        }
+        Order::Kick { agent, reason } => post("/kick", json!({"agent": agent, "reason": reason})),
+        Order::Ban {
+            target,
+            reason,
+            time,
+        } => {
+            let seconds = time.map(|time| time.as_secs());
+            post(
+                "/bans",
+                json!({"target": target, "reason": reason, "seconds": seconds}),
+            )
+        }
+        Order::Unban { target } => post("/unban", json!({"target": target})),
+        Order::Bans { after, limit } => {
+            let after = after.as_ref().map(ToString::to_string);
+            get("/bans", &[("after", after), ("limit", number(*limit))])
+        }
+        Order::Audit {
+            before,
+            limit,
+            kind,
+            since,
+        } => {
+            let query = [
+                ("before", before.map(|before| before.to_string())),
+                ("limit", number(*limit)),
+                ("type", kind.clone()),
+                ("since", since.map(|since| since.block())),
+            ];
+            get("/audit", &query)
+        }
+        Order::Stats => get("/stats", &[]),
+    }
+}

@@ -1,0 +1,126 @@
+//! How often agents may register, deposit and send: told in `info`, and refused with 429 and when to come again.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use kairos_actors::peer_manager::Caller;
+use kairos_place::quota::{Bounds, Exceeded, Quota};
+use kairos_protocol::hash::ContentHash;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::config::Place;
+use crate::http::Doors;
+use crate::http::error::ApiError;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Each is held for the time of a count, never across an await.
+pub struct Quotas {
+    registrations: Mutex<Quota>,
+    deposits: Mutex<Quota>,
+    messages: Mutex<Quota>,
+}
+
+impl Quotas {
+    /// With the bounds that the settings tell.
+    pub fn new(place: &Place) -> Self {
+        let quota = |what, per_key, per_address, total, window| {
+            let bounds = Bounds {
+                per_key,
+                per_address,
+                total,
+                window,
+            };
+            Mutex::new(Quota::new(what, bounds))
+        };
+        Self {
+            registrations: quota(
+                "registrations",
+                place.registrations_per_key,
+                place.registrations_per_address,
+                place.registrations,
+                MINUTE,
+            ),
+            deposits: quota(
+                "attempts to deposit",
+                place.deposit_attempts_per_key,
+                place.deposit_attempts_per_address,
+                place.deposit_attempts,
+                HOUR,
+            ),
+            messages: quota(
+                "messages",
+                place.sends_per_key,
+                place.sends_per_address,
+                place.sends,
+                MINUTE,
+            ),
+        }
+    }
+
+    /// What is told of them.
+    pub(super) fn told(&self) -> Value {
+        let shown = |quota: &Mutex<Quota>| {
+            let bounds = quota.lock().bounds();
+            json!({
+                "per_key": bounds.per_key, "per_address": bounds.per_address, "total": bounds.total,
+                "window_seconds": bounds.window.as_secs(),
+            })
+        };
+        json!({
+            "registrations": shown(&self.registrations), "deposits": shown(&self.deposits),
+            "messages": shown(&self.messages),
+        })
+    }
+}
+
+/// Counts a registration by whoever showed `key`. One that the Place knows by it is not kept out by newcomers.
+pub(super) fn registration(
+    doors: &Doors,
+    key: Option<ContentHash>,
+    address: IpAddr,
+    known: bool,
+) -> Result<(), ApiError> {
+    let now = doors.clock.now();
+    let mut quota = doors.quotas.registrations.lock();
+    Ok(quota.count(key, address, known, now)?)
+}
+
+/// Counts an attempt to deposit, refused ones included.
+pub(super) fn deposit(
+    doors: &Doors,
+    request: &HttpRequest,
+    caller: &Caller,
+) -> Result<(), ApiError> {
+    of_caller(&doors.quotas.deposits, doors, request, caller)
+}
+
+/// Counts a message that somebody wants to send.
+pub(super) fn message(
+    doors: &Doors,
+    request: &HttpRequest,
+    caller: &Caller,
+) -> Result<(), ApiError> {
+    of_caller(&doors.quotas.messages, doors, request, caller)
+}
+
+fn of_caller(
+    quota: &Mutex<Quota>,
+    doors: &Doors,
+    request: &HttpRequest,
+    caller: &Caller,
+) -> Result<(), ApiError> {
+    let (address, now) = (doors.proxies.address(request), doors.clock.now());
+    Ok(quota.lock().count(Some(caller.key), address, false, now)?)
+}
+
+impl From<Exceeded> for ApiError {
+    fn from(exceeded: Exceeded) -> Self {
+        let message = format!("{exceeded}; wait {} seconds", exceeded.wait.as_secs());
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message).after(exceeded.wait)
+    }
+}

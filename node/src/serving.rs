@@ -1,0 +1,193 @@
+//! Where servers of a data directory listen, for commands on the same machine.
+//!
+//! Each server has a file below `storage/serving/`, named after its port, and holds a lock on it for as long as it
+//! runs: a file without a lock was left behind by one that was killed, and whoever comes by removes it. So nothing is
+//! ever asked of another program that took the port since.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data_dir::DataDir;
+
+/// Where the files are, below the data directory. Nothing there is part of the agent.
+pub(crate) const FOLDER: &str = "storage/serving";
+/// Longest file that is read; ours have a few dozen bytes.
+const FILE_MAX: u64 = 4 * 1024;
+/// How often a file that somebody removes at the same moment is made anew.
+const ATTEMPTS: usize = 16;
+/// Most files that are looked at.
+const SERVERS_MAX: usize = 1_000;
+
+/// What a server says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    address: SocketAddr,
+}
+
+/// Says where this server listens until it is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    path: PathBuf,
+    file: File,
+}
+
+impl Serving {
+    /// Says that a server of `dir` listens at `address`. Blocks on the disk.
+    pub fn announce(dir: &DataDir, address: SocketAddr) -> io::Result<Self> {
+        let folder = folder(dir);
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(address.port().to_string());
+        for _ in 0..ATTEMPTS {
+            let mut options = OpenOptions::new();
+            let options = options.create(true).truncate(false).write(true);
+            let mut file = options.mode(0o600).open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                // Somebody looks whether it was left behind, or another address has a server on this port.
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::park_timeout(std::time::Duration::from_millis(20));
+                    continue;
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            if !is_at(&file, &path)? {
+                continue;
+            }
+            file.set_len(0)?;
+            file.write_all(serde_json::to_string(&Told { address })?.as_bytes())?;
+            return Ok(Self { path, file });
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // While it is locked nobody else takes it for theirs. What stays is removed by whoever comes by.
+        if is_at(&self.file, &self.path).unwrap_or(false)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(%error, "the file that tells of this server stays");
+        }
+    }
+}
+
+/// Where servers of `dir` that run at this moment can be reached from this machine. Blocks on the disk.
+pub fn servers(dir: &DataDir) -> io::Result<Vec<SocketAddr>> {
+    let entries = match fs::read_dir(folder(dir)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries.take(SERVERS_MAX) {
+        if let Some(address) = look(&entry?.path())? {
+            found.push(address);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn folder(dir: &DataDir) -> PathBuf {
+    dir.path().join(FOLDER)
+}
+
+/// Where the server behind this file listens; nothing, and no file any more, if there is none.
+fn look(path: &Path) -> io::Result<Option<SocketAddr>> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        Ok(()) => {
+            if is_at(&file, path)? {
+                fs::remove_file(path)?;
+            }
+            Ok(None)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            file.take(FILE_MAX).read_to_string(&mut text)?;
+            // One that is being written belongs to a server that does not answer yet.
+            let told = serde_json::from_str::<Told>(&text).ok();
+            Ok(told.map(|told| reachable(told.address)))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether `path` still leads to `file`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(there) => {
+            let held = file.metadata()?;
+            Ok((held.dev(), held.ino()) == (there.dev(), there.ino()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Who listens everywhere is asked at home.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_dir::Surroundings;
+
+    fn dir() -> (tempfile::TempDir, DataDir) {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::resolve(Some(root.path()), &Surroundings::default());
+        (root, dir)
+    }
+
+    #[test]
+    fn a_server_is_found_while_it_runs_and_leaves_nothing_behind() {
+        let (_root, dir) = dir();
+        assert_eq!(servers(&dir).unwrap(), []);
+        let first = Serving::announce(&dir, "0.0.0.0:4001".parse().unwrap()).unwrap();
+        let second = Serving::announce(&dir, "[::1]:4002".parse().unwrap()).unwrap();
+        let found = servers(&dir).unwrap();
+        assert_eq!(
+            found,
+            [
+                "127.0.0.1:4001".parse().unwrap(),
+                "[::1]:4002".parse().unwrap()
+            ]
+        );
+        drop(first);
+        assert_eq!(servers(&dir).unwrap(), ["[::1]:4002".parse().unwrap()]);
+        drop(second);
+        assert_eq!(fs::read_dir(folder(&dir)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_server_left_is_not_believed() {
+        let (_root, dir) = dir();
+        fs::create_dir_all(folder(&dir)).unwrap();
+        let left = folder(&dir).join("4001");
+        fs::write(&left, "{\"address\":\"127.0.0.1:4001\"}").unwrap();
+        assert_eq!(servers(&dir).unwrap(), []);
+        assert!(!left.exists());
+        fs::write(&left, "junk").unwrap();
+        let serving = Serving::announce(&dir, "127.0.0.1:4001".parse().unwrap()).unwrap();
+        assert_eq!(servers(&dir).unwrap(), ["127.0.0.1:4001".parse().unwrap()]);
+        drop(serving);
+        assert!(!left.exists());
+    }
+}
