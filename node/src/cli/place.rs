@@ -58,7 +58,7 @@ enum PlaceCommand {
 
 #[derive(Debug, clap::Args)]
 struct JoinArgs {
-    /// Where the Place is, such as https://place.example.org
+    /// Where the Place is, such as http://192.0.2.7:8080
     url: PeerUrl,
 }
 

@@ -148,7 +148,7 @@ impl MeetingPlace {
     }
 
     /// Takes a checked SkillSet, instead of the one of this agent and name before. The archive goes to the store with
-    /// the change. See [`SkillSetOffer::check`] for what was checked.
+    /// the change. See [`SkillSetOffer::check`](super::SkillSetOffer::check) for what was checked.
     pub fn deposit_skill_set(
         &mut self,
         set: SkillSetDeposit,
