@@ -167,7 +167,7 @@ pub(super) fn run(command: OperatorCommand, session: &mut Session) -> anyhow::Re
             return Ok(Exit::Done);
         }
         show::told(&order, &told, &mut out)?;
-        out.note(&door)?;
+        out.note(door)?;
         Ok(Exit::Done)
     })
 }

@@ -257,7 +257,7 @@ fn record(
     hashes: Vec<(&'static str, ContentHash)>,
 ) -> Value {
     let (name, hash) = (set.key.name.as_str(), set.content_hash);
-    record_exchange(&hosted, event, name, hash, agents, hashes)
+    record_exchange(hosted, event, name, hash, agents, hashes)
 }
 
 fn missing_name(message: &'static str) -> ApiError {

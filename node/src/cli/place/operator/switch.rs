@@ -32,13 +32,12 @@ pub(super) fn run(on: bool, session: &mut Session) -> anyhow::Result<Exit> {
                 let key = Key::make(&agent).await?;
                 let switched = switch(&agent, &key, &servers, on).await;
                 key.discard(&agent).await?;
-                let switched = switched.with_context(|| {
+                switched.with_context(|| {
                     format!(
                         "{SETTING} is {on} in {}, but the server did not follow",
                         file.display()
                     )
-                })?;
-                switched
+                })?
             }
         };
         if out.wants_json() {
