@@ -143,7 +143,8 @@ async fn changes_that_wait_share_one_transaction_in_the_order_of_asking() {
         last = sent.seq;
     }
     assert_eq!(stage.writes.load(Ordering::SeqCst), 2);
-    assert_eq!(relay.health().await.unwrap().committed, 2);
+    // Who waits is told before the actor counts.
+    until(async || relay.health().await.unwrap().committed == 2).await;
 }
 
 #[actix::test]
@@ -226,8 +227,12 @@ async fn when_a_transaction_fails_everybody_in_it_is_told_and_nothing_happened()
         );
         relay.send(letter("b", "1", "x")).await.unwrap();
         assert_eq!(ids(&relay, "b").await, ["kept", "1"]);
-        let health = relay.health().await.unwrap();
-        assert_eq!((health.committed, health.failed), (2, 1));
+        // Who waits is told before the actor counts.
+        until(async || {
+            let health = relay.health().await.unwrap();
+            (health.committed, health.failed) == (2, 1)
+        })
+        .await;
     }
 }
 
