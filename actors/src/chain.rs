@@ -27,8 +27,8 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
-use commit::Committed;
-use queue::{IdempotencyKey, Queue};
+use commit::{Committed, Committer};
+use queue::{IdempotencyKey, Job, Queue};
 use store::file::Recovery;
 use store::{BlockStore, StoreError};
 
@@ -37,6 +37,8 @@ pub struct ChainActor {
     store: Arc<dyn BlockStore>,
     clock: Arc<dyn Clock>,
     queue: Queue<Teller>,
+    /// Started with the first commit: most commands record nothing.
+    committer: Option<Committer>,
     health: ChainHealth,
     /// The position of the last block acknowledged.
     last: u64,
@@ -219,6 +221,7 @@ impl ChainActor {
             store,
             clock,
             queue: Queue::default(),
+            committer: None,
             health: ChainHealth::default(),
             last: 0,
             begun: Arc::default(),
@@ -245,11 +248,8 @@ impl ChainActor {
             }
             return;
         }
-        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let begun = Arc::clone(&self.begun);
-        let work = spawn_blocking(move || commit::run(&*store, jobs, &*clock, &begun));
-        let end = |done: Result<Committed, _>, this: &mut Self, ctx: &mut Context<Self>| {
-            let committed = done.unwrap_or(Committed::Crashed);
+        let work = self.write(jobs);
+        let end = |committed: Committed, this: &mut Self, ctx: &mut Context<Self>| {
             this.end(&committed);
             if !this.unsettled {
                 this.unsettled = true;
@@ -262,6 +262,28 @@ impl ChainActor {
             this.commit(ctx);
         };
         ctx.spawn(work.into_actor(self).map(end));
+    }
+
+    /// Has the thread that commits write `jobs`.
+    fn write(&mut self, jobs: Vec<Job>) -> impl Future<Output = Committed> + use<> {
+        let committer = match self.committer.take() {
+            Some(committer) => Ok(committer),
+            None => Committer::start(
+                Arc::clone(&self.store),
+                Arc::clone(&self.clock),
+                Arc::clone(&self.begun),
+            ),
+        };
+        let told = committer.map(|committer| self.committer.insert(committer).write(jobs));
+        async move {
+            match told {
+                Ok(told) => told.await.unwrap_or(Committed::Crashed),
+                Err(source) => Committed::Failed(StoreError::Io {
+                    action: "start the thread that writes the ledger",
+                    source,
+                }),
+            }
+        }
     }
 
     /// Tells those who wait for appends that have ended by now.

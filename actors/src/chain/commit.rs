@@ -1,13 +1,77 @@
-//! One commit: what it writes, and what it tells each of those who wait for it.
+//! One commit: what it writes, what it tells each of those who wait for it, and the thread that does it.
 
-use std::sync::OnceLock;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::time::Clock;
+use tokio::sync::oneshot;
 
 use super::ChainError;
 use super::queue::{Job, Outcome};
 use super::store::{BlockStore, HISTORY_MAX, StoreError};
+
+/// How long the thread looks for the next batch before it sleeps: about what it takes to wake whoever waited for the
+/// last one and to hear from them again. Waking a thread that sleeps costs a lone writer a third of the time that the
+/// disk takes; looking for one costs this much of one core a commit, and gives way to whoever else wants to run.
+const LINGER: Duration = Duration::from_micros(100);
+
+/// The thread that writes one batch after the other. It ends with this.
+#[derive(Debug)]
+pub(super) struct Committer(SyncSender<Batch>);
+
+struct Batch {
+    jobs: Vec<Job>,
+    tell: oneshot::Sender<Committed>,
+}
+
+impl Committer {
+    /// Starts a thread that writes to `store`. Notes in `begun` where the ledger ended before its first batch.
+    pub(super) fn start(
+        store: Arc<dyn BlockStore>,
+        clock: Arc<dyn Clock>,
+        begun: Arc<OnceLock<u64>>,
+    ) -> io::Result<Self> {
+        let (batches, waiting) = sync_channel(1);
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || {
+                while let Some(Batch { jobs, tell }) = next(&waiting) {
+                    let commit = AssertUnwindSafe(|| run(&*store, jobs, &*clock, &begun));
+                    // A panic ends the batch and not the thread.
+                    let committed = catch_unwind(commit).unwrap_or(Committed::Crashed);
+                    // Whoever does not listen any more finds the blocks in the ledger.
+                    let _gone = tell.send(committed);
+                }
+            })?;
+        Ok(Self(batches))
+    }
+
+    /// Has `jobs` written; what came of them is told through the channel that is returned. One batch at a time: a
+    /// caller that does not wait for the last one is blocked.
+    pub(super) fn write(&self, jobs: Vec<Job>) -> oneshot::Receiver<Committed> {
+        let (tell, told) = oneshot::channel();
+        // A thread that has ended drops the batch, which tells the caller.
+        let _ended = self.0.send(Batch { jobs, tell });
+        told
+    }
+}
+
+/// The next batch, once there is one; nothing once there will be none.
+fn next(waiting: &Receiver<Batch>) -> Option<Batch> {
+    let began = Instant::now();
+    while began.elapsed() < LINGER {
+        match waiting.try_recv() {
+            Ok(batch) => return Some(batch),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => thread::yield_now(),
+        }
+    }
+    waiting.recv().ok()
+}
 
 /// What became of a batch.
 pub(super) enum Committed {
@@ -20,7 +84,7 @@ pub(super) enum Committed {
 }
 
 /// Writes `jobs` in order. Notes in `begun`, once, where the ledger ended before. Blocks.
-pub(super) fn run(
+fn run(
     store: &dyn BlockStore,
     jobs: Vec<Job>,
     clock: &dyn Clock,
