@@ -71,6 +71,8 @@ const END: &[u8] = b"\"\n  }";
 /// The time as such blocks have it, which is also how it is hashed.
 const TIME_LEN: usize = "2026-01-20T10:30:00.000000Z".len();
 const HEX_LEN: usize = 64;
+/// How many bytes of a string are looked at at once.
+const WORD: usize = size_of::<u64>();
 
 /// See the module. Keeps what it writes into from one block to the next.
 #[derive(Debug, Default)]
@@ -81,6 +83,8 @@ pub struct Scanner {
     entry: Vec<u8>,
     /// A level of the Merkle tree.
     level: Vec<ContentHash>,
+    /// The hash of the block before as it is written, and what it is: mostly what the next block names as well.
+    last: Option<([u8; HEX_LEN], ContentHash)>,
 }
 
 impl Scanner {
@@ -117,12 +121,18 @@ impl Scanner {
         first.copy_from_slice(previous);
         second.get_mut(..HEX_LEN)?.copy_from_slice(root);
         let actual = ContentHash::of(&self.preimage);
-        if hex_of(&actual)? != *hash {
+        let text = hex_of(&actual)?;
+        if text != *hash {
             return None;
         }
+        let previous_hash = match self.last {
+            Some((text, hash)) if text == *previous => hash,
+            _ => str::from_utf8(previous).ok()?.parse().ok()?,
+        };
+        self.last = Some((text, actual));
         let header = Header {
             index: index.parse().ok()?,
-            previous_hash: str::from_utf8(previous).ok()?.parse().ok()?,
+            previous_hash,
             hash: actual,
             at,
         };
@@ -193,10 +203,9 @@ fn take_string<'a>(rest: &mut &'a [u8], said: &mut Vec<u8>) -> Option<&'a [u8]> 
     let mut at = 0;
     loop {
         let behind = text.get(at..)?;
-        let plain = behind.iter().position(|byte| is_special(*byte))?;
-        let (plain, special) = behind.split_at_checked(plain)?;
-        said.extend_from_slice(plain);
-        at += plain.len();
+        let plain = take_plain(behind, said)?;
+        let (_, special) = behind.split_at_checked(plain)?;
+        at += plain;
         match special {
             [b'"', behind @ ..] => {
                 *rest = behind;
@@ -211,6 +220,37 @@ fn take_string<'a>(rest: &mut &'a [u8], said: &mut Vec<u8>) -> Option<&'a [u8]> 
             _ => return None,
         }
     }
+}
+
+/// Copies what stands for itself up to the first byte that does not, and says how much that was; nothing if all does.
+fn take_plain(text: &[u8], said: &mut Vec<u8>) -> Option<usize> {
+    // A word at a time, and past the end of what is wanted: runs are short, and a copy of fixed length is a store.
+    let (words, rest) = text.as_chunks::<WORD>();
+    let begun = said.len();
+    for word in words {
+        said.extend_from_slice(word);
+        if let Some(at) = find_special(u64::from_le_bytes(*word)) {
+            said.truncate(said.len() - WORD + at);
+            return Some(said.len() - begun);
+        }
+    }
+    let plain = rest.iter().position(|byte| is_special(*byte))?;
+    said.extend_from_slice(rest.get(..plain)?);
+    Some(said.len() - begun)
+}
+
+/// The position of the first of eight bytes for which [`is_special`] holds.
+///
+/// A byte less than n, here 1 for what was made zero and 32 for control characters, borrows into its highest bit when
+/// n is subtracted, which it does not have itself. A borrow can make this hold for bytes behind the first one, never
+/// before it.
+fn find_special(word: u64) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word & (ONES * 0x80);
+    let found = below(word ^ (ONES * u64::from(b'"')), 1)
+        | below(word ^ (ONES * u64::from(b'\\')), 1)
+        | below(word, 0x20);
+    (found != 0).then_some(found.trailing_zeros() as usize / 8)
 }
 
 fn is_special(byte: u8) -> bool {

@@ -144,3 +144,13 @@ proptest! {
         prop_assert_eq!(scan(&text).is_some(), same);
     }
 }
+
+proptest! {
+    #[test]
+    fn the_first_special_byte_of_a_word_is_found(
+        word in proptest::array::uniform8(prop_oneof![any::<u8>(), 0x1e..0x24_u8, 0x5a..0x5e_u8, 0xa0..0xa4_u8]),
+    ) {
+        let naive = word.iter().position(|byte| is_special(*byte));
+        prop_assert_eq!(find_special(u64::from_le_bytes(word)), naive);
+    }
+}
