@@ -47,6 +47,10 @@ fn hosting(home: &Home) -> Builder {
         .set("place.messages_per_box", "100000")
         .set("place.messages_per_sender", "100000")
         .set("sessions.max_per_key", "10000")
+        .set("place.registrations_per_key", "1000000")
+        .set("place.registrations_per_address", "1000000")
+        .set("place.sends_per_key", "1000000")
+        .set("place.sends_per_address", "1000000")
 }
 
 fn registering() -> Vec<Row> {
