@@ -49,8 +49,10 @@ fn hosting(home: &Home) -> Builder {
         .set("sessions.max_per_key", "10000")
         .set("place.registrations_per_key", "1000000")
         .set("place.registrations_per_address", "1000000")
+        .set("place.registrations", "100000000")
         .set("place.sends_per_key", "1000000")
         .set("place.sends_per_address", "1000000")
+        .set("place.sends", "100000000")
 }
 
 fn registering() -> Vec<Row> {
