@@ -268,7 +268,7 @@ impl MeetingActor {
     ) -> Result<MeetingHandle, MeetingError> {
         let inbox = Inbox::open(inbox, parts.inbox_limits).map_err(InboxError::from)?;
         let out = Outbound {
-            client: PeerClient::new(parts.client_limits)?,
+            client: PeerClient::new(parts.client_limits),
             signed: parts.signed,
             keypair: parts.keypair,
             clock: parts.clock,

@@ -396,7 +396,7 @@ impl MembershipActor {
         let mail = MailStore::new(&folder.join(MAIL), &data.join(INBOX), parts.inbox_limits);
         mail.recover().map_err(MembershipError::Store)?;
         let member = Member {
-            client: PeerClient::new(parts.client_limits)?,
+            client: PeerClient::new(parts.client_limits),
             signed: parts.signed,
             keypair: parts.keypair,
             clock: parts.clock,

@@ -6,15 +6,18 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kairos_protocol::json;
 pub use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, redirect};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 use url::Url;
 
 /// Bounds of a conversation with a peer.
@@ -205,10 +208,30 @@ pub type Progress<'p> = &'p (dyn Fn(u64, Option<u64>) + Send + Sync);
 /// A client for the endpoints below `/meeting/v1/`, and for those of Meeting Places.
 #[derive(Debug, Clone)]
 pub struct PeerClient {
-    http: Client,
-    /// Without a bound on the whole answer, for those who go on telling.
-    listening: Client,
+    http: Arc<OnceCell<Client>>,
+    listening: Arc<OnceCell<Client>>,
     limits: ClientLimits,
+}
+
+/// The client in `cell`, made in a thread that may block if there is none: a hundred certificates are read for it.
+async fn made(
+    cell: &OnceCell<Client>,
+    builder: impl FnOnce() -> ClientBuilder + Send + 'static,
+) -> Result<&Client, ClientError> {
+    let make = || async {
+        let made = spawn_blocking(move || builder().build()).await;
+        made.map_err(|error| ClientError::Setup(error.to_string()))?
+            .map_err(|error| ClientError::Setup(causes(&error)))
+    };
+    cell.get_or_try_init(make).await
+}
+
+fn builder(limits: &ClientLimits) -> ClientBuilder {
+    Client::builder()
+        .connect_timeout(limits.connect_timeout)
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .user_agent(concat!("kairos-chain/", env!("CARGO_PKG_VERSION")))
 }
 
 /// A request to a Meeting Place.
@@ -236,29 +259,33 @@ pub enum Answer {
 }
 
 impl PeerClient {
-    /// A client that keeps to `limits`.
-    pub fn new(limits: ClientLimits) -> Result<Self, ClientError> {
-        let builder = || {
-            Client::builder()
-                .connect_timeout(limits.connect_timeout)
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                .user_agent(concat!("kairos-chain/", env!("CARGO_PKG_VERSION")))
-        };
-        let http = builder()
-            .read_timeout(limits.idle_timeout)
-            .timeout(limits.total_timeout)
-            .build()
-            .map_err(|e| ClientError::Setup(causes(&e)))?;
-        let listening = builder()
-            .read_timeout(LISTEN_IDLE)
-            .build()
-            .map_err(|e| ClientError::Setup(causes(&e)))?;
-        Ok(Self {
-            http,
-            listening,
+    /// A client that keeps to `limits`. What it needs of the system is read once it is first used.
+    pub fn new(limits: ClientLimits) -> Self {
+        Self {
+            http: Arc::default(),
+            listening: Arc::default(),
             limits,
+        }
+    }
+
+    /// For answers that end.
+    async fn http(&self) -> Result<&Client, ClientError> {
+        let limits = self.limits.clone();
+        made(&self.http, move || {
+            builder(&limits)
+                .read_timeout(limits.idle_timeout)
+                .timeout(limits.total_timeout)
         })
+        .await
+    }
+
+    /// For those who go on telling: without a bound on the whole answer.
+    async fn listening(&self) -> Result<&Client, ClientError> {
+        let limits = self.limits.clone();
+        made(&self.listening, move || {
+            builder(&limits).read_timeout(LISTEN_IDLE)
+        })
+        .await
     }
 
     /// Asks a Meeting Place.
@@ -283,7 +310,11 @@ impl PeerClient {
     ) -> Result<Listener, ClientError> {
         let url = place_endpoint(place, path, &[]);
         let (host, began) = (url.origin().ascii_serialization(), Instant::now());
-        let request = self.listening.get(url).header(ACCEPT, "text/event-stream");
+        let request = self
+            .listening()
+            .await?
+            .get(url)
+            .header(ACCEPT, "text/event-stream");
         let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         let sent = tokio::time::timeout(self.limits.idle_timeout, request.send()).await;
         let sent = sent.map_err(|_| ClientError::Timeout {
@@ -361,7 +392,7 @@ impl PeerClient {
         progress: Progress<'_>,
     ) -> Result<Map<String, Value>, ClientError> {
         let host = url.origin().ascii_serialization();
-        let mut request = self.http.request(method, url);
+        let mut request = self.http().await?.request(method, url);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -182,7 +182,7 @@ async fn impersonate(
     to: &str,
     story: &mut Story<'_>,
 ) -> anyhow::Result<()> {
-    let client = PeerClient::new(ClientLimits::default())?;
+    let client = PeerClient::new(ClientLimits::default());
     let copied = json!({
         "id": ada.signed.instance_id, "public_key": ada.signed.public_key, "identity": ada.signed.identity,
         "identity_signature": ada.signed.signature,
