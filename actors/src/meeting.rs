@@ -36,6 +36,7 @@ pub mod encounter;
 mod history;
 pub mod inbox;
 mod message;
+mod outside;
 mod witnessed;
 
 use client::{Answer, ClientError, ClientLimits, PeerClient, PeerUrl};

@@ -20,6 +20,8 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use url::Url;
 
+use super::outside;
+
 /// Bounds of a conversation with a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientLimits {
@@ -216,10 +218,10 @@ pub struct PeerClient {
 /// The client in `cell`, made in a thread that may block if there is none: a hundred certificates are read for it.
 async fn made(
     cell: &OnceCell<Client>,
-    builder: impl FnOnce() -> ClientBuilder + Send + 'static,
+    builder: impl Fn() -> ClientBuilder + Send + 'static,
 ) -> Result<&Client, ClientError> {
     let make = || async {
-        let made = spawn_blocking(move || builder().build()).await;
+        let made = spawn_blocking(move || outside::build(builder)).await;
         made.map_err(|error| ClientError::Setup(error.to_string()))?
             .map_err(|error| ClientError::Setup(causes(&error)))
     };
