@@ -36,7 +36,7 @@ const PREFIX: &str = "KAIROS_";
 
 /// Variables that begin like ours but say something else: where the data directory is, or, in the reference,
 /// how its server, its workers and its tests run.
-const NOT_SETTINGS: [&str; 18] = [
+const NOT_SETTINGS: [&str; 19] = [
     "KAIROS_AGENT_WORKER_CMD",
     "KAIROS_ALLOW_OPEN_ENDPOINT",
     "KAIROS_CONFIDENTIALITY_GUARD",
@@ -53,6 +53,7 @@ const NOT_SETTINGS: [&str; 18] = [
     "KAIROS_SANDBOX_FALLBACK",
     "KAIROS_SERVER_LIB",
     "KAIROS_SESSION_SECRET",
+    "KAIROS_TEST_CLOCK_SHIFT",
     "KAIROS_TEST_FORCE_REVIEW",
     "KAIROS_WORKSPACE",
 ];
