@@ -6,6 +6,7 @@
 pub mod holders;
 mod init;
 pub mod meta;
+pub mod persistence;
 pub mod survey;
 pub(crate) mod templates;
 pub mod tenancy;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::Session;
 use super::exit::Exit;
 use crate::agent::Agent;
-use crate::clock::SystemClock;
+use crate::clock::{self, SystemClock};
 use crate::node::{Node, ShutdownReason};
 use crate::telemetry;
 use kairos_protocol::time::Clock as _;
@@ -41,6 +41,10 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         overrides.push(("place.enabled".to_owned(), "true".to_owned()));
     }
     let data_dir = session.data_dir();
+    // Before anything is written there.
+    if session.settings(&overrides)?.storage.must_persist {
+        data_dir.must_persist()?;
+    }
     if !data_dir.is_initialized() {
         session.out.note(format_args!(
             "Data directory not initialized at {}; making it",
@@ -50,6 +54,12 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
     }
     let settings = session.settings(&overrides)?;
     telemetry::start(&settings.log.level, settings.log.format);
+    if !SystemClock::shift().is_zero() {
+        tracing::warn!(
+            shift = %SystemClock::shift(),
+            "{} is set: this node believes in a wrong time, and its records will tell it", clock::SHIFT
+        );
+    }
     let http = &settings.http;
     let listener = TcpListener::bind((http.host.as_str(), http.port)).with_context(|| {
         format!(

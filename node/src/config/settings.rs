@@ -95,6 +95,9 @@ settings! {
         sqlite_path: String = "storage/kairos.db".to_owned(), line(4096);
         /// Whether the database keeps a write-ahead log, so that readers and a writer may work at once.
         sqlite_wal: bool = true, any();
+        /// Whether `serve` refuses to start where the data directory would not outlive the container: on no mount of
+        /// its own, or in memory. The container image sets it.
+        must_persist: bool = false, any();
     }
 
     /// Anchors of HestiaChain: hashes of what happened. The reference has these keys below `chain` in hestia.yml.

@@ -113,6 +113,7 @@ identity.scope general
 storage.backend file
 storage.sqlite_path "storage/kairos.db"
 storage.sqlite_wal true
+storage.must_persist false
 anchors.enabled true
 anchors.backend in_memory
 anchors.storage_path "storage/hestia_anchors.json"
@@ -237,6 +238,7 @@ fn the_ledger_is_where_the_file_of_the_reference_says_and_nowhere_else() {
         backend: Backend::Sqlite,
         sqlite_path: "a.db".to_owned(),
         sqlite_wal: false,
+        must_persist: false,
     };
     assert_eq!(found.unwrap(), expected);
     for bad in [
