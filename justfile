@@ -24,6 +24,14 @@ fuzz SECONDS="60":
 demo:
     cargo run -- demo
 
+# The container image, given to Docker.
+image *ARGS:
+    cargo run -p kairos-deploy -- image {{ ARGS }}
+
+# Agents and Places in containers, and what goes wrong between them.
+testnet *ARGS:
+    cargo run -p kairos-deploy -- testnet {{ ARGS }}
+
 # Everything that CI runs.
 ci:
     .ci/run

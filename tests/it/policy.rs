@@ -24,6 +24,8 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
     ),
     // Independent of the node: nothing that runs the node may decide what it finds.
     ("kairos-verify", "verify", &["kairos-protocol"]),
+    // It knows the program as its users do, as a file to run.
+    ("kairos-deploy", "deploy", &[]),
     (
         "kairos-tests",
         "tests",
@@ -41,7 +43,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("actix", &["kairos-actors", "kairos-node"]),
     ("actix-rt", &["kairos-actors", "kairos-node"]),
     ("actix-web", &["kairos-node", "kairos-tests"]),
-    ("clap", &["kairos-node", "kairos-verify"]),
+    ("clap", &["kairos-node", "kairos-verify", "kairos-deploy"]),
     ("config", &["kairos-node"]),
     ("libp2p", &[]),
     ("reqwest", &["kairos-actors", "kairos-tests"]),
