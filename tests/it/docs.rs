@@ -9,7 +9,7 @@ use kairos_tests::{Console, binary};
 #[test]
 fn every_session_in_the_documentation_runs_as_shown() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut files = vec![root.join("README.md")];
+    let mut files = vec![root.join("README.md"), root.join("deploy/README.md")];
     let pages = fs::read_dir(root.join("tests/docs")).into_iter().flatten();
     files.extend(pages.map(|page| page.expect("an entry").path()));
     files.sort();

@@ -5,6 +5,7 @@ mod approvals;
 mod bad_input;
 mod cli;
 mod crashes;
+mod deploy;
 mod docs;
 mod exchange;
 mod existing_directory;
