@@ -422,16 +422,11 @@ impl Network {
         process::run(docker.args(["cp", &from, "-"]), &[], PATIENCE)?.done()
     }
 
-    /// Unpacks an archive in the volume of a node; what is in it belongs to the node's user.
+    /// Unpacks an archive in the volume of a node, with the owners that it names.
     pub(crate) fn put(&self, node: &str, archive: &[u8]) -> anyhow::Result<()> {
         let to = format!("{}:{DATA}", self.container(node)?);
         let mut docker = Command::new("docker");
-        process::run(
-            docker.args(["cp", "--archive", "-", &to]),
-            archive,
-            PATIENCE,
-        )?
-        .done()?;
+        process::run(docker.args(["cp", "-", &to]), archive, PATIENCE)?.done()?;
         Ok(())
     }
 
