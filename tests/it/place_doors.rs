@@ -242,3 +242,21 @@ fn one_address_fills_neither_the_registry_nor_the_table_of_peers() {
     told_to_wait(&introduce(&peers[1]), "address_full");
     introduce(&peers[0]).ok();
 }
+
+#[test]
+fn a_heartbeat_with_a_body_leaves_the_connection_open() {
+    let node = place().start();
+    let token = TestPeer::new("alive").register(&node);
+    let beat = |connection: &str| {
+        format!(
+            "POST /place/v1/heartbeat HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+             connection: {connection}\r\ncontent-length: 2\r\n\r\n{{}}"
+        )
+    };
+    let mut stream = connect(node.address());
+    let both = [beat("keep-alive"), beat("close")].concat();
+    stream.write_all(both.as_bytes()).unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 2, "{answers}");
+}

@@ -50,6 +50,7 @@ fn hosting(home: &Home) -> Builder {
         .set("place.registrations_per_key", "1000000")
         .set("place.registrations_per_address", "1000000")
         .set("place.registrations", "100000000")
+        .set("place.agents_per_address", "1000000")
         .set("place.sends_per_key", "1000000")
         .set("place.sends_per_address", "1000000")
         .set("place.sends", "100000000")
