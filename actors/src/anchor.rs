@@ -30,7 +30,7 @@ use kairos_protocol::time::{Clock, Timestamp};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BoundedAddr, Health};
 use migrate::{DryRun, Migrated};
 use reply::{Flushed, Overview, Submitted};
 use store::{AnchorStore, Files, StoreError};
@@ -155,10 +155,6 @@ struct Rehearse(i64);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Tick;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Health;
 
 #[derive(Message)]
 #[rtype(result = "Result<(), AnchorError>")]

@@ -27,6 +27,16 @@ pub enum AskError {
     Stopped,
 }
 
+/// Asks an actor for a sign of life.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Health;
+
+/// Ends an actor once what it was asked for is done.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Shutdown;
+
 /// A cloneable address that lets a fixed number of asks through at a time, each for a limited time.
 pub struct BoundedAddr<A: Actor>(Arc<Inner<A>>);
 

@@ -10,7 +10,7 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture,
 };
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BoundedAddr, Health, Shutdown};
 use crate::place::{PlaceError, PlaceHandle};
 use crate::recorder::{Record, RecorderHandle};
 
@@ -33,14 +33,6 @@ pub struct HeartbeatHandle(BoundedAddr<HeartbeatActor>);
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Tick;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Health;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Shutdown;
 
 impl HeartbeatHandle {
     /// Whether the actor answers.

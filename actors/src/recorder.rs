@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, json};
 
 use crate::anchor::{AnchorError, AnchorHandle, Kept};
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BoundedAddr, Health, Shutdown};
 
 #[cfg(test)]
 mod tests;
@@ -244,15 +244,6 @@ pub struct RecorderHandle {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Tick;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Health;
-
-/// Ends the actor after what waits was tried once more.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Shutdown;
 
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -32,7 +32,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, BoundedAddr, Health, Shutdown};
 use crate::chain::ChainHandle;
 use ledger::{Asking, Ledger};
 use store::StateStore;
@@ -108,14 +108,6 @@ struct Review {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Tick;
-
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Health;
-
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Shutdown;
 
 /// The way to the state commit actor. What may take long has permits and patience of its own.
 #[derive(Debug, Clone)]

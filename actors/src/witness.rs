@@ -29,7 +29,7 @@ use kairos_protocol::tlog::witness::CosignRequest;
 use kairos_protocol::wire::history::Continued;
 use kairos_protocol::wire::rotation::Rotation;
 
-use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr};
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, Health, Shutdown};
 use crate::chain::tlog::LogKeys;
 use store::WitnessStore;
 use visit::Gate;
@@ -114,14 +114,6 @@ struct Forget {
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Tick;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Health;
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Shutdown;
 
 /// The way to the witness actor. Cheap to clone.
 #[derive(Clone)]
