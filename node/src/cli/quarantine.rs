@@ -283,6 +283,16 @@ pub fn show(held: &Held, out: &mut Out) -> std::io::Result<()> {
     out.table(["READ THIS FIRST", "LINE", "TEXT"], rows)
 }
 
+/// The same about an item that just came, and how it goes on.
+pub fn waits(held: &Held, out: &mut Out) -> std::io::Result<()> {
+    let id = &held.id;
+    show(held, out)?;
+    out.note("")?;
+    out.note(format_args!("It waits in the quarantine as {id}."))?;
+    out.note(format_args!("Install it with:  kairos-chain approve {id}"))?;
+    out.note(format_args!("Discard it with:  kairos-chain reject {id}"))
+}
+
 /// An item for programs.
 pub fn held_json(held: &Held) -> Value {
     json!({"id": held.id.as_str(), "seal": held.seal, "size": held.size, "evidence": held.evidence})

@@ -13,7 +13,7 @@ use super::Session;
 use super::exit::Exit;
 use super::meet::{encounter_json, refused};
 use super::out::{Cell, Out, Tone};
-use super::quarantine::{held_json, show};
+use super::quarantine::{held_json, waits};
 use crate::agent::Agent;
 
 /// What to do.
@@ -246,17 +246,7 @@ pub async fn acquire(
         out.json(&json!({"quarantined": held_json(held), "agent": encounter_json(&met)}))?;
         return Ok(Exit::Done);
     }
-    show(held, out)?;
-    out.note("")?;
-    out.note(format_args!("It waits in the quarantine as {}.", held.id))?;
-    out.note(format_args!(
-        "Install it with:  kairos-chain approve {}",
-        held.id
-    ))?;
-    out.note(format_args!(
-        "Discard it with:  kairos-chain reject {}",
-        held.id
-    ))?;
+    waits(held, out)?;
     Ok(Exit::Done)
 }
 

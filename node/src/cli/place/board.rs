@@ -12,7 +12,7 @@ use super::{WhichArgs, told};
 use crate::agent::Agent;
 use crate::cli::exit::Exit;
 use crate::cli::out::{Cell, Out, Tone};
-use crate::cli::quarantine::{held_json, show};
+use crate::cli::quarantine::{held_json, waits};
 use crate::cli::{Usage, progress};
 use kairos_actors::membership::record::Freshness;
 
@@ -271,17 +271,7 @@ pub(super) async fn acquire(
         out.json(&json!({"quarantined": held_json(&held)}))?;
         return Ok(Exit::Done);
     }
-    show(&held, out)?;
-    out.note("")?;
-    out.note(format_args!("It waits in the quarantine as {}.", held.id))?;
-    out.note(format_args!(
-        "Install it with:  kairos-chain approve {}",
-        held.id
-    ))?;
-    out.note(format_args!(
-        "Discard it with:  kairos-chain reject {}",
-        held.id
-    ))?;
+    waits(&held, out)?;
     Ok(Exit::Done)
 }
 
