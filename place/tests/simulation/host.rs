@@ -30,7 +30,11 @@ use tempfile::TempDir;
 use crate::world::{Millis, SECOND, clock};
 
 /// Messages of one answer.
-const PAGE: usize = 10;
+pub(crate) const PAGE: usize = 10;
+/// After how long without a sign of life an agent fades.
+pub(crate) const FADES_AFTER: Duration = Duration::from_secs(3600);
+/// How long a session lasts.
+pub(crate) const SESSION: Duration = Duration::from_secs(3600);
 /// Most agents that fade in one step, and most signs of life that are stored with it.
 const STEP: usize = 1_000;
 const BOX: u64 = 25;
@@ -113,6 +117,7 @@ pub(crate) struct Host {
 
 fn policy() -> Policy {
     Policy {
+        ttl: FADES_AFTER,
         deposits: DepositLimits {
             per_agent: DEPOSITS,
             ..DepositLimits::default()
@@ -135,6 +140,7 @@ fn myself() -> Registration {
 fn sessions() -> SessionTable {
     SessionTable::new(SessionPolicy {
         max_per_key: 1_000,
+        ttl: SESSION,
         ..SessionPolicy::default()
     })
 }

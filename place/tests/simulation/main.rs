@@ -3,7 +3,7 @@
 //!
 //! Everything random comes from one seed, which is told where a run fails: `KAIROS_SIM_SEED=7 cargo test -p
 //! kairos-place --test simulation` runs that one again, `KAIROS_SIM_RUNS=200` runs so many others. Sealing is a text
-//! that names whom it is for; all else is the machines that the server runs.
+//! that names whom it is for; all else is the machines that the server runs, and agents live by that of the client.
 #![cfg(test)]
 
 mod agent;

@@ -20,7 +20,7 @@ pub(crate) const MINUTE: Millis = 60 * SECOND;
 pub(crate) const HOUR: Millis = 60 * MINUTE;
 
 /// After the troubles every agent is found again within this time.
-const FOUND_AGAIN: Millis = 5 * MINUTE;
+const FOUND_AGAIN: Millis = 10 * MINUTE;
 /// Then all that is under way arrives: sender and recipient may disagree by two hours, which a message waits out.
 const ARRIVED: Millis = 3 * HOUR;
 /// How wrong a clock may be.
@@ -43,6 +43,9 @@ enum Event {
     /// A request reaches the Place, an answer its agent.
     Arrive(Request),
     Answer(usize, u64, Outcome),
+    /// The Place tells an agent of mail, or the connection for that is gone.
+    Mail(usize),
+    HungUp(usize),
     /// The Place has stored what it was storing. Void if it ended meanwhile.
     Stored {
         of: u64,
@@ -133,8 +136,20 @@ impl World {
         let sent: usize = self.sent.iter().map(BTreeSet::len).sum();
         assert!(sent > self.agents.len(), "only {sent} messages were sent");
         let repeated: usize = self.agents.iter().map(|agent| agent.repeated).sum();
-        assert!(repeated > 0, "no message comes again, which tests nothing");
+        // Only whoever falls asleep between reading and acknowledging reads again, which few agents may never do.
+        assert!(
+            repeated > 0 || self.agents.len() < 50,
+            "no message comes again, which tests nothing"
+        );
         for agent in &self.agents {
+            // Whatever goes wrong, nobody asks without end.
+            let most = usize::try_from(self.now / (12 * SECOND)).unwrap();
+            assert!(
+                (20..most).contains(&agent.steps),
+                "{} asked {} times, at most {most} are expected",
+                agent.id,
+                agent.steps
+            );
             assert!(
                 agent.outbox.is_empty(),
                 "{} has mail left to send",
@@ -188,7 +203,9 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Turn(at) => self.turn(at),
-            Event::WakeUp(at) => self.agents[at].awake = true,
+            Event::WakeUp(at) => self.agents[at].wake_up(self.now),
+            Event::Mail(at) => self.agents[at].told_of_mail(self.now),
+            Event::HungUp(at) => self.agents[at].hung_up(self.now),
             Event::Arrive(request) => self.arrive(request),
             Event::Answer(at, serial, outcome) => {
                 if self.agents[at].awake {
@@ -322,6 +339,12 @@ impl World {
                 assert!(refused, "somebody becomes {other}");
                 continue;
             }
+            if let (Op::Send { to, .. }, Outcome::Done) = (&request.op, &outcome)
+                && self.agents[*to].listening
+            {
+                let time = self.delay();
+                self.after(time, Event::Mail(*to));
+            }
             self.carry(Event::Answer(request.from, request.serial, outcome));
         }
     }
@@ -344,6 +367,13 @@ impl World {
         // What was being stored may have reached the disk, though nobody was told.
         let reached = self.rng.random_bool(0.5);
         self.host.kill(self.now, reached);
+        // Some hear of it late.
+        for at in 0..self.agents.len() {
+            if self.agents[at].listening {
+                let time = self.rng.random_range(10..MINUTE);
+                self.after(time, Event::HungUp(at));
+            }
+        }
         let down = self.rng.random_range(SECOND..2 * MINUTE);
         let left = self.troubled - self.now;
         self.after(down.min(left), Event::Start);
@@ -352,7 +382,8 @@ impl World {
     }
 
     fn answered(&mut self, at: usize, serial: u64, outcome: Outcome) {
-        let Some(done) = self.agents[at].answered(serial, outcome, self.now) else {
+        let agent = &mut self.agents[at];
+        let Some(done) = agent.answered(serial, outcome, self.now, &mut self.rng) else {
             return;
         };
         match done {
