@@ -35,6 +35,7 @@ pub use place::transfers::{
     LISTENERS_PER_AGENT_MAX, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
 };
 pub use provenances::Provenances;
+pub use routes::{Door, place_doors};
 
 mod address;
 mod api;

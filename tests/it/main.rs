@@ -17,6 +17,7 @@ mod membership;
 mod persona;
 mod place;
 mod place_board;
+mod place_callers;
 mod place_defects;
 mod place_doors;
 mod place_many;

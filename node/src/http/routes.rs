@@ -1,7 +1,8 @@
 //! Every route, grouped by caller.
 
+use actix_web::http::Method;
 use actix_web::middleware::from_fn;
-use actix_web::{HttpRequest, web};
+use actix_web::{FromRequest, Handler, HttpRequest, Responder, Route, web};
 
 use super::api;
 use super::error::{ApiError, quoted};
@@ -36,100 +37,11 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
     );
 
     // Agents at the hosted Meeting Place. Everything below `/place/` passes the guard, unknown paths too.
-    app.service(
-        web::scope("/place")
-            .wrap(from_fn(place::guard::admit))
-            .route("/v1/info", web::get().to(place::info::info))
-            .route("/v1/welcome", web::get().to(place::info::welcome))
-            .route("/v1/register", web::post().to(place::register::register))
-            .route(
-                "/v1/unregister",
-                web::post().to(place::register::unregister),
-            )
-            .route("/v1/heartbeat", web::post().to(place::board::heartbeat))
-            .route("/v1/agents", web::get().to(place::agents::list))
-            .route("/v1/keys/{id:.*}", web::get().to(place::agents::key))
-            .route(
-                "/v1/agent_profile/{id:.*}",
-                web::get().to(place::agents::profile),
-            )
-            .route("/v1/board/browse", web::get().to(place::board::browse))
-            .route(
-                "/v1/board/needs",
-                web::post().to(place::board::publish_needs),
-            )
-            .route(
-                "/v1/board/needs",
-                web::delete().to(place::board::remove_needs),
-            )
-            .route("/v1/board/attest", web::post().to(place::attest::attest))
-            .route("/v1/deposit", web::post().to(place::deposits::deposit))
-            .route(
-                "/v1/deposit/{id:.*}",
-                web::put().to(place::deposits::update),
-            )
-            .route(
-                "/v1/deposit/{id:.*}",
-                web::delete().to(place::deposits::withdraw),
-            )
-            .route(
-                "/v1/skill_content/{id:.*}",
-                web::get().to(place::deposits::content),
-            )
-            .route(
-                "/v1/preview/{id:.*}",
-                web::get().to(place::deposits::preview),
-            )
-            .route(
-                "/v1/skills/metadata/{id:.*}",
-                web::get().to(place::deposits::metadata),
-            )
-            .route(
-                "/v1/skills/content/{id:.*}",
-                web::get().to(place::deposits::prototype_content),
-            )
-            .route("/v1/deposits", web::get().to(place::all::deposits))
-            .route("/v1/events", web::get().to(place::all::events))
-            .route(
-                "/v1/skillset_deposit",
-                web::post().to(place::skill_sets::deposit),
-            )
-            .route(
-                "/v1/skillset_browse",
-                web::get().to(place::skill_sets::browse),
-            )
-            .route(
-                "/v1/skillset_content",
-                web::get().to(place::skill_sets::content),
-            )
-            .route(
-                "/v1/skillset_withdraw",
-                web::post().to(place::skill_sets::withdraw),
-            )
-            .route(
-                "/v1/keys/register",
-                web::post().to(place::relay::register_key),
-            )
-            .route(
-                "/v1/prekeys",
-                web::get().to(place::relay::published_prekeys),
-            )
-            .route("/v1/prekeys", web::post().to(place::relay::publish_prekeys))
-            .route(
-                "/v1/prekeys/{id:.*}",
-                web::get().to(place::relay::take_prekeys),
-            )
-            .route("/v1/relay/send", web::post().to(place::relay::send))
-            .route("/v1/relay/receive", web::get().to(place::relay::receive))
-            .route("/v1/relay/peek", web::get().to(place::relay::peek))
-            .route("/v1/relay/ack", web::post().to(place::relay::ack))
-            .route("/v1/relay/status", web::get().to(place::relay::status))
-            .route("/v1/relay/stats", web::get().to(place::relay::stats))
-            .route("/v1/relay/events", web::get().to(place::relay::events))
-            .route("/v1/audit", web::get().to(place::relay::audit))
-            .route("/v1/audit/stats", web::get().to(place::relay::audit_stats))
-            .default_service(web::to(unknown_place)),
-    );
+    let scope = web::scope("/place").wrap(from_fn(place::guard::admit));
+    let scope = place_doors().into_iter().fold(scope, |scope, door| {
+        scope.route(door.path, door.route.method(door.method))
+    });
+    app.service(scope.default_service(web::to(unknown_place)));
 
     // Owners and those who act for them. Everything below `/api/` passes the guard, unknown paths too.
     app.service(
@@ -161,6 +73,120 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
     );
 
     app.default_service(web::to(unknown));
+}
+
+/// A way in.
+pub struct Door {
+    /// How it is asked.
+    pub method: Method,
+    /// Below `/place`; the last part may be a name.
+    pub path: &'static str,
+    route: Route,
+}
+
+fn door<F, Args>(method: Method, path: &'static str, handler: F) -> Door
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    Door {
+        method,
+        path,
+        route: web::to(handler),
+    }
+}
+
+/// Every door of the Meeting Place. A list, so that a test can try each of them.
+pub fn place_doors() -> Vec<Door> {
+    vec![
+        door(Method::GET, "/v1/info", place::info::info),
+        door(Method::GET, "/v1/welcome", place::info::welcome),
+        door(Method::POST, "/v1/register", place::register::register),
+        door(Method::POST, "/v1/unregister", place::register::unregister),
+        door(Method::POST, "/v1/heartbeat", place::board::heartbeat),
+        door(Method::GET, "/v1/agents", place::agents::list),
+        door(Method::GET, "/v1/keys/{id:.*}", place::agents::key),
+        door(
+            Method::GET,
+            "/v1/agent_profile/{id:.*}",
+            place::agents::profile,
+        ),
+        door(Method::GET, "/v1/board/browse", place::board::browse),
+        door(Method::POST, "/v1/board/needs", place::board::publish_needs),
+        door(
+            Method::DELETE,
+            "/v1/board/needs",
+            place::board::remove_needs,
+        ),
+        door(Method::POST, "/v1/board/attest", place::attest::attest),
+        door(Method::POST, "/v1/deposit", place::deposits::deposit),
+        door(Method::PUT, "/v1/deposit/{id:.*}", place::deposits::update),
+        door(
+            Method::DELETE,
+            "/v1/deposit/{id:.*}",
+            place::deposits::withdraw,
+        ),
+        door(
+            Method::GET,
+            "/v1/skill_content/{id:.*}",
+            place::deposits::content,
+        ),
+        door(Method::GET, "/v1/preview/{id:.*}", place::deposits::preview),
+        door(
+            Method::GET,
+            "/v1/skills/metadata/{id:.*}",
+            place::deposits::metadata,
+        ),
+        door(
+            Method::GET,
+            "/v1/skills/content/{id:.*}",
+            place::deposits::prototype_content,
+        ),
+        door(Method::GET, "/v1/deposits", place::all::deposits),
+        door(Method::GET, "/v1/events", place::all::events),
+        door(
+            Method::POST,
+            "/v1/skillset_deposit",
+            place::skill_sets::deposit,
+        ),
+        door(
+            Method::GET,
+            "/v1/skillset_browse",
+            place::skill_sets::browse,
+        ),
+        door(
+            Method::GET,
+            "/v1/skillset_content",
+            place::skill_sets::content,
+        ),
+        door(
+            Method::POST,
+            "/v1/skillset_withdraw",
+            place::skill_sets::withdraw,
+        ),
+        door(
+            Method::POST,
+            "/v1/keys/register",
+            place::relay::register_key,
+        ),
+        door(Method::GET, "/v1/prekeys", place::relay::published_prekeys),
+        door(Method::POST, "/v1/prekeys", place::relay::publish_prekeys),
+        door(
+            Method::GET,
+            "/v1/prekeys/{id:.*}",
+            place::relay::take_prekeys,
+        ),
+        door(Method::POST, "/v1/relay/send", place::relay::send),
+        door(Method::GET, "/v1/relay/receive", place::relay::receive),
+        door(Method::GET, "/v1/relay/peek", place::relay::peek),
+        door(Method::POST, "/v1/relay/ack", place::relay::ack),
+        door(Method::GET, "/v1/relay/status", place::relay::status),
+        door(Method::GET, "/v1/relay/stats", place::relay::stats),
+        door(Method::GET, "/v1/relay/events", place::relay::events),
+        door(Method::GET, "/v1/audit", place::relay::audit),
+        door(Method::GET, "/v1/audit/stats", place::relay::audit_stats),
+    ]
 }
 
 async fn unknown_meeting(request: HttpRequest) -> Result<&'static str, ApiError> {
