@@ -1,6 +1,7 @@
 //! Instants, their three written forms, and the clock that hands them out.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -73,6 +74,14 @@ impl Timestamp {
     #[must_use]
     pub fn minus(&self, by: Duration) -> Self {
         self.0.checked_sub(by).map_or(*self, Self)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        Self::parse(text)
     }
 }
 

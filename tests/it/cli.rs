@@ -123,6 +123,8 @@ const COMMANDS: &[&str] = &[
     "anchor verify",
     "anchor get",
     "anchor list",
+    "anchor session",
+    "anchor meetings",
     "anchor status",
     "anchor flush",
     "anchor migrate",

@@ -20,6 +20,8 @@ use super::out::{Cell, Out, Tone};
 use super::{Session, Usage};
 use crate::agent::Agent;
 
+mod meeting;
+
 /// What to do.
 #[derive(Debug, clap::Args)]
 pub struct AnchorArgs {
@@ -53,6 +55,10 @@ enum AnchorCommand {
         #[arg(long, value_name = "TIME")]
         since: Option<String>,
     },
+    /// Anchor what was said in a session with another agent: a hash of all of it, and one of the messages
+    Session(meeting::SessionArgs),
+    /// Show what the anchors of sessions, relayed messages and exchanged skills add up to
+    Meetings,
     /// Show where anchors are kept, how many there are, and which step could come next
     Status,
     /// Make anchors of all that wait for a batch
@@ -141,6 +147,8 @@ pub fn run(args: AnchorArgs, session: &mut Session) -> anyhow::Result<Exit> {
                 };
                 list(&anchors.list(ask).await?, &mut out)
             }
+            AnchorCommand::Session(args) => meeting::session(args, &agent, &mut out).await,
+            AnchorCommand::Meetings => meeting::meetings(&anchors.meetings().await?, &mut out),
             AnchorCommand::Status => status(&anchors.overview().await?, &mut out),
             AnchorCommand::Flush => flush(anchors, &mut out).await,
             AnchorCommand::Migrate { stage, dry_run } => {

@@ -128,10 +128,10 @@ enum KnowledgeCommand {
 #[group(required = true, multiple = false)]
 pub struct TextArgs {
     /// The file with the text; - is standard input
-    file: Option<PathBuf>,
+    pub file: Option<PathBuf>,
     /// The text itself
     #[arg(long)]
-    text: Option<String>,
+    pub text: Option<String>,
 }
 
 /// Why something is done.
