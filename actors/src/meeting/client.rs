@@ -4,23 +4,31 @@
 //! by piece against a limit, so a peer that sends a gigabyte costs the limit, and one that stops sending costs the
 //! idle timeout.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::json;
 pub use reqwest::Method;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use reqwest::{Client, ClientBuilder, Response, StatusCode, redirect};
-use serde::{Deserialize, Serialize};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
+};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::{Map, Value};
-use thiserror::Error;
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::outside;
+
+mod address;
+mod error;
+mod listener;
+
+pub use address::{PeerUrl, PeerUrlError};
+use address::{endpoint, place_endpoint};
+pub use error::ClientError;
+pub(crate) use listener::Listener;
 
 /// Bounds of a conversation with a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,161 +57,8 @@ impl Default for ClientLimits {
     }
 }
 
-/// Where a peer is: scheme, host and port; a path is kept for peers behind a prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PeerUrl(Url);
-
-/// Why a text is not the address of a peer.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum PeerUrlError {
-    /// Not a URL.
-    #[error("`{0}` is not a URL; write it like http://host:8080")]
-    NotUrl(String),
-    /// A scheme that is not spoken.
-    #[error("`{0}` URLs are not spoken; use http:// or https://")]
-    Scheme(String),
-    /// Credentials, query or fragment.
-    #[error("a peer's URL has no user, password, query or fragment")]
-    Extra,
-}
-
-impl FromStr for PeerUrl {
-    type Err = PeerUrlError;
-
-    fn from_str(text: &str) -> Result<Self, PeerUrlError> {
-        let shown = || text.chars().take(200).collect::<String>();
-        let mut url = Url::parse(text).map_err(|_| PeerUrlError::NotUrl(shown()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            // `localhost:8080` parses as the scheme `localhost`.
-            return Err(match url.host() {
-                None => PeerUrlError::NotUrl(shown()),
-                Some(_) => PeerUrlError::Scheme(url.scheme().to_owned()),
-            });
-        }
-        let credentials = !url.username().is_empty() || url.password().is_some();
-        if credentials || url.query().is_some() || url.fragment().is_some() {
-            return Err(PeerUrlError::Extra);
-        }
-        let path = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&path);
-        Ok(Self(url))
-    }
-}
-
-impl TryFrom<String> for PeerUrl {
-    type Error = PeerUrlError;
-
-    fn try_from(text: String) -> Result<Self, PeerUrlError> {
-        text.parse()
-    }
-}
-
-impl From<PeerUrl> for String {
-    fn from(url: PeerUrl) -> Self {
-        url.to_string()
-    }
-}
-
-impl fmt::Display for PeerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str().trim_end_matches('/'))
-    }
-}
-
-/// What went wrong between us and a peer.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    /// Nobody answered.
-    #[error("no connection to {url}: {reason}")]
-    Unreachable {
-        /// The peer.
-        url: String,
-        /// The cause, in words.
-        reason: String,
-    },
-    /// It stopped answering.
-    #[error("the peer did not answer within {} seconds", .after.as_secs())]
-    Timeout {
-        /// The bound that ran out.
-        after: Duration,
-    },
-    /// The answer is larger than we take.
-    #[error("the peer's answer is larger than {limit} bytes")]
-    TooLarge {
-        /// The bound.
-        limit: usize,
-    },
-    /// It wants us elsewhere.
-    #[error(
-        "the peer redirects to {location}; redirects are not followed, use that URL if you trust it"
-    )]
-    Redirect {
-        /// Where to.
-        location: String,
-    },
-    /// Not the protocol.
-    #[error("the peer answered {status} with something that is not a JSON object: {detail}")]
-    NotJson {
-        /// HTTP status.
-        status: u16,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// A well-formed refusal.
-    #[error("the peer refused ({status} {code}): {message}")]
-    Refused {
-        /// HTTP status.
-        status: u16,
-        /// Its code.
-        code: String,
-        /// Its sentence.
-        message: String,
-        /// From its header `Retry-After`, if that is a number of seconds.
-        retry_after: Option<Duration>,
-    },
-    /// The HTTP library could not be set up.
-    #[error("the HTTP client could not be set up: {0}")]
-    Setup(String),
-}
-
-impl ClientError {
-    /// Whether the peer's answer has this error code.
-    pub fn has_code(&self, expected: &str) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == expected)
-    }
-
-    /// Whether the peer answered with this HTTP status, and not with a success.
-    pub fn has_status(&self, expected: u16) -> bool {
-        matches!(self, Self::Refused { status, .. } if *status == expected)
-    }
-
-    /// How long the peer asks us to wait.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Refused { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-
-    /// Whether the request may have taken effect: it was sent, and what became of it is not known.
-    pub fn is_unknown(&self) -> bool {
-        match self {
-            Self::Unreachable { .. }
-            | Self::Timeout { .. }
-            | Self::NotJson { .. }
-            | Self::TooLarge { .. } => true,
-            Self::Refused { status, .. } => *status >= 500,
-            Self::Redirect { .. } | Self::Setup(_) => false,
-        }
-    }
-}
-
 /// Longest silence of somebody who tells of news; hosts of ours say something twice as often.
 const LISTEN_IDLE: Duration = Duration::from_secs(60);
-/// Longest line of somebody who tells of news, in bytes.
-const LINE_MAX: usize = 8 * 1024;
-
 /// Told about a long answer: bytes received so far and, if announced, in all.
 pub type Progress<'p> = &'p (dyn Fn(u64, Option<u64>) + Send + Sync);
 
@@ -249,6 +104,17 @@ pub struct AtPlace<'a> {
     pub token: Option<&'a str>,
     /// The content.
     pub body: Option<&'a Value>,
+    /// What must be there for it to be done.
+    pub only_if: Option<OnlyIf>,
+}
+
+/// What a request is to replace. Places that know no conditions take no notice of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnlyIf {
+    /// Nothing is there.
+    Absent,
+    /// This content is there.
+    Is(ContentHash),
 }
 
 /// Which bound an answer is held to.
@@ -298,8 +164,17 @@ impl PeerClient {
         progress: Progress<'_>,
     ) -> Result<Map<String, Value>, ClientError> {
         let url = place_endpoint(place, request.path, request.query);
-        let (token, body) = (request.token, request.body);
-        self.exchange(request.method, url, token, body, Answer::Ordinary, progress)
+        let host = url.origin().ascii_serialization();
+        let only_if = request.only_if;
+        let request = self
+            .request(request.method, url, request.token, request.body)
+            .await?;
+        let request = match only_if {
+            None => request,
+            Some(OnlyIf::Absent) => request.header(IF_NONE_MATCH, "*"),
+            Some(OnlyIf::Is(content)) => request.header(IF_MATCH, format!("\"{content}\"")),
+        };
+        self.exchange(&host, request, Answer::Ordinary, progress)
             .await
     }
 
@@ -341,10 +216,7 @@ impl PeerClient {
                 },
             });
         }
-        Ok(Listener {
-            response,
-            line: Vec::new(),
-        })
+        Ok(Listener::new(response))
     }
 
     /// GET `path` (below `/meeting/v1/`, with its query).
@@ -359,7 +231,9 @@ impl PeerClient {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.exchange(Method::GET, url, token, None, Answer::Ordinary, &|_, _| ())
+        let host = url.origin().ascii_serialization();
+        let request = self.request(Method::GET, url, token, None).await?;
+        self.exchange(&host, request, Answer::Ordinary, &|_, _| ())
             .await
     }
 
@@ -373,27 +247,19 @@ impl PeerClient {
         answer: Answer,
         progress: Progress<'_>,
     ) -> Result<Map<String, Value>, ClientError> {
-        self.exchange(
-            Method::POST,
-            endpoint(peer, path),
-            token,
-            Some(body),
-            answer,
-            progress,
-        )
-        .await
+        let url = endpoint(peer, path);
+        let host = url.origin().ascii_serialization();
+        let request = self.request(Method::POST, url, token, Some(body)).await?;
+        self.exchange(&host, request, answer, progress).await
     }
 
-    async fn exchange(
+    async fn request(
         &self,
         method: Method,
         url: Url,
         token: Option<&str>,
         body: Option<&Value>,
-        answer: Answer,
-        progress: Progress<'_>,
-    ) -> Result<Map<String, Value>, ClientError> {
-        let host = url.origin().ascii_serialization();
+    ) -> Result<RequestBuilder, ClientError> {
         let mut request = self.http().await?.request(method, url);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -403,9 +269,19 @@ impl PeerClient {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.to_string());
         }
+        Ok(request)
+    }
+
+    async fn exchange(
+        &self,
+        host: &str,
+        request: RequestBuilder,
+        answer: Answer,
+        progress: Progress<'_>,
+    ) -> Result<Map<String, Value>, ClientError> {
         let began = Instant::now();
         let sent = request.send().await;
-        let response = sent.map_err(|e| self.failed(&host, began, &e))?;
+        let response = sent.map_err(|e| self.failed(host, began, &e))?;
         let status = response.status();
         if status.is_redirection() {
             let location = response
@@ -421,7 +297,7 @@ impl PeerClient {
             _ => self.limits.answer_max,
         };
         let bytes = self
-            .body(response, limit, progress, |e| self.failed(&host, began, e))
+            .body(response, limit, progress, |e| self.failed(host, began, e))
             .await?;
         understand(status, &bytes, retry_after)
     }
@@ -467,58 +343,9 @@ impl PeerClient {
     }
 }
 
-/// A connection on which a Place tells of mail.
-#[derive(Debug)]
-pub(crate) struct Listener {
-    response: Response,
-    line: Vec<u8>,
-}
-
-impl Listener {
-    /// Waits for the next event and returns its name; nothing once the Place has hung up, broken off, or said a line
-    /// that is longer than it may be.
-    pub(crate) async fn event(&mut self) -> Option<String> {
-        loop {
-            if let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.line.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line);
-                match line.trim_end().strip_prefix("event:") {
-                    Some(name) => return Some(name.trim().to_owned()),
-                    None => continue,
-                }
-            }
-            if self.line.len() > LINE_MAX {
-                return None;
-            }
-            let piece = self.response.chunk().await.ok()??;
-            self.line.extend_from_slice(&piece);
-        }
-    }
-}
-
 fn retry_after(response: &Response) -> Option<Duration> {
     let told = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     told.trim().parse().ok().map(Duration::from_secs)
-}
-
-fn place_endpoint(place: &PeerUrl, path: &[&str], query: &[(&str, &str)]) -> Url {
-    let mut url = place.0.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(["place", "v1"]).extend(path);
-    }
-    if !query.is_empty() {
-        url.query_pairs_mut().extend_pairs(query);
-    }
-    url
-}
-
-fn endpoint(peer: &PeerUrl, path: &str) -> Url {
-    let mut url = peer.0.clone();
-    url.set_path(&format!(
-        "{}/meeting/v1/{path}",
-        peer.0.path().trim_end_matches('/')
-    ));
-    url
 }
 
 /// The object in a successful answer, or the refusal in another.
@@ -573,41 +400,6 @@ fn causes(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peer_url_is_scheme_host_and_port() {
-        for (text, shown) in [
-            ("http://localhost:8080", "http://localhost:8080"),
-            ("http://localhost:8080/", "http://localhost:8080"),
-            (
-                "https://Example.org/agents/a/",
-                "https://example.org/agents/a",
-            ),
-        ] {
-            assert_eq!(text.parse::<PeerUrl>().unwrap().to_string(), shown);
-        }
-        assert_eq!(
-            endpoint(&"https://example.org/a/".parse().unwrap(), "skills").as_str(),
-            "https://example.org/a/meeting/v1/skills"
-        );
-        let place = "https://example.org/a/".parse().unwrap();
-        let asked = place_endpoint(&place, &["deposit", "a/b c"], &[("n", "1")]);
-        assert_eq!(
-            asked.as_str(),
-            "https://example.org/a/place/v1/deposit/a%2Fb%20c?n=1"
-        );
-        for bad in [
-            "",
-            "localhost:8080",
-            "ftp://x",
-            "file:///etc",
-            "http://u:p@x",
-            "http://x/?q",
-            "http://",
-        ] {
-            assert!(bad.parse::<PeerUrl>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn an_answer_is_an_object_or_a_refusal_in_words() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::wire::place::Board;
 use reqwest::Method;
@@ -13,12 +14,14 @@ use super::record::{DepositRecord, Membership, NeedRecord};
 use super::session::Ask;
 use super::{Member, blocking};
 use crate::knowledge::{Audience, KnowledgeError, Served};
-use crate::meeting::client::PeerUrl;
+use crate::meeting::client::{OnlyIf, PeerUrl};
 
 /// Most tags that are sent with a deposit, the bound of a Place.
 const TAGS_MAX: usize = 32;
 /// Longest summary that is sent with a deposit, in bytes, the bound of the reference.
 const SUMMARY_MAX: usize = 500;
+/// How often is looked anew what a deposit is to replace, where that changed in between.
+const LOOKS: usize = 3;
 
 impl Member {
     pub(super) async fn browse(&self, browse: Browse) -> Result<Seen, MembershipError> {
@@ -58,9 +61,40 @@ impl Member {
         };
         let body = self.signed_deposit(served).await?;
         let ask = Ask::send(Method::POST, &["deposit"], &body);
-        self.ask(&url, &ask).await?;
+        self.ask_about(&url, &done.skill_id, ask).await?;
         self.note_deposit(&url, &done).await?;
         Ok(done)
+    }
+
+    /// Asks for a change of our deposit `skill_id` as it is there now, so that a copy of the request that arrives later
+    /// finds something else and changes nothing.
+    async fn ask_about(
+        &self,
+        url: &PeerUrl,
+        skill_id: &str,
+        mut ask: Ask<'_>,
+    ) -> Result<(), MembershipError> {
+        for remaining in (0..LOOKS).rev() {
+            ask = ask.only_if(self.is_there(url, skill_id).await?);
+            match self.ask(url, &ask).await {
+                Err(error) if error.is_outdated() && remaining > 0 => {}
+                answer => return answer.map(drop),
+            }
+        }
+        Ok(())
+    }
+
+    /// What our deposit `skill_id` is at the Place; nothing if the Place does not tell.
+    async fn is_there(
+        &self,
+        url: &PeerUrl,
+        skill_id: &str,
+    ) -> Result<Option<OnlyIf>, MembershipError> {
+        let all = self.deposits_there(url).await?;
+        let Some(found) = all.into_iter().find(|(id, _)| id == skill_id) else {
+            return Ok(Some(OnlyIf::Absent));
+        };
+        Ok(found.1.map(OnlyIf::Is))
     }
 
     /// The body of a deposit, signed over the content itself as the reference asks for.
@@ -110,8 +144,8 @@ impl Member {
         let body = json!({"reason": reason});
         let path = ["deposit", skill_id.as_str()];
         let ask = Ask::send(Method::DELETE, &path, &body);
-        match self.ask(&url, &ask).await {
-            Ok(_) => {}
+        match self.ask_about(&url, &skill_id, ask).await {
+            Ok(()) => {}
             // It is gone, which is what was asked for.
             Err(error) if error.is_not_found() && record.deposits.contains_key(&skill_id) => {}
             Err(error) if error.is_not_found() => {
@@ -193,7 +227,7 @@ impl Member {
             let missing = record
                 .deposits
                 .iter()
-                .filter(|(skill_id, _)| !there.contains(skill_id));
+                .filter(|(skill_id, _)| there.iter().all(|(there, _)| there != *skill_id));
             for (skill_id, left) in missing {
                 match self.leave_again(url, skill_id, left).await {
                     Ok(()) => {}
@@ -228,13 +262,21 @@ impl Member {
         };
         let body = self.signed_deposit(served).await?;
         let ask = Ask::send(Method::POST, &["deposit"], &body);
-        self.ask(url, &ask).await?;
+        let ask = ask.only_if(Some(OnlyIf::Absent));
+        match self.ask(url, &ask).await {
+            // Another process of ours was quicker.
+            Err(error) if error.is_outdated() => return Ok(()),
+            answer => answer?,
+        };
         tracing::info!(place.url = %url, skill = %skill_id, "left a skill again");
         Ok(())
     }
 
-    /// The names of our deposits that the Place tells of.
-    async fn deposits_there(&self, url: &PeerUrl) -> Result<Vec<String>, MembershipError> {
+    /// The names of our deposits that the Place tells of, with their contents where it tells these too.
+    async fn deposits_there(
+        &self,
+        url: &PeerUrl,
+    ) -> Result<Vec<(String, Option<ContentHash>)>, MembershipError> {
         let own: &AgentId = &self.signed.instance_id;
         let path = ["agent_profile", own.as_str()];
         let answer = match self.ask(url, &Ask::get(&path)).await {
@@ -242,11 +284,12 @@ impl Member {
             answer => answer?,
         };
         let list = answer.get("deposited_skills").and_then(Value::as_array);
-        let ids = list
-            .into_iter()
-            .flatten()
-            .filter_map(|deposit| deposit.get("skill_id")?.as_str());
-        Ok(ids.map(str::to_owned).collect())
+        let told = list.into_iter().flatten().filter_map(|deposit| {
+            let id = deposit.get("skill_id")?.as_str()?.to_owned();
+            let content = deposit.get("content_hash").and_then(Value::as_str);
+            Some((id, content.and_then(|hash| hash.parse().ok())))
+        });
+        Ok(told.collect())
     }
 
     /// The public skill by this name, if its text is the one that was left.

@@ -129,11 +129,18 @@ impl MembershipError {
     /// Whether asking again soon would change nothing: the Place said no, and not because of our session or its load.
     pub(super) fn is_final(&self) -> bool {
         match self.client() {
-            Some(ClientError::Refused { status, .. }) => {
-                (400..500).contains(status) && ![401, 429].contains(status)
+            Some(ClientError::Refused { status, code, .. }) => {
+                let told = (400..500).contains(status) && ![401, 429].contains(status);
+                // As many prekeys as the Place takes are there, or those of as many agents.
+                told || code == "prekeys_full"
             }
             _ => false,
         }
+    }
+
+    /// Whether what a request was to replace is not there any more.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.client().is_some_and(|error| error.has_status(412))
     }
 
     /// Whether the Place does not know our session.

@@ -20,7 +20,7 @@ use super::error::MembershipError;
 use super::record::Membership;
 use super::{Member, blocking};
 use crate::check::Checks;
-use crate::meeting::client::{AtPlace, PeerUrl, Progress};
+use crate::meeting::client::{AtPlace, OnlyIf, PeerUrl, Progress};
 use crate::meeting::encounter::fail;
 
 /// Longest wait for the answer to a goodbye.
@@ -57,6 +57,8 @@ pub(super) struct Ask<'a> {
     pub(super) path: &'a [&'a str],
     pub(super) query: &'a [(&'a str, &'a str)],
     pub(super) body: Option<&'a Value>,
+    /// What it is to replace.
+    pub(super) only_if: Option<OnlyIf>,
     /// Told about the transfer of the answer.
     pub(super) progress: Progress<'a>,
 }
@@ -69,6 +71,7 @@ impl<'a> Ask<'a> {
             path,
             query: &[],
             body: None,
+            only_if: None,
             progress: &|_, _| (),
         }
     }
@@ -80,6 +83,7 @@ impl<'a> Ask<'a> {
             path,
             query: &[],
             body: Some(body),
+            only_if: None,
             progress: &|_, _| (),
         }
     }
@@ -87,6 +91,11 @@ impl<'a> Ask<'a> {
     /// With a query.
     pub(super) fn query(self, query: &'a [(&'a str, &'a str)]) -> Self {
         Self { query, ..self }
+    }
+
+    /// On a condition.
+    pub(super) fn only_if(self, only_if: Option<OnlyIf>) -> Self {
+        Self { only_if, ..self }
     }
 
     /// With somebody who is told about the transfer of the answer.
@@ -101,6 +110,7 @@ impl<'a> Ask<'a> {
             query: self.query,
             token: Some(token),
             body: self.body,
+            only_if: self.only_if,
         }
     }
 }
@@ -252,6 +262,7 @@ impl Member {
             query: &[],
             token: None,
             body: None,
+            only_if: None,
         };
         let info = PlaceInfo::read(&self.client.at_place(place, info, &|_, _| ()).await?)?;
         if info.place_id.as_ref() == Some(&self.signed.instance_id) {
@@ -326,6 +337,7 @@ impl Member {
             query: &[],
             token: replaces,
             body: Some(&body),
+            only_if: None,
         };
         let answer = self.client.at_place(place, request, &|_, _| ()).await?;
         Ok(Registered::read(&answer))

@@ -68,7 +68,10 @@ impl Keyring {
         identity: &Keypair,
         now: Timestamp,
     ) -> Result<Option<Fresh>, KeyError> {
-        let waiting = usize::try_from(published.one_time).unwrap_or(usize::MAX);
+        let count = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let waiting = count(published.one_time);
+        // More than a Place keeps it would refuse, and the long-lived one with them.
+        let wanted = wanted.min(published.one_time_max.map_or(usize::MAX, count));
         let missing = match waiting < wanted.div_ceil(2) {
             true => wanted - waiting,
             false => 0,
@@ -171,6 +174,7 @@ mod tests {
         Published {
             long_lived,
             one_time,
+            one_time_max: None,
         }
     }
 
@@ -180,6 +184,12 @@ mod tests {
         let first = replenish(&mut ring, &Published::default(), 0).unwrap();
         assert_eq!((first.one_time.len(), ring.len()), (10, 11));
         assert_eq!(replenish(&mut ring, &published(&first, 5), 0), None);
+        let few = Published {
+            one_time_max: Some(3),
+            ..Published::default()
+        };
+        let fitting = replenish(&mut Keyring::default(), &few, 0).unwrap();
+        assert_eq!(fitting.one_time.len(), 3);
         let more = replenish(&mut ring, &published(&first, 4), 0).unwrap();
         assert_eq!(
             (more.one_time.len(), &more.long_lived),

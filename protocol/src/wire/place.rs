@@ -302,6 +302,8 @@ pub struct Published {
     pub long_lived: Option<String>,
     /// One-time ones that wait.
     pub one_time: u64,
+    /// Most one-time ones that the Place keeps of an agent, if it says so.
+    pub one_time_max: Option<u64>,
 }
 
 impl Published {
@@ -311,6 +313,7 @@ impl Published {
         Self {
             long_lived: text(answer, "signed").map(str::to_owned),
             one_time: waiting.unwrap_or(0),
+            one_time_max: answer.get("one_time_max").and_then(Value::as_u64),
         }
     }
 }

@@ -196,6 +196,7 @@ async fn impersonate(
                 query: &[],
                 token: token.as_deref(),
                 body: Some(&body),
+                only_if: None,
             };
             client.at_place(url, request, &|_, _| ()).await
         }
