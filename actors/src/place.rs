@@ -11,7 +11,7 @@
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,29 +19,28 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture,
     WrapFuture,
 };
-use kairos_place::meeting_place::audit::AUDIT_PAGE_MAX;
 use kairos_place::meeting_place::store::sqlite::SqliteStore;
 use kairos_place::meeting_place::store::{Change, Store, StoreError};
 use kairos_place::meeting_place::{
-    Agent, AttestError, AttestFault, Ban, BanError, Banned, BoardError, Deposit, Event, Logged,
-    MeetingPlace, OtherRequest, Policy, RegisterError, Registered, Registration, SkillSetFault,
-    Target,
+    Agent, Ban, Banned, Deposit, Event, MeetingPlace, Policy, Registered, Registration, Target,
 };
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::{Clock, Timestamp};
 use parking_lot::{Mutex, RwLock};
-use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
+use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, Health, JobError};
 use crate::file_lock;
 
 mod board;
+mod error;
 mod events;
+mod looks;
 #[cfg(test)]
 mod tests;
 
+pub use error::PlaceError;
 use events::EventChannel;
 pub use events::{Heard, Listener};
 
@@ -57,56 +56,6 @@ const JOBS_MAX: usize = 64;
 
 /// Archives that are examined at once; each may unfold to many megabytes.
 const SCANS_MAX: usize = 4;
-
-/// What went wrong at the Place.
-#[derive(Debug, Clone, Error)]
-pub enum PlaceError {
-    /// The registration is refused.
-    #[error(transparent)]
-    Register(#[from] RegisterError),
-    /// Something on the board is refused.
-    #[error(transparent)]
-    Board(#[from] BoardError),
-    /// An attestation is refused.
-    #[error(transparent)]
-    Attest(#[from] AttestError),
-    /// Something about a SkillSet is refused.
-    #[error(transparent)]
-    SkillSet(#[from] SkillSetFault),
-    /// A key for repetitions was used for something else.
-    #[error(transparent)]
-    Once(#[from] OtherRequest),
-    /// Nobody can be kept out so.
-    #[error(transparent)]
-    Ban(#[from] BanError),
-    /// It could not be stored, so nothing was changed.
-    #[error("it could not be stored, and nothing was changed: {0}")]
-    Store(Arc<StoreError>),
-    /// The directory of the database cannot be made.
-    #[error("the directory of the Place cannot be made: {0}")]
-    Directory(Arc<io::Error>),
-    /// Another process hosts it.
-    #[error("another process hosts the Place in {}; stop it first", .0.display())]
-    Taken(PathBuf),
-    /// The actor did not answer.
-    #[error("the Place {0}")]
-    Ask(#[from] AskError),
-}
-
-impl From<StoreError> for PlaceError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(Arc::new(error))
-    }
-}
-
-impl From<AttestFault> for PlaceError {
-    fn from(error: AttestFault) -> Self {
-        match error {
-            AttestFault::Refused(error) => error.into(),
-            AttestFault::Board(error) => error.into(),
-        }
-    }
-}
 
 type Machine = Arc<RwLock<MeetingPlace>>;
 type SharedStore = Arc<Mutex<Box<dyn Store>>>;
@@ -165,21 +114,12 @@ impl<T: Send + 'static> Message for Decide<T> {
     type Result = Result<T, PlaceError>;
 }
 
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Health;
-
 /// Stops once all is stored.
 #[derive(Message)]
 #[rtype(result = "Result<(), PlaceError>")]
 struct Shutdown;
 
 impl PlaceHandle {
-    /// Looks at the machine. `look` must be quick: who decides waits meanwhile.
-    pub fn look<T>(&self, look: impl FnOnce(&MeetingPlace) -> T) -> T {
-        look(&self.machine.read())
-    }
-
     /// Registers an agent or takes over what it says anew.
     pub async fn register(&self, registration: Registration) -> Result<Registered, PlaceError> {
         let done = self.decide(move |place, now| place.register(registration, now));
@@ -206,6 +146,17 @@ impl PlaceHandle {
         Ok(done.await??)
     }
 
+    /// Writes down how much mail a ban withholds. See [`MeetingPlace::note_withheld`].
+    pub async fn note_withheld(
+        &self,
+        target: Target,
+        messages: u64,
+        bytes: u64,
+    ) -> Result<(), PlaceError> {
+        self.decide(move |place, now| place.note_withheld(target, messages, bytes, now))
+            .await
+    }
+
     /// Takes a ban back.
     pub async fn unban(&self, target: Target, by: String) -> Result<Ban, PlaceError> {
         let done = self.decide(move |place, now| place.unban(&target, &by, now));
@@ -221,14 +172,6 @@ impl PlaceHandle {
     ) -> Result<(), PlaceError> {
         let done = self.decide(move |place, now| place.kick(&id, &by, reason.as_deref(), now));
         Ok(done.await??)
-    }
-
-    /// Up to `limit` entries of the audit with lower numbers than `before`, the newest first.
-    pub async fn audit(&self, before: u64, limit: usize) -> Result<Vec<Logged>, PlaceError> {
-        let (reader, limit) = (Arc::clone(&self.reader), limit.min(AUDIT_PAGE_MAX));
-        Ok(self
-            .run(move || reader.lock().audit(before, limit))
-            .await??)
     }
 
     /// Takes an agent off with all it has here; tells whether it was there.
@@ -250,15 +193,6 @@ impl PlaceHandle {
                 None => true,
             },
         }
-    }
-
-    /// Looks for long, on a thread that may block.
-    pub async fn search<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&MeetingPlace) -> T + Send + 'static,
-    ) -> Result<T, PlaceError> {
-        let machine = Arc::clone(&self.machine);
-        self.run(move || look(&machine.read())).await
     }
 
     async fn run<T: Send + 'static>(

@@ -28,7 +28,7 @@ use kairos_place::relay::prekey::{Prekey, Published, Taken};
 use kairos_place::relay::store::sqlite::SqliteStore;
 use kairos_place::relay::store::{Pending, RelayRead, RelayStore, StoreError, Tally, look};
 use kairos_place::relay::{
-    MessageId, Page, Refusal, Relay, RelayPolicy, Sent, Stats, Submission, Swept,
+    MessageId, Page, Refusal, Relay, RelayPolicy, Sent, Stats, Submission, Swept, Withholding,
 };
 use kairos_protocol::crypto::{KeyError, random_bytes};
 use kairos_protocol::id::AgentId;
@@ -58,6 +58,8 @@ pub struct RelaySettings {
     pub subscribers: usize,
     /// Most subscriptions to one box.
     pub subscribers_per_agent: usize,
+    /// Knows whose mail is withheld; nobody's if there is none.
+    pub withholding: Option<Arc<dyn Withholding>>,
 }
 
 impl Default for RelaySettings {
@@ -67,6 +69,7 @@ impl Default for RelaySettings {
             sweep: Duration::from_secs(30),
             subscribers: 10_000,
             subscribers_per_agent: 8,
+            withholding: None,
         }
     }
 }
@@ -273,6 +276,12 @@ impl RelayHandle {
         self.look(|relay, read, _| relay.stats(read)).await
     }
 
+    /// How much mail of these senders waits.
+    pub async fn waiting_of(&self, senders: Vec<AgentId>) -> Result<Tally, RelayError> {
+        self.look(move |relay, read, _| relay.waiting_of(read, &senders))
+            .await
+    }
+
     /// Messages, and bytes, ever accepted.
     pub async fn relayed(&self) -> Result<Tally, RelayError> {
         self.look(|relay, read, _| relay.relayed(read)).await
@@ -343,6 +352,11 @@ impl RelayHandle {
             .await
     }
 
+    /// The bounds of its rules.
+    pub fn policy(&self) -> &RelayPolicy {
+        self.shared.relay.policy()
+    }
+
     /// Hears of mail for `agent` from now on.
     ///
     /// # Errors
@@ -410,8 +424,13 @@ impl RelayActor {
         patience: Duration,
     ) -> RelayHandle {
         let (total, per_agent) = (settings.subscribers, settings.subscribers_per_agent);
+        let relay = Relay::new(settings.policy);
+        let relay = match settings.withholding {
+            Some(withholding) => relay.withholding(withholding),
+            None => relay,
+        };
         let shared = Arc::new(Shared {
-            relay: Relay::new(settings.policy),
+            relay,
             store,
             clock,
             subscribers: Arc::new(Subscribers::new(total, per_agent)),

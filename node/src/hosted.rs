@@ -79,7 +79,11 @@ impl Opened {
         );
         let heartbeat = HeartbeatActor::start(place.clone(), recorder.clone(), permits, patience);
         let clock = agent.clock.clone();
-        let relay = RelayActor::start(self.boxes, self.relay, clock, permits, patience);
+        let relay = RelaySettings {
+            withholding: Some(place.withholding()),
+            ..self.relay
+        };
+        let relay = RelayActor::start(self.boxes, relay, clock, permits, patience);
         Hosted {
             name: settings.place.name.as_str().into(),
             place,
@@ -197,6 +201,7 @@ fn policy(agent: &Agent, anonymiser: Option<Anonymiser>) -> Policy {
         },
         attestations_per_deposit: place.attestations_per_deposit,
         attestations_per_agent: place.attestations_per_agent,
+        repeat_window: settings.sessions.ttl.get(),
         federation: Federation {
             accept: place.accept_federated,
             hops_max: place.federated_hops,

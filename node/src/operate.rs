@@ -10,7 +10,7 @@ use kairos_actors::place::PlaceError;
 use kairos_actors::relay::RelayError;
 use kairos_place::meeting_place::audit::{AUDIT_PAGE_MAX, Logged};
 use kairos_place::meeting_place::ban::KeyPrint;
-use kairos_place::meeting_place::{Agent, Ban, BanError, MeetingPlace, Target};
+use kairos_place::meeting_place::{Agent, AgentCursor, Ban, BanError, MeetingPlace, Target};
 use kairos_place::relay::audit::{AuditEntry, AuditFilter};
 use kairos_place::session::Session;
 use kairos_protocol::id::AgentId;
@@ -32,8 +32,8 @@ pub enum Order {
     Status,
     /// Who is here.
     Agents {
-        /// Behind this number.
-        after: Option<u64>,
+        /// Behind this one.
+        after: Option<AgentCursor>,
         /// At most so many.
         limit: usize,
     },
@@ -124,10 +124,10 @@ pub async fn carry_out(
         Order::Agents { after, limit } => {
             let limit = limit.clamp(1, PAGE_MAX);
             hosted.place.look(|place| {
-                let page = place.agents(true, after, limit);
+                let page = place.agents(true, after.as_ref(), limit);
                 let agents = page.agents.into_iter().map(|agent| shown(place, agent));
                 let agents: Vec<Value> = agents.collect();
-                json!({"agents": agents, "next": page.next})
+                json!({"agents": agents, "next": page.next.map(|next| next.to_string())})
             })
         }
         Order::Kick { agent, reason } => {
@@ -164,7 +164,15 @@ pub async fn carry_out(
                         Target::Network(network) => network.contains(session.address),
                     }
             });
-            json!({"ban": banned.ban, "left": banned.left, "sessions_ended": closed})
+            let mail = hosted.relay.waiting_of(banned.barred).await?;
+            if mail.count > 0 {
+                let (messages, bytes) = (mail.count, mail.bytes);
+                hosted.place.note_withheld(target, messages, bytes).await?;
+            }
+            json!({
+                "ban": banned.ban, "left": banned.left, "sessions_ended": closed,
+                "mail_withheld": mail.count,
+            })
         }
         Order::Unban { target } => {
             json!({"unbanned": hosted.place.unban(target, by.to_owned()).await?})

@@ -14,6 +14,7 @@ pub mod audit;
 pub mod ban;
 pub mod board;
 pub mod browse;
+mod condition;
 pub mod deposit;
 pub mod event;
 pub mod once;
@@ -40,15 +41,18 @@ pub use attestation::{AttestError, AttestFault, Attestation, AttestationKey, Cla
 pub use audit::Logged;
 pub use ban::{Ban, BanError, BanPage, Banned, Target, Visitor};
 pub use board::{Need, NeedEntry};
-pub use browse::{Answer, Kind, Query};
+pub use browse::{Answer, Kind, Query, Search};
+pub use condition::Condition;
 pub use deposit::{Deposit, DepositKey, Facts, Offer};
 pub use event::{Changed, Event};
 pub use once::{Answered, Once, OnceKey, OtherRequest, Outcome};
-pub use pages::{Cursor, NoCursor, WalkPage};
+pub use pages::{AgentCursor, Cursor, NoCursor, Paging, WalkPage};
 pub use policy::{DepositLimits, Federation, Policy, SkillSetLimits};
 pub use provenance::Provenance;
 pub use registry::{AgentPage, RegisterError, Registered};
-pub use skill_set::{SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer, SkillSetsShown};
+pub use skill_set::{
+    SkillSetDeposit, SkillSetFault, SkillSetKey, SkillSetOffer, SkillSetSearch, SkillSetsShown,
+};
 pub use store::{Change, Snapshot};
 
 use ban::Bans;
@@ -88,6 +92,15 @@ pub enum BoardError {
         skill_id: String,
         /// Whose it should be.
         owner: AgentId,
+    },
+    /// Something else is there than the request says, so it may be a late copy of an older one.
+    #[error("{}", match there {
+        Some(there) => format!("the deposit is {there} now, which is not what the request says it replaces"),
+        None => "there is no deposit any more, which is not what the request says".to_owned(),
+    })]
+    Changed {
+        /// The content that is there.
+        there: Option<ContentHash>,
     },
     /// Only agents that are present may publish.
     #[error("agent {0} is not registered here; register first")]
@@ -135,8 +148,8 @@ impl MeetingPlace {
             me: me.id.clone(),
             started: now,
             registry: Registry::new(policy.ttl),
-            board: Board::new(snapshot.exchanges),
-            shelf: Shelf::new(),
+            board: Board::new(snapshot.exchanges, policy.repeat_window),
+            shelf: Shelf::new(policy.repeat_window),
             answers: Answers::default(),
             bans: Bans::default(),
             origins: Origins::default(),
@@ -186,6 +199,7 @@ impl MeetingPlace {
         let registry = &self.registry;
         self.board
             .carry_over(&mut before.board, &|id| registry.is_present(id));
+        self.shelf.carry_over(&mut before.shelf);
     }
 
     /// What the Place is bound to.
@@ -358,13 +372,20 @@ impl MeetingPlace {
             self.leave(&agent.id, Presence::Faded(now));
         }
         self.board.attempts.forget(now);
+        self.board.replaced.forget(now);
+        self.shelf.replaced.forget(now);
         self.forget_answers(now, most);
         self.end_bans(now, most);
         faded
     }
 
-    /// A page of the registry, in the order of registration.
-    pub fn agents(&self, include_self: bool, after: Option<u64>, limit: usize) -> AgentPage<'_> {
+    /// A page of the registry, in the order in which agents first registered.
+    pub fn agents(
+        &self,
+        include_self: bool,
+        after: Option<&AgentCursor>,
+        limit: usize,
+    ) -> AgentPage<'_> {
         self.registry.page(include_self, after, limit)
     }
 

@@ -20,6 +20,9 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+use std::sync::Arc;
+
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
@@ -34,6 +37,8 @@ use store::{Pending, Receipt, RelayRead, RelayTx, Scope, StoreError, Tally, With
 const MAKE_ROOM: usize = 256;
 /// Most messages that one [`Relay::forget`] removes.
 const FORGET_STEP: usize = 1_000;
+/// Most messages that are listed at once where some may be withheld.
+const HELD_STEP: usize = 1_000;
 
 /// The id of a message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,16 +105,38 @@ pub struct Stats {
     pub largest: u64,
 }
 
+/// Knows whose mail is withheld: it stays in its box, and neither is handed out nor counts as waiting.
+pub trait Withholding: fmt::Debug + Send + Sync {
+    /// Whether mail of anybody is.
+    fn any(&self) -> bool;
+
+    /// Whether mail of `sender` is.
+    fn of(&self, sender: &AgentId) -> bool;
+}
+
 /// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Relay {
     policy: RelayPolicy,
+    withholding: Option<Arc<dyn Withholding>>,
 }
 
 impl Relay {
     /// A relay with these bounds.
     pub fn new(policy: RelayPolicy) -> Self {
-        Self { policy }
+        Self {
+            policy,
+            withholding: None,
+        }
+    }
+
+    /// The same relay, which asks `withholding` whose mail is withheld.
+    #[must_use]
+    pub fn withholding(self, withholding: Arc<dyn Withholding>) -> Self {
+        Self {
+            withholding: Some(withholding),
+            ..self
+        }
     }
 
     /// Its bounds.
@@ -180,11 +207,11 @@ impl Relay {
             return Ok(Page {
                 messages: Vec::new(),
                 next: None,
-                pending: read.pending(agent, now)?.count,
+                pending: self.status(read, agent, now)?.count,
             });
         }
         let limit = limit.min(self.policy.page_messages.max(1));
-        let mut listed = read.list(agent, after, now, limit + 1)?;
+        let mut listed = self.handed_out(read, agent, after, now, limit + 1)?;
         let sums = listed.iter().scan(0_u64, |sum, kept| {
             *sum = sum.saturating_add(kept.header.size);
             Some(*sum)
@@ -204,7 +231,7 @@ impl Relay {
             .into_iter()
             .map(with_text)
             .collect::<Result<_, _>>()?;
-        let pending = read.pending(agent, now)?.count;
+        let pending = self.status(read, agent, now)?.count;
         Ok(Page {
             messages,
             next,
@@ -276,7 +303,62 @@ impl Relay {
         agent: &AgentId,
         now: Timestamp,
     ) -> Result<Pending, StoreError> {
-        read.pending(agent, now)
+        if self.withholding.as_ref().is_none_or(|held| !held.any()) {
+            return read.pending(agent, now);
+        }
+        let all = self.handed_out(read, agent, 0, now, usize::MAX)?;
+        let times = || all.iter().map(|kept| kept.header.created_at);
+        Ok(Pending {
+            count: all.len() as u64,
+            oldest_at: times().min(),
+            newest_at: times().max(),
+        })
+    }
+
+    /// Up to `limit` messages of a box behind `after` that are not withheld.
+    fn handed_out(
+        &self,
+        read: &dyn RelayRead,
+        agent: &AgentId,
+        mut after: u64,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Kept>, StoreError> {
+        let step = limit.min(HELD_STEP);
+        let withheld = |kept: &Kept| {
+            let held = self.withholding.as_ref();
+            held.is_some_and(|held| held.of(&kept.header.from))
+        };
+        let mut found = Vec::new();
+        loop {
+            let listed = read.list(agent, after, now, step)?;
+            let all = listed.len() < step;
+            after = listed.last().map_or(after, |kept| kept.seq);
+            found.extend(listed.into_iter().filter(|kept| !withheld(kept)));
+            if all || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
+    /// How much mail of these senders waits.
+    ///
+    /// # Errors
+    ///
+    /// What the store says.
+    pub fn waiting_of(
+        &self,
+        read: &dyn RelayRead,
+        senders: &[AgentId],
+    ) -> Result<Tally, StoreError> {
+        let mut all = Tally::default();
+        for sender in senders {
+            let waiting = read.tally(Scope::Sender(sender))?;
+            all.count += waiting.count;
+            all.bytes += waiting.bytes;
+        }
+        Ok(all)
     }
 
     /// What waits in all boxes.

@@ -401,7 +401,8 @@ fn a_board_is_read_whole_page_by_page_over_a_restart() {
     let sets = author.get(&node, "/place/v1/deposits?type=skillset").ok();
     assert_eq!(sets["next"], Value::Null);
     let agents = author.get(&node, "/place/v1/agents?limit=1").ok();
-    let next = format!("/place/v1/agents?limit=1&after={}", agents["next"]);
+    let next = agents["next"].as_str().unwrap();
+    let next = format!("/place/v1/agents?limit=1&after={next}");
     assert_ne!(author.get(&node, &next).ok()["agents"], agents["agents"]);
 }
 
@@ -530,4 +531,52 @@ fn any_id_is_only_an_id_and_odd_input_is_told_so() {
             author.get(&node, &format!("{path}?limit={limit}")).ok();
         }
     }
+}
+
+#[test]
+fn a_late_copy_of_an_older_deposit_is_refused_and_says_how_it_would_be_taken() {
+    let home = Home::initialized();
+    let node = hosted(&home);
+    let author = Member::join(&node, "Author");
+    let (one, two) = (author.skill("sk", "# One\n"), author.skill("sk", "# Two\n"));
+    let tag = |content: &str| format!("\"{}\"", ContentHash::of(content));
+    let send = |method: &str, path: &str, headers: &[(&str, &str)], body: &Value| {
+        let request = Request::new(method, path).token(&author.token);
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(name, value)
+        });
+        request.json(body).send(&node)
+    };
+    let post =
+        |headers: &[(&str, &str)], body: &Value| send("POST", "/place/v1/deposit", headers, body);
+    let left = post(&[("if-none-match", "*")], &one);
+    assert_eq!(left.status, 200, "{}", left.text());
+    let told = format!("etag: {}", tag("# One\n"));
+    assert!(
+        left.headers.to_lowercase().contains(&told),
+        "{}",
+        left.headers
+    );
+    post(&[("if-match", &tag("# One\n"))], &two).ok();
+    // The same request again is answered and does nothing; the one before is too late.
+    post(&[("if-match", &tag("# One\n"))], &two).ok();
+    post(&[("if-none-match", "*")], &one).refused(412, "precondition_failed");
+    let stale = post(&[], &one);
+    assert_eq!(stale.status, 422, "{}", stale.text());
+    let reason = stale.json()["reasons"][0].as_str().unwrap().to_owned();
+    assert!(
+        reason.starts_with("Stale deposit") && reason.contains("If-Match"),
+        "{reason}"
+    );
+    let content = author.get(&node, "/place/v1/skill_content/sk");
+    assert_eq!(content.json()["content"], "# Two\n");
+    for wrong in ["W/\"x\"", "x", ""] {
+        post(&[("if-match", wrong)], &one).refused(400, "invalid_param");
+    }
+    let reason = json!({"reason": "old"});
+    let path = "/place/v1/deposit/sk";
+    send("DELETE", path, &[("if-match", &tag("# One\n"))], &reason)
+        .refused(412, "precondition_failed");
+    send("PUT", path, &[("if-match", "*")], &one).ok();
+    send("DELETE", path, &[("if-match", &tag("# One\n"))], &reason).ok();
 }

@@ -391,3 +391,44 @@ fn without_a_place_there_is_nothing_to_run_but_somebody_may_be_kept_out_before()
     home.run(["place", "ban", "10.0.0.1/8"]).failed(2);
     home.run(["place", "ban", "x", "--for", "soon"]).failed(2);
 }
+
+#[test]
+fn mail_of_a_banned_agent_is_withheld_while_the_ban_holds_and_the_audit_tells() {
+    let home = Home::initialized();
+    let node = host(&home);
+    let (guest, friend) = (TestPeer::new("Guest"), TestPeer::new("Friend"));
+    let (token, other) = (proven(&node, &guest), proven(&node, &friend));
+    assert_eq!(send_mail(&node, &token, friend.id()).status, 201);
+    assert_eq!(send_mail(&node, &token, friend.id()).status, 201);
+    let waiting = |node: &TestNode, token: &str| {
+        let get = |path: &str| Request::get(path).token(token).send(node).ok();
+        let peek = get("/place/v1/relay/peek");
+        let status = get("/place/v1/relay/status");
+        assert_eq!(peek["total_pending"], status["pending_count"]);
+        assert_eq!(peek["total_pending"], peek["count"]);
+        peek["count"].as_u64().unwrap()
+    };
+    assert_eq!(waiting(&node, &other), 2);
+    let told = place(&home, &["ban", guest.id()]);
+    assert_eq!(told["mail_withheld"], 2);
+    assert_eq!(waiting(&node, &other), 0);
+    let received = Request::get("/place/v1/relay/receive").token(&other);
+    assert_eq!(received.send(&node).ok()["count"], 0);
+    let prekeys = Request::get(&format!("/place/v1/prekeys/{}", guest.id()));
+    prekeys.token(&other).send(&node).refused(404, "not_found");
+    // Whom the operator keeps out is the operator's business: those who are here see no trace of it.
+    let audit = Request::get("/place/v1/audit").token(&other);
+    assert!(!audit.send(&node).text().contains("withheld"));
+    let audit = place(&home, &["audit", "--type", "mail_withheld"]);
+    let entry = &audit["entries"][0];
+    assert_eq!(
+        (&entry["target"], &entry["messages"]),
+        (&json!(format!("agent:{}", guest.id())), &json!(2))
+    );
+    node.kill();
+    let node = host(&home);
+    let other = proven(&node, &friend);
+    assert_eq!(waiting(&node, &other), 0);
+    place(&home, &["unban", guest.id()]);
+    assert_eq!(waiting(&node, &other), 2);
+}

@@ -1,10 +1,8 @@
 //! What agents have done on the board of the Place, each call checked before the machine decides.
 
-use std::sync::Arc;
-
 use kairos_place::meeting_place::{
-    AttestError, Attestation, BoardError, Claimed, Deposit, DepositKey, MeetingPlace, NeedEntry,
-    Offer, Once, Outcome, Replaced, SkillSetDeposit, SkillSetKey, SkillSetOffer,
+    AttestError, Attestation, BoardError, Claimed, Condition, Deposit, DepositKey, MeetingPlace,
+    NeedEntry, Offer, Once, Outcome, Replaced, SkillSetDeposit, SkillSetOffer,
 };
 use kairos_protocol::id::{AgentId, SkillSetName};
 
@@ -34,6 +32,7 @@ impl PlaceHandle {
         &self,
         owner: AgentId,
         offer: Offer,
+        condition: Condition,
         once: Option<Once>,
         answer: fn(&Replaced) -> String,
     ) -> Result<Outcome<Replaced>, PlaceError> {
@@ -41,7 +40,7 @@ impl PlaceHandle {
             return Ok(Outcome::Repeated(before));
         }
         let (deposit, content) = self.checked(owner, offer).await?;
-        let act = move |place: &mut MeetingPlace| place.deposit(deposit, &content);
+        let act = move |place: &mut MeetingPlace| place.deposit_if(deposit, &content, condition);
         self.decide_once(once, true, act, answer).await
     }
 
@@ -83,14 +82,19 @@ impl PlaceHandle {
 
     /// Checks an offer and puts it in the place of the deposit it names, of which it keeps what it leaves unsaid. Every
     /// call counts as an attempt.
-    pub async fn update(&self, owner: AgentId, offer: Offer) -> Result<Replaced, PlaceError> {
+    pub async fn update(
+        &self,
+        owner: AgentId,
+        offer: Offer,
+        condition: Condition,
+    ) -> Result<Replaced, PlaceError> {
         let old = self.look(|place| place.find_deposit(&offer.skill_id, Some(&owner)).cloned());
         let Some(old) = old else {
             let skill_id = offer.skill_id;
             return Err(BoardError::NoDeposit { skill_id, owner }.into());
         };
         let (deposit, content) = self.checked(owner, offer.over(&old)).await?;
-        let done = self.decide(move |place, _| place.update(deposit, &content));
+        let done = self.decide(move |place, _| place.update_if(deposit, &content, condition));
         Ok(done.await??)
     }
 
@@ -113,8 +117,13 @@ impl PlaceHandle {
     }
 
     /// Takes a deposit off the board.
-    pub async fn withdraw(&self, owner: AgentId, skill_id: String) -> Result<Deposit, PlaceError> {
-        let done = self.decide(move |place, _| place.withdraw(&owner, &skill_id));
+    pub async fn withdraw(
+        &self,
+        owner: AgentId,
+        skill_id: String,
+        condition: Condition,
+    ) -> Result<Deposit, PlaceError> {
+        let done = self.decide(move |place, _| place.withdraw_if(&owner, &skill_id, condition));
         Ok(done.await??)
     }
 
@@ -160,6 +169,7 @@ impl PlaceHandle {
         &self,
         owner: AgentId,
         offer: SkillSetOffer,
+        condition: Condition,
         once: Option<Once>,
         answer: fn(&SkillSetDeposit) -> String,
     ) -> Result<Outcome<SkillSetDeposit>, PlaceError> {
@@ -179,7 +189,8 @@ impl PlaceHandle {
             offer.check(&owner, key.as_ref(), &limits, now)
         };
         let (set, archive) = self.scans.run(check).await.map_err(not_done)??;
-        let act = move |place: &mut MeetingPlace| place.deposit_skill_set(set, archive);
+        let act =
+            move |place: &mut MeetingPlace| place.deposit_skill_set_if(set, archive, condition);
         self.decide_once(once, true, act, answer).await
     }
 
@@ -188,28 +199,10 @@ impl PlaceHandle {
         &self,
         owner: AgentId,
         name: SkillSetName,
+        condition: Condition,
     ) -> Result<SkillSetDeposit, PlaceError> {
-        let done = self.decide(move |place, _| place.withdraw_skill_set(&owner, &name));
+        let done =
+            self.decide(move |place, _| place.withdraw_skill_set_if(&owner, &name, condition));
         Ok(done.await??)
-    }
-
-    /// A SkillSet with its archive, as they are stored, after `then` on a thread that may block.
-    pub async fn stored_skill_set<T: Send + 'static>(
-        &self,
-        key: SkillSetKey,
-        then: impl FnOnce(SkillSetDeposit, Vec<u8>) -> T + Send + 'static,
-    ) -> Result<Option<T>, PlaceError> {
-        let reader = Arc::clone(&self.reader);
-        let work = move || {
-            let found = reader.lock().skill_set(&key)?;
-            Ok::<_, PlaceError>(found.map(|(set, archive)| then(set, archive)))
-        };
-        self.run(work).await?
-    }
-
-    /// A deposit with its content, as they are stored.
-    pub async fn stored(&self, key: DepositKey) -> Result<Option<(Deposit, String)>, PlaceError> {
-        let reader = Arc::clone(&self.reader);
-        Ok(self.run(move || reader.lock().deposit(&key)).await??)
     }
 }

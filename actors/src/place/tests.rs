@@ -4,7 +4,7 @@ use futures::future::join_all;
 use kairos_place::meeting_place::store::Snapshot;
 use kairos_place::meeting_place::store::memory::MemoryStore;
 use kairos_place::meeting_place::{
-    Claim, Deposit, DepositKey, Need, NeedEntry, SkillSetDeposit, SkillSetKey,
+    Claim, Deposit, DepositKey, Logged, Need, NeedEntry, SkillSetDeposit, SkillSetKey,
 };
 use kairos_protocol::time::ManualClock;
 

@@ -4,6 +4,7 @@ pub(super) mod agents;
 pub(super) mod all;
 pub(super) mod attest;
 pub(super) mod board;
+mod condition;
 pub(super) mod deposits;
 pub(super) mod guard;
 pub(super) mod info;
@@ -125,6 +126,9 @@ impl From<PlaceError> for ApiError {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "rejected", text)
             }
             PlaceError::Board(BoardError::NoDeposit { .. }) => Self::not_found(text),
+            PlaceError::Board(BoardError::Changed { .. }) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", text)
+            }
             PlaceError::Board(BoardError::NotPresent(_)) => {
                 Self::new(StatusCode::FORBIDDEN, "not_registered", text)
             }

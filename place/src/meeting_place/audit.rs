@@ -46,6 +46,15 @@ pub enum Event {
         /// When it ends.
         until: Option<Timestamp>,
     },
+    /// Mail of those whom a ban meets, which waited and is not handed out while the ban holds.
+    MailWithheld {
+        /// Whom the ban meets.
+        target: Target,
+        /// How many messages.
+        messages: u64,
+        /// And their size.
+        bytes: u64,
+    },
     /// A ban was taken back.
     Unban {
         /// Whose.
@@ -76,6 +85,7 @@ impl Event {
             Self::Registration { .. } => "registration",
             Self::KeyRegistration { .. } => "key_registration",
             Self::Ban { .. } => "ban",
+            Self::MailWithheld { .. } => "mail_withheld",
             Self::Unban { .. } => "unban",
             Self::BanOver { .. } => "ban_over",
             Self::Kick { .. } => "kick",

@@ -4,9 +4,7 @@
 //! closed. What it left here stays stored, and is shown again when the ban ends.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
@@ -16,37 +14,17 @@ use thiserror::Error;
 
 use super::agent::Presence;
 use super::audit::Event;
-use super::{Change, MeetingPlace};
-use crate::network::{Network, NetworkMap};
+use super::{Change, Changed, MeetingPlace};
+use crate::network::NetworkMap;
+
+mod target;
+
+pub use target::{KeyPrint, Target, TargetError};
 
 /// Longest reason in bytes.
 pub const REASON_MAX: usize = 1_000;
 /// Most bans at once.
 pub const BANS_MAX: usize = 100_000;
-
-/// A key as bans name it: by the first 16 bytes of its hash, which is what fingerprints show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyPrint([u8; 16]);
-
-/// Who is meant. Written with what it is in front: `agent:ID`, `key:aa:bb:…`, `address:192.0.2.0/24`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Target {
-    /// An agent, whatever key it has.
-    Agent(AgentId),
-    /// Whoever has this key.
-    Key(KeyPrint),
-    /// Whoever asks from there.
-    Network(Network),
-}
-
-/// The text is no [`Target`].
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("`{}` is no agent id, key fingerprint, address or network: {reason}", text.chars().take(64).collect::<String>())]
-pub struct TargetError {
-    text: String,
-    reason: String,
-}
 
 /// Who is kept out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +82,8 @@ pub struct Banned {
     pub ban: Ban,
     /// Agents that were here and are not any more.
     pub left: Vec<AgentId>,
+    /// Agents of whom nothing is shown or handed out while it holds; none if it is of a network.
+    pub barred: Vec<AgentId>,
 }
 
 /// A page of bans.
@@ -199,12 +179,18 @@ impl MeetingPlace {
                 until: ban.until,
             },
         );
-        let left = self.meant_by(&ban.target);
-        let left: Vec<AgentId> = left
-            .into_iter()
-            .filter(|id| self.expel(id, &ban.target, now))
-            .collect();
-        Ok(Banned { ban, left })
+        let meant = self.meant_by(&ban.target);
+        let mut left = Vec::new();
+        for id in &meant {
+            if self.expel(id, &ban.target, now) {
+                left.push(id.clone());
+            }
+        }
+        let barred = match ban.target {
+            Target::Network(_) => Vec::new(),
+            _ => meant,
+        };
+        Ok(Banned { ban, left, barred })
     }
 
     /// Takes a ban back.
@@ -269,6 +255,21 @@ impl MeetingPlace {
     /// Whether what `agent` left here is shown: nobody who is banned is spoken of.
     pub fn is_shown(&self, agent: &AgentId) -> bool {
         !self.bans.is_barred(agent)
+    }
+
+    /// Whether of some agent nothing is shown.
+    pub fn bars_anybody(&self) -> bool {
+        !self.bans.barred.is_empty()
+    }
+
+    /// Writes down how much mail of those whom a ban meets was waiting, and is withheld while it holds.
+    pub fn note_withheld(&mut self, target: Target, messages: u64, bytes: u64, now: Timestamp) {
+        let event = Event::MailWithheld {
+            target,
+            messages,
+            bytes,
+        };
+        self.log(now, event);
     }
 
     /// A page of bans in force, behind `after`.
@@ -354,16 +355,26 @@ impl MeetingPlace {
     /// Makes an agent leave that a ban meets; tells whether it was here.
     fn expel(&mut self, id: &AgentId, target: &Target, now: Timestamp) -> bool {
         // Where somebody asks from says nothing about what it left here.
-        if !matches!(target, Target::Network(_)) {
-            self.bans.barred.insert(id.clone());
+        if !matches!(target, Target::Network(_)) && self.bans.barred.insert(id.clone()) {
             self.board.hide_deposits(id);
             self.shelf.hide(id);
+            self.tell_of_all(id, Changed::Withdrawal, Changed::SkillSetGone);
         }
         let was_here = self.agent(id).is_some();
         if was_here {
             self.leave(id, Presence::Left(now));
         }
         was_here
+    }
+
+    /// Tells of every deposit and SkillSet of an agent that it is gone from the board, or there again.
+    fn tell_of_all(&mut self, id: &AgentId, deposit: Changed, set: Changed) {
+        for skill_id in self.board.deposits_of(id) {
+            self.tell(deposit, id, Some(&skill_id));
+        }
+        for name in self.shelf.names_of(id) {
+            self.tell(set, id, Some(name.as_str()));
+        }
     }
 
     fn lift(&mut self, target: &Target, now: Timestamp) -> Option<Ban> {
@@ -380,6 +391,7 @@ impl MeetingPlace {
             if self.banned(visitor, now).is_none() && self.bans.barred.remove(&id) {
                 self.board.show_deposits(&id);
                 self.shelf.show(&id);
+                self.tell_of_all(&id, Changed::Deposit, Changed::SkillSet);
             }
         }
         Some(ban)
@@ -390,125 +402,5 @@ fn check_reason(reason: &str) -> Result<(), BanError> {
     match reason.len() > REASON_MAX || reason.contains(char::is_control) {
         true => Err(BanError::Reason(reason.len())),
         false => Ok(()),
-    }
-}
-
-impl KeyPrint {
-    /// That of a key with this hash.
-    pub fn of(hash: &ContentHash) -> Self {
-        let mut print = [0; 16];
-        for (to, from) in print.iter_mut().zip(hash.as_bytes()) {
-            *to = *from;
-        }
-        Self(print)
-    }
-}
-
-impl FromStr for KeyPrint {
-    type Err = &'static str;
-
-    /// A fingerprint as it is shown, or all of a hash: 64 hex digits, perhaps with `sha256:` in front.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str =
-            "a key is named by its fingerprint, 16 pairs of hex digits with colons between them";
-        let whole = text.strip_prefix("sha256:").unwrap_or(text);
-        if let Ok(hash) = whole.parse::<ContentHash>() {
-            return Ok(Self::of(&hash));
-        }
-        let pairs: Vec<&str> = text.split(':').collect();
-        if pairs.len() != 16 || pairs.iter().any(|pair| pair.len() != 2) {
-            return Err(WANTED);
-        }
-        let mut print = [0; 16];
-        hex::decode_to_slice(pairs.concat(), &mut print).map_err(|_| WANTED)?;
-        Ok(Self(print))
-    }
-}
-
-impl fmt::Display for KeyPrint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs = self.0.map(|byte| format!("{byte:02x}"));
-        f.write_str(&pairs.join(":"))
-    }
-}
-
-impl Target {
-    /// Reads what a person wrote: with what it is in front, or else an address or network, a fingerprint, and if it is
-    /// neither the id of an agent.
-    pub fn guess(text: &str) -> Result<Self, TargetError> {
-        if ["agent:", "key:", "address:"]
-            .iter()
-            .any(|word| text.starts_with(word))
-        {
-            return text.parse();
-        }
-        let wrong = |reason: String| TargetError {
-            text: text.to_owned(),
-            reason,
-        };
-        match text.parse::<Network>() {
-            Ok(network) => return Ok(Self::Network(network)),
-            Err(crate::network::NetworkError::Address) => {}
-            Err(error) => return Err(wrong(error.to_string())),
-        }
-        if let Ok(key) = text.parse() {
-            return Ok(Self::Key(key));
-        }
-        let id = text.parse::<AgentId>();
-        id.map(Self::Agent)
-            .map_err(|error| wrong(error.to_string()))
-    }
-
-    /// `agent`, `key` or `address`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Agent(_) => "agent",
-            Self::Key(_) => "key",
-            Self::Network(_) => "address",
-        }
-    }
-}
-
-impl FromStr for Target {
-    type Err = TargetError;
-
-    fn from_str(text: &str) -> Result<Self, TargetError> {
-        let wrong = |reason: String| TargetError {
-            text: text.to_owned(),
-            reason,
-        };
-        let parsed = match text.split_once(':') {
-            Some(("agent", id)) => id.parse().map(Self::Agent).map_err(|e| format!("{e}")),
-            Some(("key", key)) => key.parse().map(Self::Key).map_err(str::to_owned),
-            Some(("address", network)) => {
-                let network = network.parse::<Network>();
-                network.map(Self::Network).map_err(|e| e.to_string())
-            }
-            _ => Err("it does not begin with agent:, key: or address:".to_owned()),
-        };
-        parsed.map_err(wrong)
-    }
-}
-
-impl TryFrom<String> for Target {
-    type Error = TargetError;
-    fn try_from(text: String) -> Result<Self, TargetError> {
-        text.parse()
-    }
-}
-
-impl From<Target> for String {
-    fn from(target: Target) -> Self {
-        target.to_string()
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Agent(id) => write!(f, "agent:{id}"),
-            Self::Key(key) => write!(f, "key:{key}"),
-            Self::Network(network) => write!(f, "address:{network}"),
-        }
     }
 }

@@ -4,7 +4,9 @@
 //! somebody looks, which is often.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
@@ -13,38 +15,16 @@ use serde_json::{Value, json};
 use super::agent::Agent;
 use super::attempts::Attempts;
 use super::attestation::{Attestation, Attestations};
+use super::condition::Replacements;
 use super::deposit::{Deposit, DepositKey};
 use super::pool::Pool;
 use super::provenance::{Expiring, Origins};
 use super::walk::walked;
-use super::{BoardError, Change, Changed, MeetingPlace, Replaced};
 
-/// Longest name of a need in bytes.
-pub const NEED_NAME_MAX: usize = 256;
-/// Longest description of a need in bytes.
-pub const NEED_DESCRIPTION_MAX: usize = 1_000;
-/// Longest name of a mode in bytes.
-pub const AGENT_MODE_MAX: usize = 64;
+mod deposits;
+pub mod needs;
 
-/// Something an agent looks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Need {
-    /// At most [`NEED_NAME_MAX`] bytes.
-    pub name: String,
-    /// At most [`NEED_DESCRIPTION_MAX`] bytes.
-    pub description: Option<String>,
-}
-
-/// What an agent says with its needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NeedEntry {
-    /// As it calls itself here.
-    pub agent_name: String,
-    /// Its mode of work, `unknown` in the reference if it does not say.
-    pub agent_mode: String,
-    /// What it looks for.
-    pub needs: Vec<Need>,
-}
+pub use needs::{Need, NeedEntry};
 
 /// What a card is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -89,6 +69,7 @@ pub(super) struct Board {
     needs: HashMap<AgentId, usize>,
     need_count: usize,
     pub(super) attempts: Attempts,
+    pub(super) replaced: Replacements<DepositKey>,
     /// Agents of whose deposits nothing is shown.
     hidden: HashSet<AgentId>,
     exchanges: u64,
@@ -97,7 +78,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(exchanges: u64) -> Self {
+    pub(super) fn new(exchanges: u64, repeat_window: Duration) -> Self {
         Self {
             cards: Pool::new(),
             deposits: BTreeMap::new(),
@@ -109,14 +90,22 @@ impl Board {
             needs: HashMap::new(),
             need_count: 0,
             attempts: Attempts::default(),
+            replaced: Replacements::new(repeat_window),
             hidden: HashSet::new(),
             exchanges,
             stored_exchanges: exchanges,
         }
     }
 
-    pub(super) fn deposit_keys(&self) -> impl Iterator<Item = &DepositKey> {
-        self.deposits.keys()
+    /// The names of deposits behind `from`, in their order.
+    pub(super) fn deposit_keys(
+        &self,
+        from: Bound<&DepositKey>,
+    ) -> impl Iterator<Item = &DepositKey> {
+        let behind = self
+            .deposits
+            .range::<DepositKey, _>((from, Bound::Unbounded));
+        behind.map(|(key, _)| key)
     }
 
     pub(super) fn text_of(&self, key: &DepositKey) -> Option<Arc<str>> {
@@ -136,9 +125,10 @@ impl Board {
         self.exchanges
     }
 
-    /// Takes over the needs of those who are `here`, the attempts to deposit, and the exchanges.
+    /// Takes over the needs of those who are `here`, the attempts to deposit, what was replaced, and the exchanges.
     pub(super) fn carry_over(&mut self, before: &mut Self, here: &dyn Fn(&AgentId) -> bool) {
         self.attempts = std::mem::take(&mut before.attempts);
+        std::mem::swap(&mut self.replaced, &mut before.replaced);
         self.exchanges = before.exchanges;
         for (id, count) in std::mem::take(&mut before.needs) {
             if !here(&id) {
@@ -340,190 +330,5 @@ impl Board {
 
     fn hide(&mut self, subject: &Subject) {
         self.cards.remove(subject);
-    }
-}
-
-impl MeetingPlace {
-    /// Puts up what an agent looks for, instead of what it looked for before. Needs live in memory only.
-    pub fn publish_needs(
-        &mut self,
-        id: &AgentId,
-        entry: &NeedEntry,
-        now: Timestamp,
-    ) -> Result<usize, BoardError> {
-        if self.agent(id).is_none() {
-            return Err(BoardError::NotPresent(id.clone()));
-        }
-        let most = self.policy.needs_max;
-        let too_long = |need: &&Need| {
-            need.name.len() > NEED_NAME_MAX
-                || need
-                    .description
-                    .as_ref()
-                    .is_some_and(|text| text.len() > NEED_DESCRIPTION_MAX)
-        };
-        let mut reasons = Vec::new();
-        if entry.needs.len() > most {
-            reasons.push(format!("more than {most} needs"));
-        }
-        if let Some(need) = entry.needs.iter().find(too_long) {
-            let start: String = need.name.chars().take(40).collect();
-            reasons.push(format!(
-                "need `{start}`: at most {NEED_NAME_MAX} bytes of name and {NEED_DESCRIPTION_MAX} of description"
-            ));
-        }
-        if entry.agent_mode.len() > AGENT_MODE_MAX || entry.agent_name.len() > NEED_NAME_MAX {
-            reasons.push(format!(
-                "at most {NEED_NAME_MAX} bytes of agent_name and {AGENT_MODE_MAX} of agent_mode"
-            ));
-        }
-        if !reasons.is_empty() {
-            return Err(BoardError::Rejected(reasons));
-        }
-        self.board.put_needs(id, entry, now);
-        self.tell(Changed::Needs, id, None);
-        Ok(entry.needs.len())
-    }
-
-    /// The needs of an agent as the board shows them.
-    pub fn needs_of(&self, id: &AgentId) -> Vec<Value> {
-        let count = self.board.needs.get(id).copied().unwrap_or_default();
-        let subjects = (0..count).map(|at| Subject::Need(id.clone(), at));
-        let cards = subjects.filter_map(|subject| self.board.cards.get(&subject));
-        cards
-            .filter_map(|card| serde_json::from_str(&card.text).ok())
-            .collect()
-    }
-
-    /// Takes the needs of an agent down. Tells whether there were any.
-    pub fn remove_needs(&mut self, id: &AgentId) -> bool {
-        let were = self.board.remove_needs(id);
-        if were {
-            self.tell(Changed::NeedsGone, id, None);
-        }
-        were
-    }
-
-    /// Counts an attempt of `id` to deposit, refused ones too.
-    pub fn attempt_deposit(&mut self, id: &AgentId, now: Timestamp) -> Result<(), BoardError> {
-        let most = self.policy.deposits.per_hour;
-        match self.board.attempts.count(id, most, now) {
-            true => Ok(()),
-            false => Err(BoardError::Rejected(vec![format!(
-                "Deposit rate limit exceeded (max {most}/hour)"
-            )])),
-        }
-    }
-
-    /// Takes a checked deposit onto the board, instead of the one of this agent and skill before. The content itself
-    /// goes to the store with the change. See [`Offer::check`](super::Offer::check) for what was checked.
-    pub fn deposit(&mut self, mut deposit: Deposit, content: &str) -> Result<Replaced, BoardError> {
-        let owner = deposit.key.owner.clone();
-        if self.agent(&owner).is_none() {
-            return Err(BoardError::NotPresent(owner));
-        }
-        let before = self
-            .board
-            .find(&deposit.key.skill_id, Some(&owner))
-            .cloned();
-        let limits = &self.policy.deposits;
-        let mut reasons = Vec::new();
-        if before.is_none() && self.board.of(&owner).count() >= limits.per_agent {
-            reasons.push(format!(
-                "Per-agent quota exceeded (max {})",
-                limits.per_agent
-            ));
-        }
-        if before.is_none() && self.board.deposits() >= limits.total {
-            reasons.push(format!(
-                "Total deposit quota exceeded (max {})",
-                limits.total
-            ));
-        }
-        if !reasons.is_empty() {
-            return Err(BoardError::Rejected(reasons));
-        }
-        self.settle_origin(&mut deposit, before.as_ref())
-            .map_err(BoardError::Rejected)?;
-        deposit.first_deposited = before
-            .as_ref()
-            .map_or(deposit.deposited_at, |old| old.first_deposited);
-        self.board.put_deposit(deposit.clone());
-        self.registry.set_owner(&owner, true);
-        self.changes
-            .push(Change::Deposit(Box::new(deposit.clone()), content.into()));
-        self.show(&owner);
-        let kind = match before.is_some() {
-            true => Changed::Update,
-            false => Changed::Deposit,
-        };
-        self.tell(kind, &owner, Some(&deposit.key.skill_id));
-        Ok(Replaced {
-            before: before.map(|old| old.content_hash),
-            deposit,
-        })
-    }
-
-    /// Like [`deposit`](Self::deposit), but only in the place of one that is there.
-    pub fn update(&mut self, deposit: Deposit, content: &str) -> Result<Replaced, BoardError> {
-        let DepositKey { owner, skill_id } = &deposit.key;
-        match self.board.find(skill_id, Some(owner)) {
-            Some(_) => self.deposit(deposit, content),
-            None => Err(BoardError::NoDeposit {
-                skill_id: skill_id.clone(),
-                owner: owner.clone(),
-            }),
-        }
-    }
-
-    /// Takes a deposit off the board.
-    pub fn withdraw(&mut self, owner: &AgentId, skill_id: &str) -> Result<Deposit, BoardError> {
-        match self.remove_deposit(owner, skill_id) {
-            Some(removed) => Ok(removed),
-            None => Err(BoardError::NoDeposit {
-                skill_id: skill_id.to_owned(),
-                owner: owner.clone(),
-            }),
-        }
-    }
-
-    pub(super) fn remove_deposit(&mut self, owner: &AgentId, skill_id: &str) -> Option<Deposit> {
-        let key = DepositKey {
-            owner: owner.clone(),
-            skill_id: skill_id.to_owned(),
-        };
-        let removed = self.board.remove_deposit(&key)?;
-        self.note_owner(owner);
-        self.changes.push(Change::DepositGone(key));
-        self.tell(Changed::Withdrawal, owner, Some(skill_id));
-        if self.agent(owner).is_some() {
-            self.show(owner);
-        }
-        Some(removed)
-    }
-
-    /// A deposit; of several agents' with this skill the first, without an owner.
-    pub fn find_deposit(&self, skill_id: &str, owner: Option<&AgentId>) -> Option<&Deposit> {
-        let owner = match owner {
-            Some(owner) => Some(owner).filter(|owner| self.is_shown(owner)),
-            None => self.board.owner_of(skill_id, |owner| self.is_shown(owner)),
-        };
-        self.board.find(skill_id, owner)
-    }
-
-    /// A deposit as the board shows it.
-    pub fn card(&self, deposit: &Deposit) -> Value {
-        self.board.card(deposit)
-    }
-
-    /// All deposits of one agent, unless it is kept out.
-    pub fn deposits_of<'p>(&'p self, owner: &'p AgentId) -> impl Iterator<Item = &'p Deposit> {
-        let shown = self.is_shown(owner);
-        self.board.of(owner).filter(move |_| shown)
-    }
-
-    /// Counts that a skill was handed out. [`note_counts`](Self::note_counts) hands the count to the store.
-    pub fn count_exchange(&mut self) {
-        self.board.exchanges += 1;
     }
 }

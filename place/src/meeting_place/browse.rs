@@ -1,18 +1,23 @@
 //! Looking at the board: a random choice in random order, never a ranking.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use kairos_protocol::id::AgentId;
 use rand::Rng;
 use rand::seq::{SliceRandom as _, index};
 
 use super::MeetingPlace;
 use super::board::{Card, Subject};
+use super::pool::Walked;
 use super::walk::walked;
 
 /// Most entries that one answer holds, whatever is asked for.
 pub const ENTRIES_MAX: usize = 1_000;
 /// Most bytes of entries that one answer holds.
 pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most entries that are looked at in one step of a search, or of a walk: well below a millisecond.
+pub const SEARCH_STEP: usize = 2_000;
 
 /// Kinds of entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +50,6 @@ impl Kind {
         )
     }
 }
-
-/// A card, and what it is about.
-type Found<'p> = (&'p Subject, &'p Card);
 
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,54 +94,102 @@ impl Answer {
     }
 }
 
-impl MeetingPlace {
-    /// Draws entries that answer to `query`. An open query costs O(limit), any other a walk over the board.
-    pub fn browse(&self, query: &Query, rng: &mut impl Rng) -> Answer {
-        let limit = query.limit.min(ENTRIES_MAX);
-        let (total, drawn) = match query.is_open() {
-            true => self.draw(limit, rng),
-            false => self.search(query, limit, rng),
-        };
-        let mut bytes = 0_usize;
-        let fitting = drawn.iter().take_while(|(_, card)| {
-            bytes = bytes.saturating_add(card.text.len());
-            bytes <= ANSWER_BYTES_MAX
-        });
-        let (mut agents, entries): (Vec<_>, Vec<_>) = fitting
-            .map(|(subject, card)| (subject.agent(), Arc::clone(&card.text)))
-            .unzip();
-        agents.sort_unstable();
-        agents.dedup();
-        Answer {
-            agents: agents.len(),
-            entries,
-            total,
+/// A look at the board through a filter. It goes over the cards in steps, so that whoever drives it can let go of the board
+/// in between: a filter costs a walk over the board, and nobody is to wait for all of it.
+#[derive(Debug)]
+pub struct Search {
+    query: Query,
+    /// What is searched for, lower case.
+    wanted: String,
+    walked: Walked,
+    found: Vec<(Subject, Arc<str>)>,
+}
+
+impl Search {
+    /// Has looked at nothing yet.
+    pub fn new(query: Query) -> Self {
+        Self {
+            wanted: query.search.as_deref().unwrap_or_default().to_lowercase(),
+            query,
+            walked: Walked::default(),
+            found: Vec::new(),
         }
     }
 
-    fn draw(&self, limit: usize, rng: &mut impl Rng) -> (usize, Vec<Found<'_>>) {
-        let cards = &self.board.cards;
-        let drawn = index::sample(rng, cards.len(), limit.min(cards.len()));
-        let drawn = drawn.iter().filter_map(|number| cards.draw(number));
-        (cards.len(), drawn.collect())
-    }
-
-    fn search(&self, query: &Query, limit: usize, rng: &mut impl Rng) -> (usize, Vec<Found<'_>>) {
-        let wanted = query.search.as_deref().unwrap_or_default().to_lowercase();
-        let of_kind = |subject: &Subject| match query.kind {
+    fn fits(&self, subject: &Subject, card: &Card) -> bool {
+        let of_kind = match self.query.kind {
             None => true,
             Some(None) => false,
             Some(Some(kind)) => kind.is_of(subject),
         };
-        let tagged = |card: &Card| {
-            query.tags.is_empty() || query.tags.iter().any(|tag| card.tags.contains(tag))
-        };
-        let fits = |(subject, card): &Found<'_>| {
-            of_kind(subject) && tagged(card) && card.name.contains(&wanted)
-        };
-        let mut found: Vec<_> = walked(self.board.cards.iter()).filter(fits).collect();
-        let total = found.len();
-        let (drawn, _) = found.partial_shuffle(rng, limit);
-        (total, drawn.to_vec())
+        let tags = &self.query.tags;
+        let tagged = || tags.is_empty() || tags.iter().any(|tag| card.tags.contains(tag));
+        of_kind && tagged() && card.name.contains(&self.wanted)
+    }
+
+    /// Draws of what was found.
+    pub fn answer(mut self, rng: &mut impl Rng) -> Answer {
+        if self.walked.has_twice() {
+            let mut seen = HashSet::new();
+            let new = |(subject, _): &(Subject, _)| seen.insert(subject.clone());
+            self.found.retain(new);
+        }
+        let total = self.found.len();
+        let limit = self.query.limit.min(ENTRIES_MAX);
+        let (drawn, _) = self.found.partial_shuffle(rng, limit);
+        let drawn = drawn.iter().map(|(subject, text)| (subject.agent(), text));
+        answered(total, drawn)
+    }
+}
+
+/// As many of what was drawn as fit into an answer.
+fn answered<'a>(total: usize, drawn: impl Iterator<Item = (&'a AgentId, &'a Arc<str>)>) -> Answer {
+    let mut bytes = 0_usize;
+    let fitting = drawn.take_while(|(_, text)| {
+        bytes = bytes.saturating_add(text.len());
+        bytes <= ANSWER_BYTES_MAX
+    });
+    let (mut agents, entries): (Vec<_>, Vec<_>) = fitting
+        .map(|(agent, text)| (agent, Arc::clone(text)))
+        .unzip();
+    agents.sort_unstable();
+    agents.dedup();
+    Answer {
+        agents: agents.len(),
+        entries,
+        total,
+    }
+}
+
+impl MeetingPlace {
+    /// Draws entries that answer to `query`. An open query costs O(limit), any other a walk over the board.
+    pub fn browse(&self, query: &Query, rng: &mut impl Rng) -> Answer {
+        if query.is_open() {
+            return self.draw(query.limit, rng);
+        }
+        let mut search = Search::new(query.clone());
+        while self.go_on(&mut search) {}
+        search.answer(rng)
+    }
+
+    /// Draws from all of the board.
+    pub fn draw(&self, limit: usize, rng: &mut impl Rng) -> Answer {
+        let cards = &self.board.cards;
+        let limit = limit.min(ENTRIES_MAX).min(cards.len());
+        let drawn = index::sample(rng, cards.len(), limit);
+        let drawn = drawn.iter().filter_map(|number| cards.draw(number));
+        let drawn = drawn.map(|(subject, card)| (subject.agent(), &card.text));
+        answered(cards.len(), drawn)
+    }
+
+    /// Looks at up to [`SEARCH_STEP`] more cards; tells whether there are others.
+    pub fn go_on(&self, search: &mut Search) -> bool {
+        let (cards, more) = self.board.cards.go_on(&mut search.walked, SEARCH_STEP);
+        let fitting: Vec<_> = walked(cards)
+            .filter(|(subject, card)| search.fits(subject, card))
+            .map(|(subject, card)| (subject.clone(), Arc::clone(&card.text)))
+            .collect();
+        search.found.extend(fitting);
+        more
     }
 }

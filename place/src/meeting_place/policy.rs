@@ -35,6 +35,8 @@ pub struct Policy {
     pub attestations_per_agent: usize,
     /// Most answers that are remembered for those who ask again.
     pub answers_max: usize,
+    /// For how long bytes that were replaced do not come back by themselves: as long as a session lasts.
+    pub repeat_window: Duration,
     /// What is accepted from other Places.
     pub federation: Federation,
 }
@@ -100,6 +102,7 @@ impl Default for Policy {
             attestations_per_deposit: 50,
             attestations_per_agent: 200,
             answers_max: 20_000,
+            repeat_window: Duration::from_secs(3600),
             federation: Federation::default(),
         }
     }

@@ -1,7 +1,8 @@
 //! Who is registered at a Place, and who faded.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use kairos_protocol::id::AgentId;
@@ -9,6 +10,7 @@ use kairos_protocol::time::Timestamp;
 use thiserror::Error;
 
 use super::agent::{Agent, Claim, MemberError, Presence, Registration, UNKNOWN_NAME};
+use super::pages::AgentCursor;
 use super::policy::Policy;
 use super::walk::{self, walked};
 use crate::session::Strength;
@@ -75,16 +77,16 @@ pub enum RegisterError {
 /// A page of the registry.
 #[derive(Debug)]
 pub struct AgentPage<'r> {
-    /// In the order of registration.
+    /// In the order of their first registration.
     pub agents: Vec<&'r Agent>,
     /// Where the next page begins, if there is one.
-    pub next: Option<u64>,
+    pub next: Option<AgentCursor>,
 }
 
 #[derive(Debug)]
 struct Slot {
     agent: Agent,
-    /// Its place in the order of registration.
+    /// Tells this presence from earlier ones of the same agent.
     number: u64,
     /// From when its time to live counts. May be later than the last sign of life: a Place that was down gives
     /// everybody another chance.
@@ -100,7 +102,8 @@ struct Slot {
 pub(super) struct Registry {
     ttl: Duration,
     slots: HashMap<AgentId, Slot>,
-    order: BTreeMap<u64, AgentId>,
+    /// Those present, in the order of their first registration, which outlives a restart.
+    order: BTreeSet<AgentCursor>,
     next_number: u64,
     /// Agents that are not here and own nothing, those that left first in front.
     away: BTreeSet<(Timestamp, AgentId)>,
@@ -120,7 +123,7 @@ impl Registry {
         Self {
             ttl,
             slots: HashMap::new(),
-            order: BTreeMap::new(),
+            order: BTreeSet::new(),
             next_number: 0,
             away: BTreeSet::new(),
             away_owners: 0,
@@ -167,7 +170,7 @@ impl Registry {
     }
 
     pub(super) fn present_ids(&self) -> Vec<AgentId> {
-        self.order.values().cloned().collect()
+        self.order.iter().map(|at| at.id().clone()).collect()
     }
 
     /// Takes a record over as it was stored. Those that are here get a whole time to live from `now`.
@@ -358,24 +361,25 @@ impl Registry {
     pub(super) fn page(
         &self,
         include_self: bool,
-        after: Option<u64>,
+        after: Option<&AgentCursor>,
         limit: usize,
     ) -> AgentPage<'_> {
-        let from = after.map_or(0, |after| after.saturating_add(1));
+        let from = after.map_or(Unbounded, Excluded);
         let mut agents = Vec::new();
-        let mut last = None;
-        for (number, id) in walked(self.order.range(from..)) {
-            let Some(slot) = self.slots.get(id) else {
+        let mut last: Option<&AgentCursor> = None;
+        for at in walked(self.order.range((from, Unbounded))) {
+            let Some(slot) = self.slots.get(at.id()) else {
                 continue;
             };
             if slot.agent.is_self && !include_self {
                 continue;
             }
             if agents.len() == limit {
-                return AgentPage { agents, next: last };
+                let next = last.cloned();
+                return AgentPage { agents, next };
             }
             agents.push(&slot.agent);
-            last = Some(*number);
+            last = Some(at);
         }
         AgentPage { agents, next: None }
     }
@@ -416,7 +420,7 @@ impl Registry {
             Presence::Here => {
                 self.present += 1;
                 self.unverified += usize::from(slot.agent.key.is_none());
-                self.order.insert(slot.number, id.clone());
+                self.order.insert(AgentCursor::at(&slot.agent));
             }
             Presence::Faded(_) | Presence::Left(_) if slot.owns => self.away_owners += 1,
             Presence::Faded(since) | Presence::Left(since) => {
@@ -432,7 +436,7 @@ impl Registry {
             Presence::Here => {
                 self.present -= 1;
                 self.unverified -= usize::from(slot.agent.key.is_none());
-                self.order.remove(&slot.number);
+                self.order.remove(&AgentCursor::at(&slot.agent));
             }
             Presence::Faded(_) | Presence::Left(_) if slot.owns => self.away_owners -= 1,
             Presence::Faded(since) | Presence::Left(since) => {

@@ -18,7 +18,7 @@ use super::deposit::TAGS_MAX;
 use super::policy::SkillSetLimits;
 
 pub(super) use shelf::Shelf;
-pub use shelf::SkillSetsShown;
+pub use shelf::{SkillSetSearch, SkillSetsShown};
 
 /// Most entries of one look at the SkillSets.
 pub const SKILL_SETS_SHOWN_MAX: usize = 50;
@@ -170,6 +170,21 @@ pub enum SkillSetFault {
     /// Only agents that are present may deposit.
     #[error("agent {0} is not registered here; register first")]
     NotPresent(AgentId),
+    /// Something else is there than the request says.
+    #[error("{}", match there {
+        Some(there) => format!("the SkillSet is {there} now, which is not what the request says"),
+        None => "there is no such SkillSet any more, which is not what the request says".to_owned(),
+    })]
+    Changed {
+        /// The content that is there.
+        there: Option<ContentHash>,
+    },
+    /// It was here and was replaced of late, so it may be a late copy of an older request.
+    #[error("Stale deposit: this archive was replaced at {}; to bring it back, say what is to be replaced (If-Match)", at.wire())]
+    Stale {
+        /// When it was replaced.
+        at: Timestamp,
+    },
     /// The agent tried too often.
     #[error("Deposit rate limit exceeded (max {max}/hour)")]
     TooOften {
@@ -199,6 +214,8 @@ impl SkillSetFault {
             Self::NotFound(_) => "not_found",
             Self::Ambiguous { .. } => "ambiguous",
             Self::NotPresent(_) => "not_registered",
+            Self::Changed { .. } => "precondition_failed",
+            Self::Stale { .. } => "stale_deposit",
             Self::TooOften { .. } => "rate_limited",
         }
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 mod attestations;
 mod bans;
 mod complexity;
+mod conditions;
 mod model;
 mod once;
 mod pages;
@@ -204,7 +205,7 @@ fn defect_16_agents_fade_and_a_full_place_lets_those_it_knows_come_back() {
             .unwrap()
             .new
     );
-    assert_eq!(listed(&place), ["me", "a", "c", "b"]);
+    assert_eq!(listed(&place), ["me", "a", "b", "c"]);
 }
 
 #[test]
@@ -285,7 +286,7 @@ fn a_page_goes_on_where_the_last_one_ended() {
             .collect::<Vec<_>>()
     };
     assert_eq!(names(&first), ["a0", "a1", "a2"]);
-    let second = place.agents(false, first.next, 3);
+    let second = place.agents(false, first.next.as_ref(), 3);
     assert_eq!(
         (names(&second), second.next),
         (vec!["a3".to_owned(), "a4".to_owned()], None)

@@ -230,7 +230,7 @@ pub struct Message {
 }
 
 /// Microseconds since the epoch, the precision that is stored; times before it become the epoch.
-pub(super) fn micros(at: Timestamp) -> i64 {
+pub(crate) fn micros(at: Timestamp) -> i64 {
     i64::try_from(at.since(Timestamp::EPOCH).as_micros()).unwrap_or(i64::MAX)
 }
 

@@ -426,3 +426,57 @@ fn no_audit_entry_tells_content() {
         assert_eq!((size, hash), (secret.len() as u64, message.sealed.hash()));
     }
 }
+
+/// Withholds what these send.
+#[derive(Debug)]
+struct Those(std::sync::Mutex<HashSet<AgentId>>);
+
+impl Withholding for Those {
+    fn any(&self) -> bool {
+        !self.0.lock().unwrap().is_empty()
+    }
+
+    fn of(&self, sender: &AgentId) -> bool {
+        self.0.lock().unwrap().contains(sender)
+    }
+}
+
+#[test]
+fn mail_that_is_withheld_waits_unseen_and_is_handed_out_once_it_is_not() {
+    let (relay, store) = relay(|policy| policy.sender_in_box_messages = 100);
+    let those = Arc::new(Those(HashSet::from([agent("bad")]).into()));
+    let relay = relay.withholding(Arc::clone(&those) as Arc<dyn Withholding>);
+    let on = On(&relay, &store);
+    for n in 0..12 {
+        let from = if n % 4 == 3 { "a" } else { "bad" };
+        on.send(&letter(from, "b", &format!("m{n}"), "x"), n)
+            .unwrap();
+    }
+    let ids = |page: &Page| {
+        let messages = page.messages.iter();
+        messages
+            .map(|message| message.kept.header.id.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let first = on.receive("b", 0, 2, 20);
+    assert_eq!(
+        (ids(&first), first.pending),
+        (vec!["m3".into(), "m7".into()], 3)
+    );
+    let second = on.receive("b", first.next.unwrap(), 2, 20);
+    assert_eq!((ids(&second), second.next), (vec!["m11".to_owned()], None));
+    assert_eq!(on.receive("b", 0, 0, 20).pending, 3);
+    let waiting = look(&store, |read| {
+        relay.waiting_of(read, &[agent("bad"), agent("a")])
+    });
+    assert_eq!(waiting.unwrap().count, 12);
+    let status = look(&store, |read| relay.status(read, &agent("b"), at(20))).unwrap();
+    assert_eq!((status.count, status.oldest_at), (3, Some(at(3))));
+    // Reading for good takes no more than was read.
+    let read = change(&store, |tx| {
+        Ok(relay.receive_and_remove(tx, &agent("b"), 10, at(21))?)
+    });
+    assert_eq!(ids(&read.unwrap()), ["m3", "m7", "m11"]);
+    those.0.lock().unwrap().clear();
+    assert_eq!(on.receive("b", 0, 100, 22).messages.len(), 9);
+}

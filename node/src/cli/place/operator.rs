@@ -4,8 +4,8 @@
 //! it, the command works on the Place as it is stored, under the lock that a server would hold. Each says which of both.
 
 use clap::Subcommand;
-use kairos_place::meeting_place::Target;
 use kairos_place::meeting_place::ban::TargetError;
+use kairos_place::meeting_place::{AgentCursor, Target};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 use serde_json::Value;
@@ -31,8 +31,8 @@ pub(super) enum OperatorCommand {
     /// List the agents at the Place that is hosted
     Agents {
         /// Behind the page that ended so
-        #[arg(long, value_name = "NUMBER")]
-        after: Option<u64>,
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<AgentCursor>,
         #[command(flatten)]
         page: PageArgs,
     },
@@ -75,7 +75,7 @@ pub(super) enum OperatorCommand {
         #[arg(long = "type", value_name = "KIND")]
         kind: Option<String>,
         /// Only what is not older, such as 2026-02-20T12:00:00Z
-        #[arg(long, value_name = "TIME", value_parser = instant)]
+        #[arg(long, value_name = "TIME")]
         since: Option<Timestamp>,
         /// Before the page that ended so
         #[arg(long, value_name = "NEXT", value_parser = cursor)]
@@ -103,10 +103,6 @@ pub(super) struct WhyArgs {
 
 fn guessed(text: &str) -> Result<Target, TargetError> {
     Target::guess(text)
-}
-
-fn instant(text: &str) -> Result<Timestamp, String> {
-    Timestamp::parse(text).map_err(|error| error.to_string())
 }
 
 fn cursor(text: &str) -> Result<Cursor, &'static str> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use kairos_place::meeting_place::Target;
+use kairos_place::meeting_place::{AgentCursor, Target};
 use kairos_place::role::Action;
 use kairos_protocol::time::Timestamp;
 use serde::Deserialize;
@@ -96,7 +96,10 @@ pub(in crate::http) async fn agents(
     caller: Caller,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let after = number(&request, "after")?;
+    let after = text(&request, "after").map(|after| after.parse::<AgentCursor>());
+    let after = after
+        .transpose()
+        .map_err(|error| ApiError::invalid(error.to_string()))?;
     let limit = limit(&request)?;
     answer(&doors, &caller, Order::Agents { after, limit }).await
 }

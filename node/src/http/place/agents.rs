@@ -1,7 +1,7 @@
 //! `GET /place/v1/agents`, `GET /place/v1/keys/ID`, `GET /place/v1/agent_profile/ID`.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use kairos_place::meeting_place::Agent;
+use kairos_place::meeting_place::{Agent, AgentCursor};
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
@@ -13,23 +13,22 @@ use crate::http::{Doors, reply};
 /// Agents of one page; the reference has no pages.
 const PAGE: usize = 1_000;
 
-/// A page of the registry, in the order of registration. `next` is there if there are more; it goes into `after`.
+/// A page of the registry, in the order in which agents first registered. `next` is there if there are more; it goes into `after`.
 pub(in crate::http) async fn list(
     doors: web::Data<Doors>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let query = request.query_string();
     let with_self = param(query, "include_self").as_deref() != Some("false");
-    let after = param(query, "after").map(|after| after.parse());
-    let after = after
-        .transpose()
-        .map_err(|_| ApiError::invalid("after must be a number"))?;
+    let after = param(query, "after").filter(|after| !after.is_empty());
+    let after = after.map(|after| after.parse::<AgentCursor>()).transpose();
+    let after = after.map_err(|error| ApiError::invalid(error.to_string()))?;
     let limit = param(query, "limit").filter(|limit| !limit.is_empty());
     let limit = limit.map_or(PAGE, |limit| count(&limit).clamp(1, PAGE));
     let (agents, next) = hosted(&doors)?.place.look(|place| {
-        let page = place.agents(with_self, after, limit);
+        let page = place.agents(with_self, after.as_ref(), limit);
         let agents: Vec<Agent> = page.agents.into_iter().cloned().collect();
-        (agents, page.next)
+        (agents, page.next.map(|next| next.to_string()))
     });
     let shown: Vec<Value> = agents.iter().map(Agent::listed).collect();
     let mut told = Map::new();

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures::{StreamExt as _, stream};
 use kairos_actors::bounded_addr::AskError;
 use kairos_actors::place::{Heard, Listener};
-use kairos_place::meeting_place::{Cursor, MeetingPlace};
+use kairos_place::meeting_place::Cursor;
 use serde_json::{Value, json};
 
 use super::stay::Stay;
@@ -53,21 +53,19 @@ pub(in crate::http) async fn deposits(
         None => Cursor::begin(rand::random()),
     };
     let limit = some("limit").map_or(LIMIT, |limit| count(&limit));
-    let walk = move |place: &MeetingPlace| {
-        let page = match of_sets {
-            true => place.walk_skill_sets(cursor, limit),
-            false => place.walk_deposits(cursor, limit),
-        };
-        let next = page.next.map(|next| json!(next.to_string()));
-        format!(
-            "{{\"entries\":[{}],\"total_available\":{},\"returned\":{},\"next\":{}}}",
-            page.entries.join(","),
-            page.total,
-            page.entries.len(),
-            next.unwrap_or(Value::Null),
-        )
+    let hosted = hosted(&doors)?;
+    let page = match of_sets {
+        true => hosted.place.skill_sets(cursor, limit).await?,
+        false => hosted.place.deposits(cursor, limit).await?,
     };
-    let body = hosted(&doors)?.place.search(walk).await?;
+    let next = page.next.map(|next| json!(next.to_string()));
+    let body = format!(
+        "{{\"entries\":[{}],\"total_available\":{},\"returned\":{},\"next\":{}}}",
+        page.entries.join(","),
+        page.total,
+        page.entries.len(),
+        next.unwrap_or(Value::Null),
+    );
     Ok(reply::bytes(body.into()))
 }
 

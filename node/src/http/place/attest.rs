@@ -7,8 +7,8 @@ use kairos_place::meeting_place::{AttestError, Attestation, Claimed, DepositKey,
 use kairos_protocol::hash::ContentHash;
 use serde_json::{Value, json};
 
-use super::once::{once, repeated};
-use super::{hosted, quota, record_exchange, writer};
+use super::once::{self, repeated};
+use super::{hosted, quota, record_exchange};
 use crate::http::error::ApiError;
 use crate::http::{Doors, body, reply};
 
@@ -21,12 +21,8 @@ pub(in crate::http) async fn attest(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = writer(&doors, &request)?;
-    quota::deposit(&doors, &request, &caller)?;
-    let attester = caller.agent_id;
-    let body = body::read(payload, doors.body_limits).await?;
-    let once = once(&request, &attester, ContentHash::of(&body))?;
-    let members = body::object(&body)?;
+    let attester = quota::depositor(&doors, &request)?;
+    let (members, once) = once::read(&doors, &request, payload, &attester).await?;
     let text = |name: &'static str| {
         let told = body::optional_text(&members, name, TEXT_MAX)?;
         Ok::<_, ApiError>(told.map(str::to_owned))

@@ -2,14 +2,10 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use kairos_place::meeting_place::{Answer, Kind, MeetingPlace, Need, NeedEntry, Outcome, Query};
-use kairos_protocol::hash::ContentHash;
-use kairos_protocol::time::Timestamp;
-use rand::SeedableRng as _;
-use rand::rngs::SmallRng;
+use kairos_place::meeting_place::{Answer, Kind, Need, NeedEntry, Outcome, Query};
 use serde_json::{Map, Value, json};
 
-use super::once::{once, repeated};
+use super::once::{self, repeated};
 use super::{caller, hosted, names_caller, writer};
 use crate::http::error::ApiError;
 use crate::http::query::{count, param};
@@ -27,16 +23,16 @@ pub(in crate::http) async fn browse(
 ) -> Result<HttpResponse, ApiError> {
     let query = query(request.query_string());
     let hosted = hosted(&doors)?;
+    let found = hosted.place.browse(query).await?;
     let now = doors.clock.now();
-    // Only an open query is quick whatever the size of the board.
-    let body = match query.is_open() {
-        true => hosted.place.look(|place| answer(place, &query, now)),
-        false => {
-            let walk = move |place: &MeetingPlace| answer(place, &query, now);
-            hosted.place.search(walk).await?
-        }
-    };
-    Ok(reply::bytes(body.into()))
+    let trust = hosted.place.look(|place| {
+        let (uptime, census) = (now.since(place.started()).as_secs(), place.census());
+        json!({
+            "uptime_seconds": uptime, "total_deposits": census.deposits,
+            "total_exchanges": census.exchanges,
+        })
+    });
+    Ok(reply::bytes(written(&found, &trust).into()))
 }
 
 fn query(text: &str) -> Query {
@@ -53,16 +49,6 @@ fn query(text: &str) -> Query {
             .collect(),
         limit: some("limit").map_or(LIMIT, |limit| count(&limit)),
     }
-}
-
-fn answer(place: &MeetingPlace, query: &Query, now: Timestamp) -> String {
-    let found = place.browse(query, &mut SmallRng::from_os_rng());
-    let (uptime, census) = (now.since(place.started()).as_secs(), place.census());
-    let trust = json!({
-        "uptime_seconds": uptime, "total_deposits": census.deposits,
-        "total_exchanges": census.exchanges,
-    });
-    written(&found, &trust)
 }
 
 /// Joins cards that are text already.
@@ -90,9 +76,7 @@ pub(in crate::http) async fn publish_needs(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let caller = writer(&doors, &request)?.agent_id;
-    let body = body::read(payload, doors.body_limits).await?;
-    let once = once(&request, &caller, ContentHash::of(&body))?;
-    let members = body::object(&body)?;
+    let (members, once) = once::read(&doors, &request, payload, &caller).await?;
     require_caller(&members, &caller)?;
     let text = |name, default: &str| {
         let told = body::optional_text(&members, name, TEXT_MAX)?;

@@ -5,13 +5,14 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use kairos_actors::place::PlaceError;
 use kairos_place::meeting_place::{
-    Attestation, BoardError, Deposit, MeetingPlace, Offer, Outcome, Replaced,
+    Attestation, BoardError, Condition, Deposit, MeetingPlace, Offer, Outcome, Replaced,
 };
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
 use serde_json::{Map, Value, json};
 
-use super::once::{once, repeated};
+use super::condition::{condition, tagged};
+use super::once::{self, repeated};
 use super::{caller, hosted, quota, record_exchange, rest, writer};
 use crate::http::error::{ApiError, quoted};
 use crate::http::query::{param, percent_decoded};
@@ -28,16 +29,14 @@ pub(in crate::http) async fn deposit(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = writer(&doors, &request)?;
-    quota::deposit(&doors, &request, &caller)?;
-    let owner = caller.agent_id;
-    let body = body::read(payload, doors.body_limits).await?;
-    let once = once(&request, &owner, ContentHash::of(&body))?;
-    let offer = offer(&body::object(&body)?)?;
+    let owner = quota::depositor(&doors, &request)?;
+    let condition = condition(&request, Condition::Unsaid)?;
+    let (members, once) = once::read(&doors, &request, payload, &owner).await?;
+    let offer = offer(&members)?;
     let hosted = hosted(&doors)?;
     let place = &hosted.place;
     match place
-        .deposit_once(owner.clone(), offer, once, deposited)
+        .deposit_once(owner.clone(), offer, condition, once, deposited)
         .await
     {
         Ok(Outcome::Repeated(answer)) => Ok(repeated(answer)),
@@ -45,7 +44,7 @@ pub(in crate::http) async fn deposit(
             let deposit = &done.deposit;
             let (name, hash) = (&deposit.facts.name, deposit.content_hash);
             record_exchange(&hosted, "deposit", name, hash, vec![owner], previous(&done));
-            Ok(reply::bytes(deposited(&done).into()))
+            Ok(tagged(reply::bytes(deposited(&done).into()), hash))
         }
         Err(error) => rejected("deposit_rejected", error),
     }
@@ -65,9 +64,8 @@ pub(in crate::http) async fn update(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = writer(&doors, &request)?;
-    quota::deposit(&doors, &request, &caller)?;
-    let owner = caller.agent_id;
+    let owner = quota::depositor(&doors, &request)?;
+    let condition = condition(&request, Condition::Any)?;
     let members = body::read_object(payload, doors.body_limits).await?;
     let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
     let mut offer = offer(&members)?;
@@ -75,17 +73,18 @@ pub(in crate::http) async fn update(
     let reason = body::optional_text(&members, "reason", TEXT_MAX)?;
     let reason = reason.map(|reason| ("reason_hash", ContentHash::of(reason)));
     let hosted = hosted(&doors)?;
-    match hosted.place.update(owner.clone(), offer).await {
+    match hosted.place.update(owner.clone(), offer, condition).await {
         Ok(done) => {
             let deposit = &done.deposit;
             let (name, hash) = (&deposit.facts.name, deposit.content_hash);
             let hashes = previous(&done).into_iter().chain(reason).collect();
             let recorded = record_exchange(&hosted, "update", name, hash, vec![owner], hashes);
-            Ok(reply::value(&json!({
+            let told = json!({
                 "status": "updated", "skill_id": deposit.key.skill_id,
                 "previous_hash": done.before, "new_hash": hash,
                 "updated_at": deposit.deposited_at.wire(), "chain_recorded": recorded,
-            })))
+            });
+            Ok(tagged(reply::value(&told), hash))
         }
         Err(PlaceError::Board(BoardError::NoDeposit { .. })) => Err(ApiError::not_found(format!(
             "No existing deposit found: {} (owner: {owner})",
@@ -102,6 +101,7 @@ pub(in crate::http) async fn withdraw(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let owner = writer(&doors, &request)?.agent_id;
+    let condition = condition(&request, Condition::Any)?;
     let members = body::read_object(payload, doors.body_limits).await?;
     let reason = body::optional_text(&members, "reason", TEXT_MAX)?.unwrap_or_default();
     if reason.is_empty() {
@@ -114,7 +114,10 @@ pub(in crate::http) async fn withdraw(
     let skill_id = percent_decoded(rest(&request, "/place/v1/deposit/"));
     let now = doors.clock.now();
     let hosted = hosted(&doors)?;
-    match hosted.place.withdraw(owner.clone(), skill_id.clone()).await {
+    let withdrawn = hosted
+        .place
+        .withdraw(owner.clone(), skill_id.clone(), condition);
+    match withdrawn.await {
         Ok(gone) => {
             let (name, hash) = (&gone.facts.name, gone.content_hash);
             let hashes = vec![("reason_hash", ContentHash::of(reason))];
@@ -140,13 +143,14 @@ pub(in crate::http) async fn content(
 ) -> Result<HttpResponse, ApiError> {
     let (deposit, content) = found(&doors, &request, "/place/v1/skill_content/").await?;
     handed_out(&doors, &request, &deposit)?;
-    Ok(reply::value(&json!({
+    let told = json!({
         "skill_id": deposit.key.skill_id, "name": deposit.facts.name, "content": content,
         "content_hash": deposit.content_hash, "format": deposit.facts.format,
         "depositor_id": deposit.key.owner, "trust_notice": deposit.trust_notice(),
         "depositor_signature": deposit.signature,
         "trust_metadata": deposit.trust_metadata(count(&doors, &deposit.key.owner)?),
-    })))
+    });
+    Ok(tagged(reply::value(&told), deposit.content_hash))
 }
 
 /// The first lines of a skill, and what is known of it.
@@ -165,12 +169,8 @@ pub(in crate::http) async fn preview(
         let all = place.attestations_of(&deposit);
         all.map(Attestation::full).collect()
     });
-    Ok(reply::value(&deposit.preview(
-        &content,
-        lines.clamp(1, most),
-        deposits,
-        attested,
-    )))
+    let told = deposit.preview(&content, lines.clamp(1, most), deposits, attested);
+    Ok(tagged(reply::value(&told), deposit.content_hash))
 }
 
 /// What clients of the prototype ask for instead of [`preview`].

@@ -8,6 +8,7 @@ use actix_web::http::StatusCode;
 use kairos_actors::peer_manager::Caller;
 use kairos_place::quota::{Bounds, Exceeded, Quota};
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::AgentId;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -90,13 +91,11 @@ pub(super) fn registration(
     Ok(quota.count(key, address, known, now)?)
 }
 
-/// Counts an attempt to deposit, refused ones included.
-pub(super) fn deposit(
-    doors: &Doors,
-    request: &HttpRequest,
-    caller: &Caller,
-) -> Result<(), ApiError> {
-    of_caller(&doors.quotas.deposits, doors, request, caller)
+/// Who wants to deposit or attest something, and may; counts the attempt, refused ones included.
+pub(super) fn depositor(doors: &Doors, request: &HttpRequest) -> Result<AgentId, ApiError> {
+    let caller = super::writer(doors, request)?;
+    of_caller(&doors.quotas.deposits, doors, request, &caller)?;
+    Ok(caller.agent_id)
 }
 
 /// Counts a message that somebody wants to send.

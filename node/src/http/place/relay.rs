@@ -330,13 +330,15 @@ pub(in crate::http) async fn published_prekeys(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let agent = writer(&doors, &request)?.agent_id;
-    let published = hosted(&doors)?.relay.published(agent.clone()).await?;
+    let hosted = hosted(&doors)?;
+    let published = hosted.relay.published(agent.clone()).await?;
     let signed = published
         .as_ref()
         .map(|published| published.signed.as_str());
     let waiting = published.as_ref().map_or(0, |published| published.one_time);
     Ok(reply::value(&json!({
         "agent_id": agent, "signed": signed, "one_time_waiting": waiting,
+        "one_time_max": hosted.relay.policy().one_time_prekeys,
     })))
 }
 
@@ -364,6 +366,10 @@ pub(in crate::http) async fn take_prekeys(
     let wanted = percent_decoded(rest(&request, "/place/v1/prekeys/"));
     let unknown = || ApiError::not_found(format!("No prekeys for agent: {}", quoted(&wanted)));
     let agent: AgentId = wanted.parse().map_err(|_| unknown())?;
+    // Whom the operator keeps out is not spoken of.
+    if !hosted(&doors)?.place.look(|place| place.is_shown(&agent)) {
+        return Err(unknown());
+    }
     let taken = hosted(&doors)?.relay.take(requester, agent.clone()).await?;
     let taken = taken.ok_or_else(unknown)?;
     let shown =

@@ -12,15 +12,14 @@ use base64::engine::general_purpose::STANDARD;
 use futures::stream;
 use kairos_actors::place::PlaceError;
 use kairos_place::meeting_place::{
-    MeetingPlace, Outcome, SkillSetDeposit, SkillSetFault, SkillSetOffer,
+    Condition, Outcome, SkillSetDeposit, SkillSetFault, SkillSetOffer,
 };
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::{AgentId, SkillSetName};
 use kairos_protocol::skill_set::parse_name;
-use rand::SeedableRng as _;
-use rand::rngs::SmallRng;
 use serde_json::{Map, Value, json};
 
+use super::condition::{condition, tagged};
 use super::once::{once, repeated};
 use super::transfers::Transfer;
 use super::{caller, hosted, quota, record_exchange, writer};
@@ -42,9 +41,8 @@ pub(in crate::http) async fn deposit(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = writer(&doors, &request)?;
-    quota::deposit(&doors, &request, &caller)?;
-    let owner = caller.agent_id;
+    let owner = quota::depositor(&doors, &request)?;
+    let condition = condition(&request, Condition::Unsaid)?;
     let hosted = hosted(&doors)?;
     let _on_its_way = doors.transfers.begin(&owner)?;
     let body = body::read(payload, doors.archive_body_limits).await?;
@@ -54,14 +52,17 @@ pub(in crate::http) async fn deposit(
     let once = once(&request, &owner, hash)?;
     let place = &hosted.place;
     match place
-        .deposit_skill_set(owner, offer?, once, deposited)
+        .deposit_skill_set(owner, offer?, condition, once, deposited)
         .await
     {
         Ok(Outcome::Repeated(answer)) => Ok(repeated(answer)),
         Ok(Outcome::Done(set)) => {
             let agents = vec![set.key.owner.clone()];
             record(&hosted, "skillset_deposit", &set, agents, Vec::new());
-            Ok(reply::bytes(deposited(&set).into()))
+            Ok(tagged(
+                reply::bytes(deposited(&set).into()),
+                set.content_hash,
+            ))
         }
         Err(error) => Err(error.into()),
     }
@@ -132,19 +133,17 @@ pub(in crate::http) async fn browse(
     let query = request.query_string();
     let search = param(query, "search").unwrap_or_default();
     let limit = param(query, "limit").map_or(LIMIT, |limit| count(&limit));
-    let look = move |place: &MeetingPlace| {
-        let found = place.browse_skill_sets(&search, limit, &mut SmallRng::from_os_rng());
-        let (returned, total) = (found.entries.len(), found.total);
-        let sampling = match total > returned {
-            true => "random_sample",
-            false => "all_shuffled",
-        };
-        format!(
-            "{{\"entries\":[{}],\"total_available\":{total},\"returned\":{returned},\"sampling\":\"{sampling}\"}}",
-            found.entries.join(",")
-        )
+    let hosted = hosted(&doors)?;
+    let found = hosted.place.browse_skill_sets(&search, limit).await?;
+    let (returned, total) = (found.entries.len(), found.total);
+    let sampling = match total > returned {
+        true => "random_sample",
+        false => "all_shuffled",
     };
-    let body = hosted(&doors)?.place.search(look).await?;
+    let body = format!(
+        "{{\"entries\":[{}],\"total_available\":{total},\"returned\":{returned},\"sampling\":\"{sampling}\"}}",
+        found.entries.join(",")
+    );
     Ok(reply::bytes(body.into()))
 }
 
@@ -190,7 +189,7 @@ pub(in crate::http) async fn content(
     let (text, set) = written.await?.ok_or_else(unknown)?;
     let agents = vec![reader, set.key.owner.clone()];
     record(&hosted, "skillset_content_served", &set, agents, Vec::new());
-    Ok(in_pieces(text.into(), transfer))
+    Ok(tagged(in_pieces(text.into(), transfer), set.content_hash))
 }
 
 /// Sends an answer so that whoever reads it slowly is counted for as long.
@@ -216,6 +215,7 @@ pub(in crate::http) async fn withdraw(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let owner = writer(&doors, &request)?.agent_id;
+    let condition = condition(&request, Condition::Any)?;
     let members = body::read_object(payload, doors.body_limits).await?;
     let text = |name: &'static str| {
         let told = body::optional_text(&members, name, TEXT_MAX)?;
@@ -236,7 +236,10 @@ pub(in crate::http) async fn withdraw(
     let name = wanted.parse::<SkillSetName>();
     let name = name.map_err(|_| not_found(&wanted))?;
     let hosted = hosted(&doors)?;
-    let set = hosted.place.withdraw_skill_set(owner, name).await?;
+    let set = hosted
+        .place
+        .withdraw_skill_set(owner, name, condition)
+        .await?;
     let (agents, hashes) = (
         vec![set.key.owner.clone()],
         vec![("reason_hash", ContentHash::of(reason))],
@@ -286,7 +289,8 @@ pub(super) fn status(fault: &SkillSetFault) -> StatusCode {
     match fault {
         SkillSetFault::NotGzip(_) | SkillSetFault::Tags => StatusCode::BAD_REQUEST,
         SkillSetFault::NotFound(_) => StatusCode::NOT_FOUND,
-        SkillSetFault::Ambiguous { .. } => StatusCode::CONFLICT,
+        SkillSetFault::Ambiguous { .. } | SkillSetFault::Stale { .. } => StatusCode::CONFLICT,
+        SkillSetFault::Changed { .. } => StatusCode::PRECONDITION_FAILED,
         SkillSetFault::NotPresent(_) => StatusCode::FORBIDDEN,
         SkillSetFault::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
         SkillSetFault::TooLarge(_)

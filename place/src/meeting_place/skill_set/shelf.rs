@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kairos_protocol::id::{AgentId, SkillSetName};
 use kairos_protocol::time::Timestamp;
@@ -9,9 +10,46 @@ use rand::Rng;
 use rand::seq::{SliceRandom as _, index};
 
 use super::{SKILL_SETS_SHOWN_MAX, SkillSetDeposit, SkillSetFault, SkillSetKey};
-use crate::meeting_place::pool::Pool;
+use crate::meeting_place::browse::SEARCH_STEP;
+use crate::meeting_place::condition::{Condition, Replacements};
+use crate::meeting_place::pool::{Pool, Walked};
 use crate::meeting_place::walk::walked;
 use crate::meeting_place::{Change, Changed, MeetingPlace};
+
+/// A look at the SkillSets for something, in steps like a [`Search`](crate::meeting_place::Search) of the board.
+#[derive(Debug)]
+pub struct SkillSetSearch {
+    /// Lower case.
+    wanted: String,
+    walked: Walked,
+    found: Vec<(SkillSetKey, Arc<str>)>,
+}
+
+impl SkillSetSearch {
+    /// Has looked at nothing yet.
+    pub fn new(search: &str) -> Self {
+        Self {
+            wanted: search.to_lowercase(),
+            walked: Walked::default(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Draws at most `limit` of what was found, and at most [`SKILL_SETS_SHOWN_MAX`].
+    pub fn answer(mut self, limit: usize, rng: &mut impl Rng) -> SkillSetsShown {
+        if self.walked.has_twice() {
+            let mut seen = HashSet::new();
+            self.found.retain(|(key, _)| seen.insert(key.clone()));
+        }
+        let total = self.found.len();
+        let limit = limit.clamp(1, SKILL_SETS_SHOWN_MAX);
+        let (drawn, _) = self.found.partial_shuffle(rng, limit);
+        SkillSetsShown {
+            entries: drawn.iter().map(|(_, text)| Arc::clone(text)).collect(),
+            total,
+        }
+    }
+}
 
 /// What a look at the SkillSets found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,21 +75,28 @@ pub(in crate::meeting_place) struct Shelf {
     cards: Pool<SkillSetKey, Card>,
     /// Agents of whose SkillSets nothing is shown.
     hidden: HashSet<AgentId>,
+    pub(in crate::meeting_place) replaced: Replacements<SkillSetKey>,
     count: usize,
     /// Of all archives.
     bytes: u64,
 }
 
 impl Shelf {
-    pub(in crate::meeting_place) fn new() -> Self {
+    pub(in crate::meeting_place) fn new(repeat_window: Duration) -> Self {
         Self {
             sets: HashMap::new(),
             owners: HashMap::new(),
             cards: Pool::new(),
             hidden: HashSet::new(),
+            replaced: Replacements::new(repeat_window),
             count: 0,
             bytes: 0,
         }
+    }
+
+    /// Takes over what was replaced.
+    pub(in crate::meeting_place) fn carry_over(&mut self, before: &mut Self) {
+        std::mem::swap(&mut self.replaced, &mut before.replaced);
     }
 
     pub(in crate::meeting_place) fn len(&self) -> usize {
@@ -95,8 +140,18 @@ impl Shelf {
         self.of(owner).next().is_some()
     }
 
-    pub(in crate::meeting_place) fn all(&self) -> impl Iterator<Item = &SkillSetDeposit> {
-        self.sets.values().flat_map(BTreeMap::values)
+    /// The next up to `most` names of a walk over what is shown, and whether there are more.
+    pub(in crate::meeting_place) fn shown_keys<'s>(
+        &'s self,
+        walked: &mut Walked,
+        most: usize,
+    ) -> (impl Iterator<Item = &'s SkillSetKey> + use<'s>, bool) {
+        let (cards, more) = self.cards.go_on(walked, most);
+        (cards.map(|(key, _)| key), more)
+    }
+
+    pub(in crate::meeting_place) fn names_of(&self, owner: &AgentId) -> Vec<SkillSetName> {
+        self.of(owner).map(|set| set.key.name.clone()).collect()
     }
 
     fn of(&self, owner: &AgentId) -> impl Iterator<Item = &SkillSetDeposit> {
@@ -154,12 +209,36 @@ impl MeetingPlace {
         set: SkillSetDeposit,
         archive: Arc<[u8]>,
     ) -> Result<SkillSetDeposit, SkillSetFault> {
+        self.deposit_skill_set_if(set, archive, Condition::Any)
+    }
+
+    /// Like [`deposit_skill_set`](Self::deposit_skill_set), on a condition. A request that was carried out already
+    /// changes nothing.
+    pub fn deposit_skill_set_if(
+        &mut self,
+        set: SkillSetDeposit,
+        archive: Arc<[u8]>,
+        condition: Condition,
+    ) -> Result<SkillSetDeposit, SkillSetFault> {
         let owner = &set.key.owner;
         if self.agent(owner).is_none() {
             return Err(SkillSetFault::NotPresent(owner.clone()));
         }
         let limits = &self.policy.skill_sets;
         let before = self.shelf.get(&set.key);
+        let there = before.map(|old| old.content_hash);
+        if !condition.holds(there) {
+            return match before {
+                Some(same) if same.content_hash == set.content_hash => Ok(same.clone()),
+                _ => Err(SkillSetFault::Changed { there }),
+            };
+        }
+        let replaced = &self.shelf.replaced;
+        if condition == Condition::Unsaid
+            && let Some(at) = replaced.when(&set.key, set.content_hash, set.deposited_at)
+        {
+            return Err(SkillSetFault::Stale { at });
+        }
         if before.is_none() && self.shelf.of(owner).count() >= limits.per_agent {
             let max = limits.per_agent;
             return Err(SkillSetFault::AgentFull { max });
@@ -171,6 +250,10 @@ impl MeetingPlace {
                 bytes: limits.bytes,
                 sets: limits.total,
             });
+        }
+        if let Some(old) = there {
+            let (new, at) = (set.content_hash, set.deposited_at);
+            self.shelf.replaced.note(&set.key, old, new, at);
         }
         self.shelf.put(set.clone());
         let (owner, name) = (&set.key.owner, set.key.name.as_str());
@@ -187,10 +270,24 @@ impl MeetingPlace {
         owner: &AgentId,
         name: &SkillSetName,
     ) -> Result<SkillSetDeposit, SkillSetFault> {
+        self.withdraw_skill_set_if(owner, name, Condition::Any)
+    }
+
+    /// Like [`withdraw_skill_set`](Self::withdraw_skill_set), on a condition.
+    pub fn withdraw_skill_set_if(
+        &mut self,
+        owner: &AgentId,
+        name: &SkillSetName,
+        condition: Condition,
+    ) -> Result<SkillSetDeposit, SkillSetFault> {
         let key = SkillSetKey {
             owner: owner.clone(),
             name: name.clone(),
         };
+        let there = self.shelf.get(&key).map(|set| set.content_hash);
+        if there.is_some() && !condition.holds(there) {
+            return Err(SkillSetFault::Changed { there });
+        }
         let removed = self.shelf.remove(&key);
         let removed = removed.ok_or_else(|| SkillSetFault::NotFound(name.to_string()))?;
         self.note_owner(owner);
@@ -246,26 +343,32 @@ impl MeetingPlace {
         limit: usize,
         rng: &mut impl Rng,
     ) -> SkillSetsShown {
-        let limit = limit.clamp(1, SKILL_SETS_SHOWN_MAX);
-        let cards = &self.shelf.cards;
         if search.is_empty() {
-            let drawn = index::sample(rng, cards.len(), limit.min(cards.len()));
-            let drawn = drawn.iter().filter_map(|number| cards.draw(number));
-            return SkillSetsShown {
-                entries: drawn.map(|(_, card)| Arc::clone(&card.text)).collect(),
-                total: cards.len(),
-            };
+            return self.draw_skill_sets(limit, rng);
         }
-        let wanted = search.to_lowercase();
-        let found = walked(cards.iter()).map(|(_, card)| card);
-        let mut found: Vec<&Card> = found
-            .filter(|card| card.searched.contains(&wanted))
-            .collect();
-        let total = found.len();
-        let (drawn, _) = found.partial_shuffle(rng, limit);
+        let mut search = SkillSetSearch::new(search);
+        while self.look_for_skill_sets(&mut search) {}
+        search.answer(limit, rng)
+    }
+
+    /// Draws from all SkillSets.
+    pub fn draw_skill_sets(&self, limit: usize, rng: &mut impl Rng) -> SkillSetsShown {
+        let cards = &self.shelf.cards;
+        let limit = limit.clamp(1, SKILL_SETS_SHOWN_MAX);
+        let drawn = index::sample(rng, cards.len(), limit.min(cards.len()));
+        let drawn = drawn.iter().filter_map(|number| cards.draw(number));
         SkillSetsShown {
-            entries: drawn.iter().map(|card| Arc::clone(&card.text)).collect(),
-            total,
+            entries: drawn.map(|(_, card)| Arc::clone(&card.text)).collect(),
+            total: cards.len(),
         }
+    }
+
+    /// Looks at up to [`SEARCH_STEP`] more SkillSets; tells whether there are others.
+    pub fn look_for_skill_sets(&self, search: &mut SkillSetSearch) -> bool {
+        let (cards, more) = self.shelf.cards.go_on(&mut search.walked, SEARCH_STEP);
+        let fitting = walked(cards).filter(|(_, card)| card.searched.contains(&search.wanted));
+        let fitting = fitting.map(|(key, card)| (key.clone(), Arc::clone(&card.text)));
+        search.found.extend(fitting);
+        more
     }
 }

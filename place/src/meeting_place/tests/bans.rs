@@ -53,7 +53,17 @@ fn peopled() -> MeetingPlace {
     };
     place.publish_needs(&id("a"), &entry, at(1)).unwrap();
     place.take_changes();
+    place.take_events();
     place
+}
+
+/// What listeners are told since the last call.
+fn told(place: &mut MeetingPlace) -> Vec<(Changed, Option<String>)> {
+    let events = place.take_events().into_iter();
+    events
+        .inspect(|event| assert_eq!(event.agent, id("a")))
+        .map(|event| (event.kind, event.id))
+        .collect()
 }
 
 fn on_the_board(place: &MeetingPlace) -> Vec<String> {
@@ -107,6 +117,28 @@ fn a_banned_agent_is_neither_seen_nor_found_nor_taken_in_until_the_ban_is_taken_
     assert_eq!(on_the_board(&place), after);
     let unknown = place.unban(&Target::Agent(id("a")), "local", at(12));
     assert_eq!(unknown, Err(BanError::Unknown(Target::Agent(id("a")))));
+}
+
+#[test]
+fn who_listens_hears_that_a_ban_takes_things_off_the_board_and_that_they_are_back() {
+    let mut place = peopled();
+    let words = || Some("words".to_owned());
+    place.ban(ban_of("a", Some(20)), at(10)).unwrap();
+    assert_eq!(
+        told(&mut place),
+        [(Changed::Withdrawal, words()), (Changed::NeedsGone, None)]
+    );
+    // Another ban of the same agent changes nothing that is shown.
+    place.ban(ban_of("a", Some(30)), at(11)).unwrap();
+    assert_eq!(told(&mut place), []);
+    place.sweep(at(25), 10);
+    assert_eq!(told(&mut place), []);
+    place.sweep(at(30), 10);
+    assert_eq!(told(&mut place), [(Changed::Deposit, words())]);
+    // Where somebody asks from says nothing about what it left here.
+    let network = place.ban(ban_of("192.0.2.0/24", None), at(40)).unwrap();
+    assert_eq!(network.barred, []);
+    assert_eq!(told(&mut place), []);
 }
 
 #[test]
@@ -216,6 +248,8 @@ fn a_kick_ends_a_presence_and_nothing_else() {
         reason: Some("loud".to_owned()),
     };
     assert_eq!(logged(&mut place), [event]);
+    // Its need went with it, as when it leaves by itself.
+    assert_eq!(told(&mut place), [(Changed::NeedsGone, None)]);
     let again = place.kick(&id("a"), "bo", None, at(11));
     assert_eq!(again, Err(BanError::NotPresent(id("a"))));
     let back = place.register(signed("a", 0, Strength::Proven), at(12));

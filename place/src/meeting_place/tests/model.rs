@@ -98,6 +98,8 @@ struct TwinAgent {
     name: usize,
     key: Option<(usize, Strength)>,
     here: bool,
+    /// When it first came.
+    registered: u64,
     /// When it was last seen, from when its time counts, and since when it is away.
     seen: u64,
     counted: u64,
@@ -117,7 +119,7 @@ struct TwinDeposit {
 struct Twin {
     /// All that are known, in the order in which they were first stored.
     known: Vec<TwinAgent>,
-    /// Those that are here, in the order of registration.
+    /// Those that are here.
     order: Vec<usize>,
     /// In the order in which they first came.
     deposits: Vec<TwinDeposit>,
@@ -182,6 +184,7 @@ impl Twin {
                 name,
                 key: None,
                 here: true,
+                registered: now,
                 seen: now,
                 counted: now,
                 away: 0,
@@ -330,6 +333,7 @@ fn rejected(error: &BoardError) -> Refusal {
         BoardError::NotPresent(_) => Refusal::NotPresent,
         BoardError::NoDeposit { .. } => Refusal::NoDeposit,
         BoardError::Rejected(reasons) => Refusal::Rejected(reasons.len()),
+        BoardError::Changed { .. } => unreachable!("nobody sets a condition here"),
     }
 }
 
@@ -597,8 +601,13 @@ fn check(steps: &[Step]) -> Result<(), TestCaseError> {
 /// Everything that anybody can see, what is stored, and that every bound holds.
 fn compare(twin: &mut Twin, stored: &Twin, subject: &mut Subject) -> Result<(), TestCaseError> {
     let place = &subject.place;
-    let mut here: Vec<_> = twin.order.iter().map(|agent| name(*agent)).collect();
-    here.insert(0, "me".to_owned());
+    let here = twin.known.iter().filter(|known| known.here);
+    let mut here: Vec<_> = here
+        .map(|known| (known.registered, name(known.agent)))
+        .collect();
+    here.push((0, "me".to_owned()));
+    here.sort();
+    let here: Vec<String> = here.into_iter().map(|(_, name)| name).collect();
     prop_assert_eq!(&listed(place), &here);
     for agent in 0..AGENTS {
         let who = id(&name(agent));

@@ -151,3 +151,76 @@ fn every_change_of_the_board_is_told_by_kind_and_name() {
     place.unregister(&id("a"), at(3));
     assert_eq!(told(&mut place), [event("withdrawal", json!("sk"))]);
 }
+
+#[test]
+fn a_walk_over_the_agents_goes_on_after_a_restart() {
+    let mut store = MemoryStore::default();
+    let mut place = place(Policy::default());
+    for n in 0..6_u64 {
+        let agent = signed(&format!("a{n}"), 0, Strength::Proven);
+        // Two at a time within one instant, and with more than is stored of the time.
+        let when = at(n / 2).plus(Duration::from_nanos(123_456_789));
+        place.register(agent, when).unwrap();
+    }
+    let names = |page: &AgentPage<'_>| {
+        let agents = page.agents.iter();
+        agents.map(|agent| agent.id.to_string()).collect::<Vec<_>>()
+    };
+    let first = place.agents(false, None, 3);
+    assert_eq!(names(&first), ["a0", "a1", "a2"]);
+    let cursor = first.next.unwrap().to_string();
+    // One that was seen leaves, one that was not comes back, one is new.
+    place.unregister(&id("a1"), at(9));
+    place.unregister(&id("a4"), at(9));
+    place
+        .register(signed("a4", 0, Strength::Proven), at(10))
+        .unwrap();
+    place
+        .register(signed("new", 0, Strength::Proven), at(11))
+        .unwrap();
+    store.commit(&place.take_changes()).unwrap();
+    let snapshot = store.load().unwrap();
+    let place = MeetingPlace::new(Policy::default(), unsigned("me"), snapshot, at(20));
+    let cursor: AgentCursor = cursor.parse().unwrap();
+    let second = place.agents(false, Some(&cursor), 10);
+    assert_eq!(names(&second), ["a3", "a4", "a5", "new"]);
+    assert_eq!(second.next, None);
+    for wrong in ["", "7", "zz", &"0".repeat(16), &format!("{:016x}ff", 1)] {
+        assert_eq!(wrong.parse::<AgentCursor>(), Err(NoCursor), "{wrong}");
+    }
+}
+
+#[test]
+fn a_search_that_lets_go_of_the_board_finds_what_stays() {
+    let mut place = place(Policy {
+        agents_max: 20_000,
+        unverified_max: 20_000,
+        ..Policy::default()
+    });
+    for n in 0..7_000 {
+        place.register(unsigned(&format!("a{n}")), at(0)).unwrap();
+    }
+    let query = Query {
+        search: Some("AGENT A".to_owned()),
+        limit: 1_000,
+        ..Query::default()
+    };
+    let mut search = Search::new(query);
+    let (mut steps, mut gone) = (0, 0);
+    while place.go_on(&mut search) {
+        // Each moves the last entry to where an early one was.
+        for n in (steps * 100..steps * 100 + 50).map(|n| format!("a{n}")) {
+            gone += usize::from(place.unregister(&id(&n), at(1)));
+        }
+        steps += 1;
+    }
+    assert!(steps >= 3, "{steps}");
+    let answer = search.answer(&mut SmallRng::seed_from_u64(1));
+    // What went after it was looked at is still told of.
+    assert!(
+        (7_000 - gone..=7_000).contains(&answer.total),
+        "{}",
+        answer.total
+    );
+    assert_eq!((answer.entries.len(), answer.agents), (1_000, 1_000));
+}

@@ -388,3 +388,31 @@ fn what_a_banned_agent_left_is_neither_drawn_nor_walked_nor_found_until_the_ban_
     place.unban(&target, "local", at(4)).unwrap();
     assert_eq!((found(&place, "").len(), walked(&place)), (2, (2, 1)));
 }
+
+#[test]
+fn a_late_copy_of_an_older_archive_does_not_bring_it_back() {
+    let mut place = with_agents(Policy::default());
+    let key = place.key(&id("a")).unwrap().parse().unwrap();
+    let mut leave = |topic: &str, secs: u64, condition| {
+        let limits = place.policy().skill_sets.clone();
+        let checked = offered("tea", topic, 0).check(&id("a"), Some(&key), &limits, at(secs));
+        let (set, archive) = checked.unwrap();
+        place.deposit_skill_set_if(set, archive, condition)
+    };
+    let one = leave("# One", 1, Condition::Unsaid).unwrap().content_hash;
+    let two = leave("# Two", 2, Condition::Unsaid).unwrap().content_hash;
+    assert_eq!(
+        leave("# One", 3, Condition::Unsaid),
+        Err(SkillSetFault::Stale { at: at(2) })
+    );
+    assert_eq!(
+        leave("# One", 3, Condition::Is(one)),
+        Err(SkillSetFault::Changed { there: Some(two) })
+    );
+    leave("# One", 3, Condition::Is(two)).unwrap();
+    let gone = place.withdraw_skill_set_if(&id("a"), &name("tea"), Condition::Is(two));
+    assert_eq!(gone, Err(SkillSetFault::Changed { there: Some(one) }));
+    place
+        .withdraw_skill_set_if(&id("a"), &name("tea"), Condition::Something)
+        .unwrap();
+}

@@ -191,7 +191,7 @@ fn request(order: &Order) -> (&'static str, String, Option<Value>) {
     match order {
         Order::Status => get("", &[]),
         Order::Agents { after, limit } => {
-            let after = after.map(|after| after.to_string());
+            let after = after.as_ref().map(ToString::to_string);
             get("/agents", &[("after", after), ("limit", number(*limit))])
         }
         Order::Kick { agent, reason } => post("/kick", json!({"agent": agent, "reason": reason})),

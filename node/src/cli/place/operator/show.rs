@@ -27,7 +27,11 @@ pub(super) fn told(order: &Order, told: &Value, out: &mut Out) -> std::io::Resul
             for id in left.into_iter().flatten() {
                 out.line(format_args!("  Agent {} left.", text(id)))?;
             }
-            Ok(())
+            match told.get("mail_withheld").and_then(Value::as_u64) {
+                None | Some(0) => Ok(()),
+                Some(1) => out.line(format_args!("  1 message that waits is withheld.")),
+                Some(count) => out.line(format_args!("  {count} messages that wait are withheld.")),
+            }
         }
         Order::Unban { target } => out.line(format_args!("{target} is not banned any more.")),
         Order::Status | Order::Stats => members("", told, out),
