@@ -21,6 +21,9 @@ use tokio::sync::watch;
 use crate::agent::Agent;
 use crate::config::Settings;
 
+/// One part in so many of all sealed messages may be for agents that are not registered.
+const STRANGERS_PART: u64 = 8;
+
 /// See the module.
 pub struct Hosted {
     /// For people.
@@ -155,6 +158,18 @@ fn relay_settings(settings: &Settings, anonymiser: Option<Anonymiser>) -> RelayS
             ttl: place.message_lifetime.get(),
             box_messages: count(place.messages_per_box),
             sender_in_box_messages: count(place.messages_per_sender),
+            sender_messages: count(place.sender_messages),
+            sender_bytes: place.sender_storage.get(),
+            place_messages: count(place.messages),
+            place_bytes: place.message_storage.get(),
+            stranger_messages: count(place.stranger_messages),
+            stranger_bytes: place.message_storage.get() / STRANGERS_PART,
+            sender_remembered: count(place.remembered_per_sender),
+            place_remembered: count(place.remembered_messages),
+            one_time_prekeys: count(place.prekeys_per_agent),
+            prekeys_per_hour: count(place.prekeys_per_hour),
+            audit_entries: count(place.audit_entries),
+            // Sizes of one answer, which clients page through, and of a table in memory: nobody gains by others.
             ..RelayPolicy::default()
         },
         subscribers,
@@ -191,6 +206,7 @@ fn policy(agent: &Agent, anonymiser: Option<Anonymiser>) -> Policy {
             total: place.deposits,
             content_bytes: settings.limits.skill.as_usize(),
             per_hour: place.deposits_per_hour,
+            // The reference's, which its clients count on: how long summaries, descriptions and previews are.
             ..DepositLimits::default()
         },
         skill_sets: SkillSetLimits {
@@ -201,13 +217,13 @@ fn policy(agent: &Agent, anonymiser: Option<Anonymiser>) -> Policy {
         },
         attestations_per_deposit: place.attestations_per_deposit,
         attestations_per_agent: place.attestations_per_agent,
+        answers_max: place.remembered_answers,
         repeat_window: settings.sessions.ttl.get(),
         federation: Federation {
             accept: place.accept_federated,
             hops_max: place.federated_hops,
             age_max: place.federated_age.get(),
-            ..Federation::default()
+            origins_max: place.federated_origins,
         },
-        ..Policy::default()
     }
 }

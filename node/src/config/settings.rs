@@ -292,6 +292,8 @@ settings! {
         attestations_per_deposit: usize = 50, between(0, 1_000);
         /// Attestations kept of one agent, over all deposits. Attempts count as attempts to deposit.
         attestations_per_agent: usize = 200, between(0, 100_000);
+        /// Answers remembered for agents that repeat a request with its Idempotency-Key, for a day; the oldest make room.
+        remembered_answers: usize = 20_000, between(0, 10_000_000);
         /// Attempts to deposit with one key within an hour.
         deposit_attempts_per_key: u32 = 100, between(1, 1_000_000);
         /// Attempts to deposit from one address within an hour.
@@ -312,6 +314,28 @@ settings! {
         messages_per_box: usize = 100, between(1, 1_000_000);
         /// Messages of one sender that may wait in one box.
         messages_per_sender: usize = 20, between(1, 1_000_000);
+        /// Messages of one sender that may wait in all boxes.
+        sender_messages: usize = 1_000, between(1, 10_000_000);
+        /// The messages of one sender that wait, together.
+        sender_storage: Size = Size::mib(64), between(Size::bytes(1024), Size::mib(1024 * 1024));
+        /// Messages that may wait in all boxes.
+        messages: usize = 100_000, between(1, 100_000_000);
+        /// All messages that wait, together.
+        message_storage: Size = Size::mib(1024), between(Size::bytes(1024), Size::mib(1024 * 1024));
+        /// Messages that may wait for agents that are not registered here. They take no more than an eighth of
+        /// message_storage.
+        stranger_messages: usize = 10_000, between(0, 100_000_000);
+        /// Names of messages that are remembered of one sender for message_lifetime, so that a repeated message is none;
+        /// who has used them up is told to wait. The default is enough for sends_per_key all the time.
+        remembered_per_sender: usize = 20_000, between(1, 100_000_000);
+        /// Names of messages that are remembered in all.
+        remembered_messages: usize = 1_000_000, between(1, 1_000_000_000);
+        /// One-time prekeys that one agent may leave, each for one message that nobody can open later.
+        prekeys_per_agent: usize = 100, between(0, 10_000);
+        /// One-time prekeys of one agent that another one gets in an hour; past it, it gets the long-lived one.
+        prekeys_per_hour: usize = 5, between(1, 10_000);
+        /// What happened to messages that the audit keeps, the newest.
+        audit_entries: usize = 10_000, between(1, 100_000_000);
         /// Agents that listen for mail at once; never more than half of http.max_connections.
         listeners: usize = 10_000, between(0, 1_000_000);
         /// Whether the audit of the relay hides who took part behind names that change with each start.
@@ -322,6 +346,9 @@ settings! {
         federated_hops: u32 = 3, between(1, 100);
         /// How long after it was first left anywhere such a skill is refused, and taken down.
         federated_age: Period = Period::days(7), between(Period::secs(1), Period::days(365));
+        /// Such contents of which the origin is remembered when they are here no more, so that they cannot come back as
+        /// somebody's own; those that came first are forgotten.
+        federated_origins: usize = 10_000, between(0, 10_000_000);
     }
 
     /// How this agent lives at the Meeting Places that it joined.
