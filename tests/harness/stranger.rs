@@ -20,6 +20,8 @@ pub struct Stranger {
 pub struct Asked {
     /// `GET /meeting/v1/introduce`.
     pub what: String,
+    /// The session it speaks for, if it has one.
+    pub token: Option<String>,
     /// The body, if it is JSON.
     pub body: Value,
     /// The connection; it is closed once the script returns.
@@ -71,7 +73,7 @@ impl Asked {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         let what = line.rsplit_once(' ')?.0.to_owned();
-        let mut length = 0;
+        let (mut length, mut token) = (0, None);
         loop {
             line.clear();
             reader.read_line(&mut line).ok()?;
@@ -81,11 +83,19 @@ impl Asked {
             if name.eq_ignore_ascii_case("content-length") {
                 length = value.trim().parse().ok()?;
             }
+            if name.eq_ignore_ascii_case("authorization") {
+                token = value.trim().strip_prefix("Bearer ").map(str::to_owned);
+            }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         let body = serde_json::from_slice(&body).unwrap_or_default();
-        Some(Self { what, body, stream })
+        Some(Self {
+            what,
+            token,
+            body,
+            stream,
+        })
     }
 
     /// Sends bytes as they are; whether the other side still takes them.

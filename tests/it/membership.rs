@@ -10,17 +10,17 @@ use kairos_protocol::hash::ContentHash;
 use kairos_tests::{Asked, Call, Ended, Home, Stranger, TestNode, eventually};
 use serde_json::{Value, json};
 
-const TEA: &str =
+pub(crate) const TEA: &str =
     "---\ndescription: How to serve tea\ntags: [tea]\npublic: true\n---\n\nWarm the pot.\n";
 /// What a Place must never get to see.
 const SECRET: &str = "the pot is behind the blue door";
 
-fn place(home: &Home) -> TestNode {
+pub(crate) fn place(home: &Home) -> TestNode {
     place_at(home, 0)
 }
 
 /// Every agent of a test has the same address, so what one address may ask for is no bound here.
-fn place_at(home: &Home, port: u16) -> TestNode {
+pub(crate) fn place_at(home: &Home, port: u16) -> TestNode {
     TestNode::builder()
         .home(home)
         .port(port)
@@ -31,7 +31,7 @@ fn place_at(home: &Home, port: u16) -> TestNode {
 }
 
 /// Lives at its Places and waits for nothing long.
-fn awake(home: &Home) -> TestNode {
+pub(crate) fn awake(home: &Home) -> TestNode {
     TestNode::builder()
         .home(home)
         .set("membership.poll", "1s")
@@ -40,7 +40,7 @@ fn awake(home: &Home) -> TestNode {
         .start()
 }
 
-fn member(place: &TestNode) -> Home {
+pub(crate) fn member(place: &TestNode) -> Home {
     let home = Home::initialized();
     let joined = home.json(["place", "join", &place.url("")]);
     assert_eq!(joined["proven"], true, "{joined}");
@@ -48,25 +48,25 @@ fn member(place: &TestNode) -> Home {
     home
 }
 
-fn id(home: &Home) -> String {
+pub(crate) fn id(home: &Home) -> String {
     home.json(["identity"])["id"]
         .as_str()
         .expect("an agent has an id")
         .to_owned()
 }
 
-fn write(from: &Home, to: &str, text: &str) -> Value {
+pub(crate) fn write(from: &Home, to: &str, text: &str) -> Value {
     from.json(["place", "message", "send", to, text])
 }
 
-fn read(home: &Home) -> Vec<Value> {
+pub(crate) fn read(home: &Home) -> Vec<Value> {
     let read = home.json(["place", "message", "read"]);
     assert_eq!(read["troubles"], json!([]), "{read}");
     read["messages"].as_array().expect("a list").clone()
 }
 
 /// The contents of the sealed messages in the inbox.
-fn inbox(home: &Home) -> Vec<String> {
+pub(crate) fn inbox(home: &Home) -> Vec<String> {
     let entries = home.json(["inbox"]);
     let sealed = entries.as_array().expect("a list").iter();
     sealed
@@ -226,6 +226,42 @@ fn a_place_that_lost_everything_gets_back_what_was_left_there() {
     eventually("ben has the message", || {
         (inbox(&ben) == ["welcome back"]).then_some(())
     });
+}
+
+#[test]
+fn mail_is_fetched_also_where_a_place_takes_nothing_of_what_is_left_there() {
+    let host = Home::new();
+    let place = place(&host);
+    let port = place.address().port();
+    let (ada, ben) = (member(&place), member(&place));
+    ben.skill("tea", TEA);
+    ben.json(["place", "deposit", "tea"]);
+    place.kill();
+    fs::remove_dir_all(host.data_dir().join("storage/place")).unwrap();
+    // It lost everything, and takes neither the skill back nor one-time prekeys.
+    let _place = TestNode::builder()
+        .home(&host)
+        .port(port)
+        .arg("--place")
+        .set("place.deposits_per_agent", "0")
+        .set("place.prekeys_per_agent", "0")
+        .start();
+    let ben_lives = awake(&ben);
+    eventually("the refusal is told", || {
+        let log = ben_lives.log();
+        log.contains("a skill was not taken again").then_some(())
+    });
+    // The long-lived prekey is there all the same.
+    let sent = eventually("ben can be written to", || {
+        let sent = ada.run(["--json", "place", "message", "send", &id(&ben), "hello"]);
+        serde_json::from_str::<Value>(&sent.stdout).ok()
+    });
+    assert_eq!(sent["envelope"], 2, "{sent}");
+    eventually("ben has the message", || {
+        (inbox(&ben) == ["hello"]).then_some(())
+    });
+    // A command that does something else there is not kept from it either.
+    ben.json(["place", "need", "add", "cups"]);
 }
 
 #[test]
