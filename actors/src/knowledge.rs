@@ -224,6 +224,15 @@ impl KnowledgeHandle {
         }
     }
 
+    /// The entry `name` as an Agent Skill directory.
+    pub async fn as_agent_skill(
+        &self,
+        name: SkillName,
+    ) -> Result<kairos_protocol::skill::agent_skill::Directory, KnowledgeError> {
+        self.read(move |store| store.as_agent_skill(name.as_str()))
+            .await
+    }
+
     /// Writes the entry `name` as an Agent Skill directory below `target`; returns where.
     pub async fn export(&self, name: &str, target: &Path) -> Result<PathBuf, KnowledgeError> {
         let (name, target) = (name.to_owned(), target.to_owned());

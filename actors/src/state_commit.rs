@@ -40,7 +40,7 @@ use store::StateStore;
 pub use error::StateError;
 pub use restore::{Restored, Step};
 pub use store::Committed;
-pub use view::{Comparison, History, Status, Summary};
+pub use view::{Comparison, History, Status, Summary, Thresholds};
 
 /// How often a running node looks whether the ledger has grown.
 const REVIEW_EVERY: Duration = Duration::from_secs(5);

@@ -277,7 +277,7 @@ pub struct Person {
     pub user: UserName,
     /// Their role.
     pub role: Role,
-    /// `cli` or `http`.
+    /// `cli`, `http` or `mcp`.
     pub door: String,
 }
 

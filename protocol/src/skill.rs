@@ -180,6 +180,19 @@ impl Skill {
         })
     }
 
+    /// The members of the frontmatter; nothing where there is none that is a mapping.
+    pub fn members(text: &str) -> Option<Map<String, Value>> {
+        match frontmatter::read(frontmatter::split(text)?.block) {
+            Reading::Mapping(members) => Some(members),
+            Reading::Empty | Reading::Other(_) | Reading::Unreadable => None,
+        }
+    }
+
+    /// The text behind the frontmatter; all of it where there is none.
+    pub fn body(text: &str) -> &str {
+        frontmatter::split(text).map_or(text, |parts| parts.body)
+    }
+
     /// The id of a skill at `relative_path` below the data directory.
     pub fn id_of(relative_path: &str) -> String {
         let mut id = ContentHash::of(relative_path).to_hex();

@@ -1,7 +1,7 @@
 //! Layer L2 and the resources of all layers, asked of the handle: nothing that the actor owns is involved.
 
 use kairos_protocol::id::SkillName;
-use kairos_protocol::resource::ResourceUri;
+use kairos_protocol::resource::{ResourceUri, Subdirectory};
 
 use super::store::{
     ContextSession, KnowledgeEntry, Resource, ResourceInfo, SaveContext, SavedContext,
@@ -13,6 +13,18 @@ impl KnowledgeHandle {
     pub async fn save_context(&self, save: SaveContext) -> Result<SavedContext, KnowledgeError> {
         let now = self.shared.clock.now();
         self.read(move |store| store.save_context(save, now)).await
+    }
+
+    /// Makes the directory `scripts`, `assets` or `references` beside a text of a session; returns its path below the
+    /// data directory.
+    pub async fn make_context_directory(
+        &self,
+        session: SkillName,
+        name: SkillName,
+        which: Subdirectory,
+    ) -> Result<String, KnowledgeError> {
+        self.read(move |store| store.make_context_directory(&session, &name, which))
+            .await
     }
 
     /// Every session, the newest first.

@@ -36,12 +36,23 @@ pub struct Status {
     pub auto_commit: bool,
     /// Why one would be made now.
     pub trigger: Option<Trigger>,
+    /// From how many pending changes on one is made.
+    pub thresholds: Thresholds,
     /// Snapshots on disk.
     pub snapshot_count: usize,
     /// What the reference's hash leaves out.
     pub unread: Vec<Unread>,
     /// What is wrong, in words.
     pub problems: Vec<String>,
+}
+
+/// From how many pending changes on a commit is made by itself; nothing where their number does not matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Thresholds {
+    /// Changes of L1.
+    pub l1_changes: Option<u64>,
+    /// Changes of any layer.
+    pub total_changes: Option<u64>,
 }
 
 /// A snapshot in a list.
@@ -167,6 +178,13 @@ impl StateStore {
             has_changes: look.diff.changed,
             auto_commit: held.settings.enabled && held.settings.auto.is_some(),
             trigger: due(&held.settings, &pending, &look, false),
+            thresholds: held
+                .settings
+                .auto
+                .map_or_else(Thresholds::default, |auto| Thresholds {
+                    l1_changes: auto.l1_changes,
+                    total_changes: auto.total_changes,
+                }),
             snapshot_count: held.names()?.len(),
             last_commit: look.last.as_ref().map(|kept| summary(kept, &records)),
             pending_changes: pending,

@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 use fs_err as fs;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
+use kairos_protocol::resource::Subdirectory;
 use kairos_protocol::skill::Skill;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
@@ -135,6 +136,32 @@ impl KnowledgeStore {
             path,
             content_hash: skill.content_hash,
         })
+    }
+
+    /// Makes a directory beside a text of a session, and returns its path below the data directory. One that is there
+    /// is left as it is.
+    pub fn make_context_directory(
+        &self,
+        session: &SkillName,
+        name: &SkillName,
+        which: Subdirectory,
+    ) -> Result<String, KnowledgeError> {
+        let folder = self.session(session)?.join(name.as_str());
+        let _held = Held::lock(&self.contexts_root(), MODE)?;
+        if !is_folder(&folder)? {
+            return Err(absent(session, name));
+        }
+        let path = format!("context/{session}/{name}/{}", which.as_str());
+        let target = folder.join(which.as_str());
+        match fs::create_dir(&target) {
+            Ok(()) => sync_directory(&folder)?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && is_folder(&target)? => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(KnowledgeError::NotPlain { path });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(path)
     }
 
     /// Every session, the newest first.

@@ -236,10 +236,16 @@ impl KnowledgeStore {
         }))
     }
 
+    /// An entry as an Agent Skill directory.
+    pub fn as_agent_skill(&self, name: &str) -> Result<agent_skill::Directory, KnowledgeError> {
+        let name = self.require(name)?;
+        let files = self.files(&self.root().join(name.as_str()))?;
+        Ok(agent_skill::export(&name, &files)?)
+    }
+
     /// Writes an entry as an Agent Skill directory below `target`; returns where.
     pub fn export(&self, name: &str, target: &Path) -> Result<PathBuf, KnowledgeError> {
-        let name = self.require(name)?;
-        let exported = agent_skill::export(&name, &self.files(&self.root().join(name.as_str()))?)?;
+        let exported = self.as_agent_skill(name)?;
         fs::create_dir_all(target)?;
         let staging = Held::unlocked(target, MODE).stage()?;
         for file in &exported.files {
