@@ -1,6 +1,7 @@
 //! The command line: one file per command, each of which asks the rest of the program and writes the answer.
 
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub mod identity;
 pub mod init;
 pub mod knowledge;
 pub mod log;
+pub mod mcp;
 pub mod meet;
 pub mod out;
 pub mod peers;
@@ -139,6 +141,8 @@ enum Command {
     Anchor(anchor::AnchorArgs),
     /// Tokens for people and programs that act for the owner over HTTP
     Token(token::TokenArgs),
+    /// Let a language model use this agent (MCP); without a command, and with a pipe as input, this program does that too
+    Mcp(mcp::McpArgs),
     /// Who did what to this agent
     Log(log::LogArgs),
     /// Snapshots of everything the agent knows: commit, compare, restore
@@ -239,6 +243,19 @@ impl Session {
         Ok((data_dir, settings, out))
     }
 
+    /// Makes the data directory with safe defaults if it is missing, and says so.
+    pub fn initialize(&mut self) -> anyhow::Result<DataDir> {
+        let data_dir = self.data_dir();
+        if !data_dir.is_initialized() {
+            self.out.note(format_args!(
+                "Data directory not initialized at {}; making it",
+                data_dir.path().display()
+            ))?;
+            data_dir.init(SystemClock.now())?;
+        }
+        Ok(data_dir)
+    }
+
     /// Runs `work` with the agent of an existing data directory, and closes the agent afterwards.
     pub fn with_agent<F>(&mut self, work: impl FnOnce(Arc<Agent>, Out) -> F) -> anyhow::Result<Exit>
     where
@@ -320,6 +337,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
     };
     match cli.command {
         None if cli.http => serve::run(&cli.listen, &mut session),
+        None if !std::io::stdin().is_terminal() => mcp::serve(&mut session),
         None => {
             session.out.note(Cli::command().render_help())?;
             Ok(Exit::Invalid)
@@ -358,6 +376,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Chain(args)) => chain::run(args, &mut session),
         Some(Command::Anchor(args)) => anchor::run(args, &mut session),
         Some(Command::Token(args)) => token::run(args, &mut session),
+        Some(Command::Mcp(args)) => mcp::run(args, &mut session),
         Some(Command::Log(args)) => log::run(&args, &mut session),
         Some(Command::State(args)) => state::run(args, &mut session),
         Some(Command::Config(args)) => {

@@ -30,6 +30,7 @@ pub use address::Proxies;
 pub use body::BodyLimits;
 pub use keys::Keys;
 pub use listing::Listings;
+pub use mcp::{Mcp, McpLimits};
 pub use place::quota::Quotas;
 pub use place::transfers::{
     LISTENERS_PER_AGENT_MAX, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
@@ -45,6 +46,7 @@ mod guard;
 mod health;
 mod keys;
 mod listing;
+mod mcp;
 mod meeting;
 mod place;
 mod provenances;
@@ -143,8 +145,13 @@ pub struct ServerLimits {
 /// How long a peer may leave what was sent to it unread; its connection then ends.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Starts to answer requests on `listener`.
-pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::io::Result<Server> {
+/// Starts to answer requests on `listener`, those of language models too if there is a service for them.
+pub fn serve(
+    listener: TcpListener,
+    doors: Doors,
+    mcp: Option<Mcp>,
+    limits: ServerLimits,
+) -> std::io::Result<Server> {
     let doors = web::Data::new(doors);
     let workers = match limits.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -155,6 +162,11 @@ pub fn serve(listener: TcpListener, doors: Doors, limits: ServerLimits) -> std::
             .app_data(doors.clone())
             .wrap(from_fn(guard::never_panic))
             .wrap(from_fn(unread::hang_up))
+            .configure(|app| {
+                if let Some(mcp) = &mcp {
+                    mcp.configure(app);
+                }
+            })
             .configure(routes::configure)
     })
     .workers(workers)

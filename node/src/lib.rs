@@ -1,4 +1,4 @@
-//! The kairos-chain binary as a library: command line, configuration, HTTP.
+//! The kairos-chain binary as a library: command line, configuration, HTTP, MCP.
 
 pub mod agent;
 pub mod backup;
@@ -12,6 +12,7 @@ pub mod hosting;
 pub mod http;
 pub mod identity;
 pub mod local;
+pub mod mcp;
 pub mod node;
 pub mod operate;
 pub mod serving;

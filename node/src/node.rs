@@ -10,15 +10,17 @@ use kairos_place::allowance::AddressAllowance;
 use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
 use crate::config;
 use crate::hosted::Hosted;
 use crate::hosting::Hosting;
 use crate::http::{
-    self, BodyLimits, Doors, Keys, LISTENERS_PER_AGENT_MAX, Listings, Provenances, Proxies, Quotas,
-    ServerLimits, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
+    self, BodyLimits, Doors, Keys, LISTENERS_PER_AGENT_MAX, Listings, Mcp, McpLimits, Provenances,
+    Proxies, Quotas, ServerLimits, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
 };
+use crate::mcp::AgentDoor;
 use crate::serving::Serving;
 use crate::watchdog::{self, Readiness};
 use kairos_place::session::Strength;
@@ -38,6 +40,8 @@ pub struct Node {
     /// Tells commands where this server is.
     serving: Serving,
     handle: ServerHandle,
+    /// Ends what language models have open.
+    models: CancellationToken,
     server: JoinHandle<std::io::Result<()>>,
     watchdog: JoinHandle<&'static str>,
 }
@@ -91,9 +95,15 @@ impl Node {
             keep_alive: settings.http.keep_alive.get(),
             shutdown_timeout: settings.http.shutdown_timeout.get(),
         };
+        let models = CancellationToken::new();
+        let mcp = match settings.mcp.http {
+            true => Some(mcp(&agent, models.clone())?),
+            false => None,
+        };
         let server = http::serve(
             listener,
             doors(&agent, hosting.clone(), readiness.clone()),
+            mcp,
             limits,
         )?;
         let handle = server.handle();
@@ -102,6 +112,7 @@ impl Node {
             hosting,
             serving,
             handle,
+            models,
             server: actix::spawn(server),
             watchdog: actix::spawn(watchdog::watch(asks, readiness)),
         })
@@ -141,6 +152,7 @@ impl Node {
         self.watchdog.abort();
         drop(self.serving);
         self.hosting.hang_up();
+        self.models.cancel();
         self.handle.stop(true).await;
         if let Err(error) = self.agent.handles.state.end_session().await {
             tracing::error!(%error, "the state was not committed at the end of the session");
@@ -148,6 +160,20 @@ impl Node {
         self.hosting.stop().await;
         self.agent.close().await;
     }
+}
+
+/// Serves language models over HTTP, too.
+fn mcp(agent: &Arc<Agent>, stop: CancellationToken) -> anyhow::Result<Mcp> {
+    let settings = &agent.settings;
+    let limits = McpLimits {
+        body: BodyLimits {
+            bytes: settings.limits.body.as_usize(),
+            time: settings.limits.body_timeout.get(),
+        },
+        sessions: settings.mcp.sessions,
+        idle: settings.mcp.session_idle.get(),
+    };
+    Ok(Mcp::new(AgentDoor::new(Arc::clone(agent))?, limits, stop))
 }
 
 fn doors(agent: &Agent, hosting: Hosting, readiness: Readiness) -> Doors {
@@ -236,7 +262,7 @@ fn strength(setting: config::Strength) -> Strength {
 }
 
 /// Waits for SIGTERM or SIGINT. A process that cannot listen for them can still be killed.
-async fn stop_signal() -> &'static str {
+pub(crate) async fn stop_signal() -> &'static str {
     let wait = |kind, name| async move {
         match signal(kind) {
             Ok(mut signals) => {

@@ -10,8 +10,9 @@ use crate::config::LogFormat;
 /// Sends logs at `level` (a level, or a filter such as `info,kairos_actors=debug`) to standard error. Later calls
 /// change nothing.
 pub fn start(level: &str, format: LogFormat) {
-    // The server announces each of its threads; that is of no use to an operator.
-    let quiet = format!("actix_server=warn,{level}");
+    // The server announces each of its threads, and the MCP SDK each client with all it says of itself; that is of no
+    // use to an operator.
+    let quiet = format!("actix_server=warn,rmcp=error,{level}");
     let filter = EnvFilter::try_new(quiet).unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -97,6 +97,13 @@ impl Call {
         child.expect("the program starts")
     }
 
+    /// Starts it with its input and output piped, for tests that speak with it.
+    pub fn converse(mut self) -> Child {
+        let streams = self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = streams.stderr(Stdio::null()).spawn();
+        child.expect("the program starts")
+    }
+
     /// Runs it to its end, which must come within two minutes.
     pub fn run(mut self) -> Ended {
         let call = format!("{:?}", self.command);

@@ -136,6 +136,11 @@ const COMMANDS: &[&str] = &[
     "token rotate",
     "token revoke",
     "token prune",
+    "mcp",
+    "mcp serve",
+    "mcp install",
+    "mcp uninstall",
+    "mcp doctor",
     "log",
     "chain record",
     "chain prove",
@@ -205,8 +210,7 @@ fn tells_its_version() {
 fn what_makes_no_sense_ends_with_2_and_says_so() {
     let home = Home::initialized();
     for (args, said) in [
-        (&[][..], "Usage: kairos-chain"),
-        (&["dance"], "unrecognized subcommand 'dance'"),
+        (&["dance"][..], "unrecognized subcommand 'dance'"),
         (&["skillset"], "Usage: kairos-chain skillset"),
         (&["skillset", "isntall", "x"], "'install'"),
         (&["meet"], "<URL>"),

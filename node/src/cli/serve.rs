@@ -11,7 +11,6 @@ use crate::agent::Agent;
 use crate::clock::{self, SystemClock};
 use crate::node::{Node, ShutdownReason};
 use crate::telemetry;
-use kairos_protocol::time::Clock as _;
 
 /// Where to listen.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -45,13 +44,7 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
     if session.settings(&overrides)?.storage.must_persist {
         data_dir.must_persist()?;
     }
-    if !data_dir.is_initialized() {
-        session.out.note(format_args!(
-            "Data directory not initialized at {}; making it",
-            data_dir.path().display()
-        ))?;
-        data_dir.init(SystemClock.now())?;
-    }
+    let data_dir = session.initialize()?;
     let settings = session.settings(&overrides)?;
     telemetry::start(&settings.log.level, settings.log.format);
     if !SystemClock::shift().is_zero() {

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use kairos_place::network::Network;
+use kairos_place::role::Role;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -183,6 +184,10 @@ impl Shape for Size {
 
 impl Shape for Strength {
     const NOUN: &'static str = "introduced or proven";
+}
+
+impl Shape for Role {
+    const NOUN: &'static str = "owner, member or guest";
 }
 
 impl Shape for Backend {

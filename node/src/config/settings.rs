@@ -1,6 +1,7 @@
 //! Every setting of the node: its type, default, bound and meaning, each said once.
 
 use kairos_place::network::Network;
+use kairos_place::role::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -379,6 +380,22 @@ settings! {
         /// Whether what passes every check, with none left unknown and nothing suspicious in it, is installed without
         /// asking its owner.
         auto_install: bool = false, any();
+    }
+
+    /// How language models reach this agent: over stdio, which their program starts, and at `/mcp` of the server.
+    mcp: Mcp {
+        /// What a model may do over stdio. Whoever can start it can write to the data directory; what needs a person waits
+        /// for one all the same.
+        stdio_role: Role = Role::Owner, any();
+        /// Whether a program that can show a form to its user may ask them there to approve a change. Else changes wait for
+        /// `approve`. Switch it off if you do not trust that program to ask you.
+        ask: bool = true, any();
+        /// Whether the server answers models at `/mcp`. Each needs a token; http.api_to_others lets other machines in.
+        http: bool = true, any();
+        /// Sessions open at once there. Newer programs need none.
+        sessions: usize = 64, between(1, 10_000);
+        /// How long a session is kept that nobody uses.
+        session_idle: Period = Period::mins(10), between(Period::secs(1), Period::days(7));
     }
 
     /// What the node says about itself while it runs.

@@ -1,0 +1,135 @@
+//! The door of an open agent.
+
+use std::sync::Arc;
+
+use kairos_place::role::Action;
+use rmcp::ErrorData;
+use rmcp::model::{
+    GetPromptResult, Implementation, JsonObject, PaginatedRequestParams, Prompt,
+    ReadResourceResult, Reference, RequestStateCodec, Resource, ResourceTemplate,
+    ServerCapabilities, ServerConfig, Skill,
+};
+
+use super::call::Caller;
+use super::page::page;
+use super::server::Door;
+use super::tool::Toolbox;
+use super::watch::Stamps;
+use super::{consent, failure, prompts, resources, skills, tools};
+use crate::agent::Agent;
+
+/// Serves an agent.
+pub struct AgentDoor {
+    /// The agent.
+    pub agent: Arc<Agent>,
+    tools: Toolbox<Self>,
+    /// Seals the questions to users that clients carry.
+    pub(super) consent: RequestStateCodec,
+}
+
+impl AgentDoor {
+    /// A door of `agent`, for any number of clients.
+    pub fn new(agent: Arc<Agent>) -> anyhow::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            agent,
+            tools: tools::all(),
+            consent: consent::codec()?,
+        }))
+    }
+}
+
+impl Door for AgentDoor {
+    fn tools(&self) -> &Toolbox<Self> {
+        &self.tools
+    }
+
+    #[expect(deprecated, reason = "the handshake era logs")]
+    fn config(&self) -> ServerConfig {
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_resources_list_changed()
+            .enable_logging()
+            .enable_prompts()
+            .enable_completions()
+            .enable_skills()
+            .build();
+        let name = Implementation::new("kairos-chain", env!("CARGO_PKG_VERSION"))
+            .with_title("KairosChain")
+            .with_description(
+                "The memory of an agent: knowledge with a history that can be checked",
+            );
+        ServerConfig::new(capabilities).with_server_info(name)
+    }
+
+    async fn instructions(&self) -> Option<String> {
+        tools::instructions::in_force(&self.agent).await
+    }
+
+    async fn resources(&self, caller: &Caller) -> Result<Vec<Resource>, ErrorData> {
+        resources::list(self, caller).await
+    }
+
+    async fn stamps(&self, caller: &Caller, uris: &[String]) -> Result<Stamps, ErrorData> {
+        resources::stamps(self, caller, uris).await
+    }
+
+    fn templates(&self) -> Vec<ResourceTemplate> {
+        resources::templates()
+    }
+
+    async fn read(&self, caller: &Caller, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+        resources::read(self, caller, uri).await
+    }
+
+    fn prompts(&self) -> Vec<Prompt> {
+        prompts::list()
+    }
+
+    async fn prompt(
+        &self,
+        caller: &Caller,
+        name: &str,
+        arguments: Option<JsonObject>,
+    ) -> Result<GetPromptResult, ErrorData> {
+        prompts::get(caller, name, arguments)
+    }
+
+    async fn values(
+        &self,
+        caller: &Caller,
+        of: &Reference,
+        argument: &str,
+    ) -> Result<Vec<String>, ErrorData> {
+        caller
+            .may(Action::ReadKnowledge)
+            .map_err(failure::of_role)?;
+        match of {
+            Reference::Prompt(prompt) => prompts::complete(self, &prompt.name, argument).await,
+            Reference::Resource(template) => {
+                resources::complete(self, &template.uri, argument).await
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn skills(
+        &self,
+        caller: &Caller,
+        request: Option<&PaginatedRequestParams>,
+    ) -> Result<(Vec<Skill>, Option<String>), ErrorData> {
+        let (entries, next) = page(skills::names(self, caller).await?, request, |entry| {
+            &entry.name
+        })?;
+        let mut found = Vec::new();
+        for entry in &entries {
+            found.extend(skills::listed(self, entry).await?);
+        }
+        Ok((found, next))
+    }
+
+    async fn skill(&self, caller: &Caller, uri: &str) -> Result<Skill, ErrorData> {
+        skills::get(self, caller, uri).await
+    }
+}
