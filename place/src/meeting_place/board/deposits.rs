@@ -22,7 +22,7 @@ impl MeetingPlace {
     }
 
     /// Takes a checked deposit onto the board, instead of the one of this agent and skill before. The content itself
-    /// goes to the store with the change. See [`Offer::check`](super::Offer::check) for what was checked.
+    /// goes to the store with the change. See [`Offer::check`](crate::meeting_place::Offer::check) for what was checked.
     pub fn deposit(&mut self, deposit: Deposit, content: &str) -> Result<Replaced, BoardError> {
         self.deposit_if(deposit, content, Condition::Any)
     }
