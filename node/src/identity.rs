@@ -5,7 +5,9 @@
 
 pub mod log_keys;
 
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -154,6 +156,12 @@ fn lock(keys: &Path) -> io::Result<fs::File> {
     Ok(file)
 }
 
+/// Makes the folder for the owner alone, as `init` does: a directory of the Ruby system may have none before it is
+/// opened here.
+fn make_folder(keys: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(keys)
+}
+
 fn load(keys: &Path) -> Result<Loaded, IdentityError> {
     let path = keys.join(KEY_FILE);
     let unusable = |source| IdentityError::Key {
@@ -163,7 +171,7 @@ fn load(keys: &Path) -> Result<Loaded, IdentityError> {
     let pem = match fs::read_to_string(&path) {
         Ok(pem) => pem,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            fs::create_dir_all(keys)?;
+            make_folder(keys)?;
             let fresh = Keypair::generate().map_err(unusable)?;
             create(keys, KEY_FILE, fresh.to_pem().map_err(unusable)?.as_bytes())?;
             // Another process may have been first; what is on disk counts.
@@ -281,6 +289,15 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_that_is_made_for_the_key_is_closed_to_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        load_or_create(&keys).unwrap();
+        let mode = fs::metadata(&keys).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 
     #[test]
