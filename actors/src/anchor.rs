@@ -30,7 +30,7 @@ use kairos_protocol::time::{Clock, Timestamp};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr, Health};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr, Health};
 use migrate::{DryRun, Migrated};
 use reply::{Flushed, Overview, Submitted};
 use store::{AnchorStore, Files, StoreError};
@@ -211,6 +211,11 @@ impl AnchorHandle {
     /// Tells what [`migrate`](Self::migrate) would do. Writes nothing.
     pub async fn rehearse(&self, target: i64) -> Result<DryRun, AnchorError> {
         self.0.ask(Rehearse(target)).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.0.asks()
     }
 
     /// Whether the actor answers.

@@ -24,7 +24,7 @@ use kairos_protocol::time::Clock;
 use serde_json::json;
 
 use crate::action_log::{ActionLog, Record};
-use crate::bounded_addr::BoundedAddr;
+use crate::bounded_addr::{Asks, BoundedAddr};
 use crate::chain::ChainHandle;
 use crate::knowledge::{KnowledgeError, KnowledgeHandle};
 use crate::skill_set::{SkillSetError, SkillSetHandle};
@@ -69,6 +69,11 @@ pub struct List {
     /// Whose; everyone's if nothing is said. What cannot be read is nobody's.
     pub of: Option<UserName>,
 }
+
+/// How many proposals are kept, readable or not: those that wait, and those that were not cleared away yet.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<usize, ApprovalError>")]
+pub struct Count;
 
 /// One proposal with all that a person needs to decide.
 #[derive(Debug, Message)]
@@ -185,6 +190,11 @@ impl ApprovalHandle {
         self.0.ask(List { of }).await?
     }
 
+    /// See [`Count`].
+    pub async fn count(&self) -> Result<usize, ApprovalError> {
+        self.0.ask(Count).await?
+    }
+
     /// See [`Show`].
     pub async fn show(&self, id: ProposalId) -> Result<Shown, ApprovalError> {
         self.0.ask(Show { id }).await?
@@ -203,6 +213,11 @@ impl ApprovalHandle {
     /// Finishes what a crash left between a decision and its end. What cannot be finished is listed with its reason.
     pub async fn recover(&self) -> Result<(), ApprovalError> {
         self.0.ask(Recover).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.0.asks()
     }
 
     /// See [`Health`].
@@ -361,6 +376,14 @@ impl Handler<List> for ApprovalActor {
 
     fn handle(&mut self, List { of }: List, _ctx: &mut Self::Context) -> Self::Result {
         self.answer(|parts| list(parts, of))
+    }
+}
+
+impl Handler<Count> for ApprovalActor {
+    type Result = Answered<usize>;
+
+    fn handle(&mut self, _: Count, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| blocking(move || parts.store.count()))
     }
 }
 

@@ -24,7 +24,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::action_log::{ActionLog, Record};
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr};
 
 pub mod store;
 
@@ -225,6 +225,11 @@ impl AuthHandle {
     /// See [`Prune`].
     pub async fn prune(&self) -> Result<usize, AuthError> {
         self.addr.ask(Prune).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// See [`Health`].

@@ -3,15 +3,19 @@
 //! A mailbox's capacity holds for each clone of an `Addr`, so a bound needs one shared `Addr` and a semaphore.
 //! An ask that finds no permit is refused at once instead of queueing without end.
 
+mod asks;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Context, Handler, MailboxError, Message};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
+
+pub use asks::Asks;
 
 /// Why an ask has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -42,7 +46,7 @@ pub struct BoundedAddr<A: Actor>(Arc<Inner<A>>);
 
 struct Inner<A: Actor> {
     addr: Addr<A>,
-    permits: Semaphore,
+    asks: Arc<Asks>,
     patience: Duration,
 }
 
@@ -52,12 +56,16 @@ impl<A: Actor> BoundedAddr<A> {
     /// Messages of one handle are handled in order only while the mailbox holds as many as there are permits;
     /// [`start`](Self::start) sees to that. Keep no other clone of `addr`, or there is no bound.
     pub fn new(addr: Addr<A>, permits: usize, patience: Duration) -> Self {
-        let permits = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
         Self(Arc::new(Inner {
             addr,
-            permits,
+            asks: Arc::new(Asks::new(permits)),
             patience,
         }))
+    }
+
+    /// The bound of this address, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        &self.0.asks
     }
 
     /// Sends `message` and waits for its answer.
@@ -71,10 +79,11 @@ impl<A: Actor> BoundedAddr<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let Ok(_permit) = self.0.permits.try_acquire() else {
-            return Err(AskError::Busy);
-        };
-        self.wait_for(message).await
+        let _permit = self.0.asks.enter()?;
+        let begun = Instant::now();
+        let answer = self.wait_for(message).await;
+        self.0.asks.note(begun, &answer);
+        answer
     }
 
     /// Sends `message` without a permit and waits for its answer: how the watchdog tells an actor with a lot to do
@@ -134,7 +143,7 @@ impl<A: Actor> Clone for BoundedAddr<A> {
 impl<A: Actor> fmt::Debug for BoundedAddr<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BoundedAddr")
-            .field("free", &self.0.permits.available_permits())
+            .field("under_way", &self.0.asks.under_way())
             .field("patience", &self.0.patience)
             .finish_non_exhaustive()
     }
@@ -187,6 +196,8 @@ impl BlockingJobs {
 mod tests {
     use actix::{ActorContext, AtomicResponse, WrapFuture};
     use futures::future::join_all;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
     use tokio::sync::Notify;
 
     use super::*;
@@ -313,6 +324,47 @@ mod tests {
             assert_eq!(addr.ask(Seen).await, Err(AskError::Busy));
         }
         assert_eq!(addr.ask(Seen).await, Ok(vec![]));
+    }
+
+    /// Asks whose time was noted; the library shows that in its text only.
+    fn answered(asks: &Asks) -> u64 {
+        let mut registry = Registry::default();
+        registry.register("asks", "", asks.answers().clone());
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("asks_count "));
+        count.unwrap().parse().unwrap()
+    }
+
+    #[actix::test]
+    async fn what_became_of_each_ask_is_counted() {
+        let (addr, gate) = slow_for(2, Duration::from_millis(5));
+        let clone = addr.clone();
+        let counts = || {
+            let asks = clone.asks();
+            let (refused, unanswered) = (asks.refused().get(), asks.unanswered().get());
+            (asks.under_way(), refused, unanswered, answered(asks))
+        };
+        {
+            let (mut first, mut second) =
+                (Box::pin(addr.ask(Echo(1))), Box::pin(addr.ask(Echo(2))));
+            assert!(futures::poll!(first.as_mut()).is_pending());
+            assert!(futures::poll!(second.as_mut()).is_pending());
+            assert_eq!(addr.ask(Seen).await, Err(AskError::Busy));
+            assert_eq!(counts(), (2, 1, 0, 0));
+            assert_eq!(first.await, Err(AskError::Timeout));
+        }
+        assert_eq!(counts(), (0, 1, 1, 0));
+        gate.notify_one();
+        let mut seen = addr.probe(Seen).await;
+        while seen.is_err() {
+            seen = addr.probe(Seen).await;
+        }
+        assert_eq!(counts(), (0, 1, 1, 0), "a probe is no ask");
+        while addr.ask(Seen).await.is_err() {}
+        assert_eq!(answered(clone.asks()), 1);
     }
 
     #[actix::test]

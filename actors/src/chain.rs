@@ -6,6 +6,7 @@
 //! one after the other, in the order of asking. Those that wait while others are written share the next commit.
 
 mod commit;
+pub mod figures;
 pub mod queue;
 mod record;
 pub mod store;
@@ -13,7 +14,7 @@ pub mod tlog;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult,
@@ -26,8 +27,9 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr};
 use commit::{Committed, Committer};
+use figures::Figures;
 use queue::{IdempotencyKey, Job, Queue};
 use store::file::Recovery;
 use store::{BlockStore, StoreError};
@@ -40,6 +42,7 @@ pub struct ChainActor {
     /// Started with the first commit: most commands record nothing.
     committer: Option<Committer>,
     health: ChainHealth,
+    figures: Figures,
     /// The position of the last block acknowledged.
     last: u64,
     /// The position of the last block before the first commit.
@@ -138,7 +141,10 @@ struct Shutdown;
 
 /// The way to the chain actor.
 #[derive(Debug, Clone)]
-pub struct ChainHandle(BoundedAddr<ChainActor>);
+pub struct ChainHandle {
+    addr: BoundedAddr<ChainActor>,
+    figures: Figures,
+}
 
 impl ChainHandle {
     /// Records `entries` as one block and returns once it is durable.
@@ -147,7 +153,7 @@ impl ChainHandle {
     /// block may still be written. Where files must agree with the ledger, see [`ChainHandle::record`].
     pub async fn append(&self, entries: Vec<String>) -> Result<BlockRef, ChainError> {
         check_entries(&entries)?;
-        self.0.ask(Append { entries, key: None }).await?
+        self.ask_for(Append { entries, key: None }).await
     }
 
     /// Records `entries` as one block, once for each `key`: asked again with the same key, it gives the block that
@@ -163,48 +169,66 @@ impl ChainHandle {
     ) -> Result<BlockRef, ChainError> {
         check_entries(&entries)?;
         let key = Some(key);
-        self.0.ask(Append { entries, key }).await?
+        self.ask_for(Append { entries, key }).await
+    }
+
+    async fn ask_for(&self, append: Append) -> Result<BlockRef, ChainError> {
+        let begun = Instant::now();
+        let answer = self.addr.ask(append).await.map_err(ChainError::from);
+        let answer = answer.flatten();
+        self.figures.note(begun, &answer);
+        answer
+    }
+
+    /// What was counted and timed since the start.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// Waits until every append asked for before has ended one way or the other.
     pub(crate) async fn rest(&self) -> Result<(), ChainError> {
-        Ok(self.0.ask(Rest).await?)
+        Ok(self.addr.ask(Rest).await?)
     }
 
     /// The last block; nothing if there is no ledger yet.
     pub async fn tip(&self) -> Result<Option<BlockRef>, ChainError> {
-        self.0.ask(Tip).await?
+        self.addr.ask(Tip).await?
     }
 
     /// Checks the whole ledger. A bad one is a report, not an error.
     pub async fn verify(&self) -> Result<VerifyReport, ChainError> {
-        self.0.ask(Verify).await?
+        self.addr.ask(Verify).await?
     }
 
     /// The last `limit` blocks (at most [`store::HISTORY_MAX`]), newest first.
     pub async fn history(&self, limit: usize) -> Result<Vec<Block>, ChainError> {
-        self.0.ask(History(limit)).await?
+        self.addr.ask(History(limit)).await?
     }
 
     /// What had to be done about a crash since the start; nothing if there was none.
     pub async fn recovery(&self) -> Result<Option<Recovery>, ChainError> {
-        Ok(self.0.ask(Recovered).await?)
+        Ok(self.addr.ask(Recovered).await?)
     }
 
     /// Up to `limit` blocks (at most [`store::HISTORY_MAX`]) from position `first` on, oldest first; none behind the
     /// end. For reading all of a ledger page by page.
     pub async fn blocks(&self, first: u64, limit: usize) -> Result<Vec<Block>, ChainError> {
-        self.0.ask(Blocks { first, limit }).await?
+        self.addr.ask(Blocks { first, limit }).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// Whether the actor answers, and what it counted.
     pub async fn health(&self) -> Result<ChainHealth, AskError> {
-        self.0.probe(Health).await
+        self.addr.probe(Health).await
     }
 
     /// Ends the actor once all appends asked for before are done. Later ones are told [`AskError::Stopped`].
     pub async fn shutdown(&self) -> Result<(), AskError> {
-        self.0.ask(Shutdown).await
+        self.addr.ask(Shutdown).await
     }
 }
 
@@ -217,18 +241,25 @@ impl ChainActor {
         permits: usize,
         patience: Duration,
     ) -> ChainHandle {
-        ChainHandle(BoundedAddr::start(permits, patience, |_| Self {
+        let figures = Figures::new(store.syncs());
+        let counted = figures.clone();
+        let addr = BoundedAddr::start(permits, patience, |_| Self {
             store,
             clock,
             queue: Queue::default(),
             committer: None,
             health: ChainHealth::default(),
+            figures,
             last: 0,
             begun: Arc::default(),
             unsettled: false,
             resting: VecDeque::new(),
             stopping: Vec::new(),
-        }))
+        });
+        ChainHandle {
+            addr,
+            figures: counted,
+        }
     }
 
     /// Writes what waits, unless that is being done.
@@ -248,8 +279,10 @@ impl ChainActor {
             }
             return;
         }
+        let (asked, started) = (jobs.len(), Instant::now());
         let work = self.write(jobs);
-        let end = |committed: Committed, this: &mut Self, ctx: &mut Context<Self>| {
+        let end = move |committed: Committed, this: &mut Self, ctx: &mut Context<Self>| {
+            this.figures.note_commit(started, asked, &committed);
             this.end(&committed);
             if !this.unsettled {
                 this.unsettled = true;

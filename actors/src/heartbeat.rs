@@ -4,13 +4,14 @@
 //! Owns: a timer. Asks: the Place. Tells: the recorder. Asked by: the watchdog, through [`HeartbeatHandle`].
 //! Invariant: a sweep is done in steps, so that nobody waits long for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture,
 };
 
-use crate::bounded_addr::{AskError, BoundedAddr, Health, Shutdown};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr, Health, Shutdown};
 use crate::place::{PlaceError, PlaceHandle};
 use crate::recorder::{Record, RecorderHandle};
 
@@ -35,6 +36,11 @@ pub struct HeartbeatHandle(BoundedAddr<HeartbeatActor>);
 struct Tick;
 
 impl HeartbeatHandle {
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.0.asks()
+    }
+
     /// Whether the actor answers.
     pub async fn health(&self) -> Result<(), AskError> {
         self.0.probe(Health).await

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::BoundedAddr;
+use crate::bounded_addr::{Asks, BoundedAddr};
 use crate::chain::ChainHandle;
 
 mod approvals;
@@ -276,6 +276,11 @@ impl KnowledgeHandle {
     pub async fn set_share(&self, name: String, share: bool) -> Result<(), KnowledgeError> {
         self.fresh(Duration::ZERO).await;
         self.addr.ask(SetShare { name, share }).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// See [`Health`].

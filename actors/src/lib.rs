@@ -42,6 +42,7 @@ use action_log::ActionLog;
 use anchor::{AnchorActor, AnchorHandle, AnchorPolicy};
 use approvals::{ApprovalActor, ApprovalHandle, ApprovalParts, ApprovalPolicy};
 use auth::{AuthActor, AuthHandle};
+use bounded_addr::Asks;
 use chain::store::place::{OpenError, Places};
 use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
@@ -360,6 +361,25 @@ impl Handles {
             };
         }
         each_actor!(self, checks)
+    }
+
+    /// The bounds of each actor's asks by its name. Those that run errands to others have a second one for these.
+    pub fn gates(&self) -> Vec<(&'static str, Arc<Asks>)> {
+        macro_rules! gates {
+            ($($actor:ident: $handle:expr),+) => {
+                vec![$((stringify!($actor), Arc::clone($handle.asks()))),+]
+            };
+        }
+        let mut gates = each_actor!(self, gates);
+        gates.extend([
+            (
+                "membership_errands",
+                Arc::clone(self.membership.errand_asks()),
+            ),
+            ("meeting_errands", Arc::clone(self.meeting.errand_asks())),
+            ("state_errands", Arc::clone(self.state.errand_asks())),
+        ]);
+        gates
     }
 
     /// Stops the actors from the edge inward, the ledger last. Everything acknowledged is on disk already, so one

@@ -20,7 +20,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity, introd
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr};
 use crate::chain::tlog::TlogHandle;
 use crate::check::Checks;
 use crate::knowledge::{KnowledgeError, KnowledgeHandle};
@@ -246,6 +246,16 @@ impl MeetingHandle {
     /// See [`Approval`].
     pub async fn approve(&self, approval: Approval) -> Result<Approved, MeetingError> {
         self.begun.ask(approval).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.arriving.asks()
+    }
+
+    /// The same for conversations that this agent begins, which wait for others.
+    pub fn errand_asks(&self) -> &Arc<Asks> {
+        self.begun.asks()
     }
 
     /// See [`Health`].

@@ -18,7 +18,7 @@ use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
 use kairos_protocol::wire::place::PlaceInfo;
 use serde_json::json;
 
-use crate::bounded_addr::BoundedAddr;
+use crate::bounded_addr::{Asks, BoundedAddr};
 use crate::knowledge::KnowledgeHandle;
 use crate::meeting::client::{ClientLimits, PeerClient, PeerUrl};
 use crate::meeting::inbox::InboxLimits;
@@ -352,6 +352,16 @@ impl MembershipHandle {
     /// See [`Live`].
     pub async fn live(&self) -> Result<(), MembershipError> {
         self.questions.ask(Live).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.questions.asks()
+    }
+
+    /// The same for errands to Places, which wait for others.
+    pub fn errand_asks(&self) -> &Arc<Asks> {
+        self.errands.asks()
     }
 
     /// See [`Health`].

@@ -26,8 +26,9 @@ use kairos_protocol::wire::introduction::VerifiedIdentity;
 use kairos_protocol::wire::possession::ProofError;
 use thiserror::Error;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr};
 
+mod census;
 mod message;
 mod reception;
 mod share;
@@ -42,7 +43,7 @@ pub use message::{
 use message::{Observe, Tick};
 use reception::{Reception, apply};
 use store::{Appended, Change, PeerStore};
-use table::{Observed, Peer, PeerTable, PeerTableError};
+use table::{Census, Observed, Peer, PeerTable, PeerTableError};
 
 /// How often the table looks for what other processes wrote, and for expired sessions.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -193,6 +194,12 @@ impl PeerManagerHandle {
         })
     }
 
+    /// How many peers there are of each kind, and how many sessions are open.
+    pub fn census(&self) -> (Census, usize) {
+        let desk = self.reception.desk();
+        (desk.table.census(), desk.sessions.len())
+    }
+
     /// Ends every session that is `unwanted`; returns how many.
     pub fn close_where(&self, unwanted: impl Fn(&Session) -> bool) -> usize {
         self.reception.desk().sessions.close_where(unwanted)
@@ -237,6 +244,11 @@ impl PeerManagerHandle {
     /// See [`Decide`].
     pub async fn decide(&self, decision: Decide) -> Result<Peer, PeerError> {
         self.addr.ask(decision).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// See [`Health`].

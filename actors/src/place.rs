@@ -30,7 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, Health, JobError};
+use crate::bounded_addr::{AskError, Asks, BlockingJobs, BoundedAddr, Health, JobError};
 use crate::file_lock;
 
 mod board;
@@ -230,6 +230,11 @@ impl PlaceHandle {
     /// Ends all listening, and lets nobody begin: so that who listens does not hold up the end of the node.
     pub fn hang_up(&self) {
         self.events.end();
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// Whether the actor answers.

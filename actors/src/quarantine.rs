@@ -7,12 +7,13 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use kairos_protocol::hash::ContentHash;
 
-use crate::bounded_addr::BoundedAddr;
+use crate::bounded_addr::{Asks, BoundedAddr};
 
 pub mod store;
 
@@ -38,6 +39,11 @@ pub struct Hold {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Listing, QuarantineError>")]
 pub struct List;
+
+/// How many wait, readable or not.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<usize, QuarantineError>")]
+pub struct Count;
 
 /// One acquisition with its payload.
 ///
@@ -105,6 +111,11 @@ impl QuarantineHandle {
         self.0.ask(List).await?
     }
 
+    /// See [`Count`].
+    pub async fn count(&self) -> Result<usize, QuarantineError> {
+        self.0.ask(Count).await?
+    }
+
     /// See [`Show`].
     pub async fn show(&self, id: HoldId) -> Result<(Held, Vec<u8>), QuarantineError> {
         self.0.ask(Show { id }).await?
@@ -122,6 +133,11 @@ impl QuarantineHandle {
     /// See [`Discard`].
     pub async fn discard(&self, id: HoldId) -> Result<(), QuarantineError> {
         self.0.ask(Discard { id }).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.0.asks()
     }
 
     /// See [`Health`].
@@ -188,6 +204,14 @@ impl Handler<List> for QuarantineActor {
 
     fn handle(&mut self, _list: List, _ctx: &mut Self::Context) -> Self::Result {
         self.blocking(QuarantineStore::list)
+    }
+}
+
+impl Handler<Count> for QuarantineActor {
+    type Result = AtomicResponse<Self, Result<usize, QuarantineError>>;
+
+    fn handle(&mut self, _: Count, _ctx: &mut Self::Context) -> Self::Result {
+        self.blocking(QuarantineStore::count)
     }
 }
 

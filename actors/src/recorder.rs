@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, json};
 
 use crate::anchor::{AnchorError, AnchorHandle, Kept};
-use crate::bounded_addr::{AskError, BoundedAddr, Health, Shutdown};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr, Health, Shutdown};
 
 #[cfg(test)]
 mod tests;
@@ -275,6 +275,11 @@ impl RecorderHandle {
             queued: queue.waiting.len(),
             ..queue.figures
         }
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// Whether the actor answers.

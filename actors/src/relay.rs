@@ -37,7 +37,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, JobError};
+use crate::bounded_addr::{AskError, Asks, BlockingJobs, BoundedAddr, JobError};
 use queue::{Asked, Queue, Turn, Work};
 use subscribers::Subscribers;
 pub use subscribers::Subscription;
@@ -369,6 +369,11 @@ impl RelayHandle {
     /// Ends all subscriptions, and lets nobody begin one: so that who listens does not hold up the end of the node.
     pub fn hang_up(&self) {
         self.shared.subscribers.end();
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.actor.asks()
     }
 
     /// Whether the actor answers, and what it counted.

@@ -32,7 +32,7 @@ use kairos_protocol::time::{Clock, Timestamp};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr};
 use crate::chain::ChainHandle;
 use crate::chain::queue::IdempotencyKey;
 use crate::staging::Held;
@@ -236,6 +236,11 @@ impl SkillSetHandle {
     /// Packages of unchanged SkillSets are kept, up to [`PACKAGES_KEPT_BYTES`].
     pub async fn package(&self, name: impl Into<String>) -> Answer<Arc<SkillSetPackage>> {
         self.addr.ask(Package(name.into())).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// Whether the actor answers, and what it counted.

@@ -32,7 +32,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
-use crate::bounded_addr::{AskError, BoundedAddr, Health, Shutdown};
+use crate::bounded_addr::{AskError, Asks, BoundedAddr, Health, Shutdown};
 use crate::chain::ChainHandle;
 use ledger::{Asking, Ledger};
 use store::StateStore;
@@ -154,6 +154,16 @@ impl StateCommitHandle {
     /// Like [`review`](Self::review), at the end of a session, for which the settings may ask too.
     pub async fn end_session(&self) -> Result<Option<(Trigger, Committed)>, StateError> {
         self.long.ask(Review { ends: true }).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.short.asks()
+    }
+
+    /// The same for commits and restores, which wait for others.
+    pub fn errand_asks(&self) -> &Arc<Asks> {
+        self.long.asks()
     }
 
     /// Whether the actor answers.

@@ -29,7 +29,7 @@ use kairos_protocol::tlog::witness::CosignRequest;
 use kairos_protocol::wire::history::Continued;
 use kairos_protocol::wire::rotation::Rotation;
 
-use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr, Health, Shutdown};
+use crate::bounded_addr::{AskError, Asks, BlockingJobs, BoundedAddr, Health, Shutdown};
 use crate::chain::tlog::LogKeys;
 use store::WitnessStore;
 use visit::Gate;
@@ -168,6 +168,11 @@ impl WitnessHandle {
     /// disk.
     pub async fn forget(&self, id: AgentId) -> Result<bool, WitnessError> {
         self.addr.ask(Forget { id }).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// Whether the actor answers.

@@ -191,6 +191,11 @@ impl ApprovalStore {
         })
     }
 
+    /// How many there are, readable or not. Cheaper than [`list`](Self::list), which reads all of them.
+    pub fn count(&self) -> Result<usize, ApprovalError> {
+        Ok(self.ids()?.len())
+    }
+
     /// Every proposal. One that cannot be read hides no other.
     pub fn list(&self) -> Result<Listing, ApprovalError> {
         let mut listing = Listing::default();

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Clock;
+use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 
 /// Most blocks that one [`BlockStore::history`] returns.
@@ -55,6 +56,11 @@ pub trait BlockStore: Send + Sync {
     /// where it belongs afterwards. A store that leaves nothing to do has nothing to do here.
     fn settle(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Seconds that each wait for the disk took, if this store has one and times it.
+    fn syncs(&self) -> Option<Histogram> {
+        None
     }
 
     /// What this store last had to do about a crash.

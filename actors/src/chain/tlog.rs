@@ -28,7 +28,7 @@ use kairos_protocol::tlog::witness::CosignRequest;
 use kairos_protocol::wire::history::Continued;
 
 use super::store::BlockStore;
-use crate::bounded_addr::{AskError, BlockingJobs, BoundedAddr};
+use crate::bounded_addr::{AskError, Asks, BlockingJobs, BoundedAddr};
 use log::{Current, Log, Shared};
 use store::{Held, TlogStore};
 
@@ -202,6 +202,11 @@ impl TlogHandle {
     /// [`TlogError::Rewritten`] if the ledger does not continue it.
     pub async fn compare(&self) -> Result<Option<Head>, TlogError> {
         self.addr.ask(Compare).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.addr.asks()
     }
 
     /// Whether the actor answers.

@@ -15,6 +15,8 @@ use kairos_protocol::wire::rotation;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use super::census::Census;
+
 /// A peer that only ever came to us, never proved its key, and stayed away this long gives way when the table is full.
 ///
 /// Short, because ids cost nothing: whoever fills the table with them keeps newcomers out for this long.
@@ -142,6 +144,8 @@ pub enum PeerTableError {
 pub struct PeerTable {
     limit: usize,
     peers: HashMap<AgentId, Peer>,
+    /// Kept along, so that counting costs the same however many there are.
+    census: Census,
 }
 
 impl PeerTable {
@@ -150,12 +154,42 @@ impl PeerTable {
         Self {
             limit,
             peers: HashMap::new(),
+            census: Census::default(),
         }
     }
 
     /// Takes a record from storage as it is.
     pub fn restore(&mut self, peer: Peer) {
-        self.peers.insert(peer.id.clone(), peer);
+        self.census = self.census.plus(Census::of(&peer));
+        if let Some(before) = self.peers.insert(peer.id.clone(), peer) {
+            self.census = self.census.minus(Census::of(&before));
+        }
+    }
+
+    fn remove(&mut self, id: &AgentId) -> Option<Peer> {
+        let gone = self.peers.remove(id)?;
+        self.census = self.census.minus(Census::of(&gone));
+        Some(gone)
+    }
+
+    /// Lets `change` change the record of `id`.
+    fn change<T>(
+        &mut self,
+        id: &str,
+        change: impl FnOnce(&mut Peer) -> Result<T, PeerTableError>,
+    ) -> Result<T, PeerTableError> {
+        let unknown = || PeerTableError::Unknown(id.to_owned());
+        let id: AgentId = id.parse().map_err(|_| unknown())?;
+        let peer = self.peers.get_mut(&id).ok_or_else(unknown)?;
+        let before = Census::of(peer);
+        let changed = change(peer);
+        self.census = self.census.plus(Census::of(peer)).minus(before);
+        changed
+    }
+
+    /// How many there are of each kind.
+    pub fn census(&self) -> Census {
+        self.census
     }
 
     /// The record of `id`.
@@ -215,58 +249,12 @@ impl PeerTable {
         } else {
             Trust::Seen
         };
-        let Some(peer) = self.peers.get_mut(&identity.agent_id) else {
+        if !self.knows(&identity.agent_id) {
             return self.pin(identity, url, trust, strength, now);
-        };
-        let rotated = peer.key != identity.key
-            && rotation::leads(&identity.rotations, &peer.id, &peer.key, &identity.key);
-        let before = peer.clone();
-        if rotated {
-            peer.key = identity.key.clone();
-            peer.strength = Strength::Introduced;
-            peer.conflict = peer.conflict.take().filter(|c| c.key != identity.key);
         }
-        if peer.key != identity.key {
-            let conflict = peer
-                .conflict
-                .take()
-                .filter(|c| c.key == identity.key)
-                .unwrap_or_else(|| Conflict {
-                    key: identity.key.clone(),
-                    url: None,
-                    first_seen: now,
-                    last_seen: now,
-                    count: 0,
-                });
-            let worth_it = conflict.count == 0 || now.since(conflict.last_seen) >= LAST_SEEN_STEP;
-            peer.conflict = Some(Conflict {
-                last_seen: now,
-                count: conflict.count.saturating_add(1),
-                url: url.map(str::to_owned).or(conflict.url.clone()),
-                ..conflict
-            });
-            return Err(PeerTableError::Conflict {
-                id: peer.id.clone(),
-                pinned: peer.key.fingerprint(),
-                offered: identity.key.fingerprint(),
-                record: worth_it.then(|| Box::new(peer.clone())),
-            });
-        }
-        peer.trust = peer.trust.max(trust);
-        peer.strength = peer.strength.max(strength);
-        // What an introduction says about its sender may be a replay; what we went for, or what is proven, is not.
-        if url.is_some() || strength == Strength::Proven {
-            peer.name.clone_from(&identity.name);
-        }
-        if let Some(url) = url {
-            peer.url = Some(url.to_owned());
-        }
-        let changed = *peer != before;
-        if !changed && now.since(peer.last_seen) < LAST_SEEN_STEP {
-            return Ok(Observed::Known(None));
-        }
-        peer.last_seen = peer.last_seen.max(now);
-        Ok(Observed::Known(Some(peer.clone())))
+        self.change(identity.agent_id.as_str(), |peer| {
+            observe_known(peer, identity, url, trust, strength, now)
+        })
     }
 
     fn pin(
@@ -291,7 +279,7 @@ impl PeerTable {
             last_seen: now,
             conflict: None,
         };
-        self.peers.insert(peer.id.clone(), peer.clone());
+        self.restore(peer.clone());
         Ok(Observed::Pinned(peer))
     }
 
@@ -304,61 +292,116 @@ impl PeerTable {
             .filter(|p| p.conflict.is_none() && now.since(p.last_seen) >= IDLE)
             .min_by_key(|p| p.last_seen)
             .map(|p| p.id.clone());
-        idle.is_some_and(|id| self.peers.remove(&id).is_some())
+        idle.is_some_and(|id| self.remove(&id).is_some())
     }
 
     /// Marks a peer as trusted by a person; returns the record to be written down.
     pub fn trust(&mut self, id: &str) -> Result<Peer, PeerTableError> {
-        let peer = self.get_mut(id)?;
-        peer.trust = Trust::Trusted;
-        Ok(peer.clone())
+        self.change(id, |peer| {
+            peer.trust = Trust::Trusted;
+            Ok(peer.clone())
+        })
     }
 
     /// Forgets a peer and its pin; returns the record that was.
     pub fn forget(&mut self, id: &str) -> Result<Peer, PeerTableError> {
         let known = self.get(id).map(|p| p.id.clone());
         known
-            .and_then(|id| self.peers.remove(&id))
+            .and_then(|id| self.remove(&id))
             .ok_or_else(|| PeerTableError::Unknown(id.to_owned()))
     }
 
     /// Drops the conflict and keeps the pinned key.
     pub fn keep(&mut self, id: &str) -> Result<Peer, PeerTableError> {
-        let peer = self.get_mut(id)?;
-        if peer.conflict.take().is_none() {
-            return Err(PeerTableError::NoConflict(peer.id.clone()));
-        }
-        Ok(peer.clone())
+        self.change(id, |peer| match peer.conflict.take() {
+            Some(_) => Ok(peer.clone()),
+            None => Err(PeerTableError::NoConflict(peer.id.clone())),
+        })
     }
 
     /// Pins the conflicting key in place of the old one, if its fingerprint is the one a person looked at. Trust
     /// in the old key does not carry over.
     pub fn accept(&mut self, id: &str, fingerprint: &str) -> Result<Peer, PeerTableError> {
-        let peer = self.get_mut(id)?;
-        let Some(conflict) = &peer.conflict else {
-            return Err(PeerTableError::NoConflict(peer.id.clone()));
-        };
-        let offered = conflict.key.fingerprint();
-        if offered != fingerprint {
-            return Err(PeerTableError::OtherConflict {
-                id: peer.id.clone(),
-                offered,
-                given: fingerprint.to_owned(),
-            });
-        }
-        peer.key = conflict.key.clone();
-        peer.first_seen = conflict.first_seen;
-        peer.trust = Trust::Met;
-        peer.strength = Strength::Introduced;
-        peer.conflict = None;
-        Ok(peer.clone())
+        self.change(id, |peer| {
+            let Some(conflict) = &peer.conflict else {
+                return Err(PeerTableError::NoConflict(peer.id.clone()));
+            };
+            let offered = conflict.key.fingerprint();
+            if offered != fingerprint {
+                return Err(PeerTableError::OtherConflict {
+                    id: peer.id.clone(),
+                    offered,
+                    given: fingerprint.to_owned(),
+                });
+            }
+            peer.key = conflict.key.clone();
+            peer.first_seen = conflict.first_seen;
+            peer.trust = Trust::Met;
+            peer.strength = Strength::Introduced;
+            peer.conflict = None;
+            Ok(peer.clone())
+        })
     }
+}
 
-    fn get_mut(&mut self, id: &str) -> Result<&mut Peer, PeerTableError> {
-        let unknown = || PeerTableError::Unknown(id.to_owned());
-        let parsed: AgentId = id.parse().map_err(|_| unknown())?;
-        self.peers.get_mut(&parsed).ok_or_else(unknown)
+/// Takes note of a correctly signed identity of a known peer.
+fn observe_known(
+    peer: &mut Peer,
+    identity: &VerifiedIdentity,
+    url: Option<&str>,
+    trust: Trust,
+    strength: Strength,
+    now: Timestamp,
+) -> Result<Observed, PeerTableError> {
+    let rotated = peer.key != identity.key
+        && rotation::leads(&identity.rotations, &peer.id, &peer.key, &identity.key);
+    let before = peer.clone();
+    if rotated {
+        peer.key = identity.key.clone();
+        peer.strength = Strength::Introduced;
+        peer.conflict = peer.conflict.take().filter(|c| c.key != identity.key);
     }
+    if peer.key != identity.key {
+        let conflict = peer
+            .conflict
+            .take()
+            .filter(|c| c.key == identity.key)
+            .unwrap_or_else(|| Conflict {
+                key: identity.key.clone(),
+                url: None,
+                first_seen: now,
+                last_seen: now,
+                count: 0,
+            });
+        let worth_it = conflict.count == 0 || now.since(conflict.last_seen) >= LAST_SEEN_STEP;
+        peer.conflict = Some(Conflict {
+            last_seen: now,
+            count: conflict.count.saturating_add(1),
+            url: url.map(str::to_owned).or(conflict.url.clone()),
+            ..conflict
+        });
+        return Err(PeerTableError::Conflict {
+            id: peer.id.clone(),
+            pinned: peer.key.fingerprint(),
+            offered: identity.key.fingerprint(),
+            record: worth_it.then(|| Box::new(peer.clone())),
+        });
+    }
+    peer.trust = peer.trust.max(trust);
+    peer.strength = peer.strength.max(strength);
+    // What an introduction says about its sender may be a replay; what we went for, or what is proven, is not.
+    if url.is_some() || strength == Strength::Proven {
+        peer.name.clone_from(&identity.name);
+    }
+    if let Some(url) = url {
+        peer.url = Some(url.to_owned());
+    }
+    let changed = *peer != before;
+    if !changed && now.since(peer.last_seen) < LAST_SEEN_STEP {
+        return Ok(Observed::Known(None));
+    }
+    peer.last_seen = peer.last_seen.max(now);
+    Ok(Observed::Known(Some(peer.clone())))
 }
 
 #[cfg(test)]
@@ -526,6 +569,31 @@ mod tests {
                 let result = table.observe(&identity("a", key), met.then_some("http://x"), strength, at(n as i64));
                 prop_assert_eq!(result.is_ok(), key == first);
                 prop_assert_eq!(&table.get("a").unwrap().key, &KEYS[first]);
+            }
+        }
+
+        #[test]
+        fn the_census_counts_what_is_there(steps in prop::collection::vec((0usize..4, 0usize..2, 0usize..6), 1..60)) {
+            let mut table = PeerTable::new(3);
+            for (n, (id, key, step)) in steps.into_iter().enumerate() {
+                // So late that whoever may give way does.
+                let (id, now) = (["a", "b", "c", "d"][id], at(n as i64 * 90_000));
+                let _refused = match step {
+                    0 => table.observe(&identity(id, key), None, Strength::Introduced, now).map(drop),
+                    1 => table.observe(&identity(id, key), Some("http://x"), Strength::Proven, now).map(drop),
+                    2 => table.trust(id).map(drop),
+                    3 => table.keep(id).map(drop),
+                    4 => table.accept(id, &KEYS[key].fingerprint()).map(drop),
+                    _ => table.forget(id).map(drop),
+                };
+                let counted = |is: fn(&Peer) -> bool| table.all().iter().filter(|peer| is(peer)).count();
+                let census = Census {
+                    seen: counted(|p| p.trust == Trust::Seen),
+                    met: counted(|p| p.trust == Trust::Met),
+                    trusted: counted(|p| p.trust == Trust::Trusted),
+                    conflicts: counted(|p| p.conflict.is_some()),
+                };
+                prop_assert_eq!(table.census(), census);
             }
         }
 

@@ -318,6 +318,11 @@ impl QuarantineStore {
         })
     }
 
+    /// How many there are, readable or not. Cheaper than [`list`](Self::list), which reads all of them.
+    pub fn count(&self) -> Result<usize, QuarantineError> {
+        Ok(self.ids()?.len())
+    }
+
     /// Everything that waits. An entry that cannot be read is listed as broken and hides no other.
     pub fn list(&self) -> Result<Listing, QuarantineError> {
         let mut listing = Listing::default();

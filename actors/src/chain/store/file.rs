@@ -37,10 +37,12 @@ use std::time::Duration;
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::time::Clock;
+use prometheus_client::metrics::histogram::Histogram;
 use tracing::warn;
 
 use super::{BlockStore, HISTORY_MAX, StoreError};
-use disk::{Disk, How, Os};
+use crate::chain::figures;
+use disk::{Disk, How, Os, Timed};
 pub(crate) use held::HeldFile;
 pub use inspect::{Inspection, Leftover, Prefix, inspect, verify};
 use journal::{Journal, Record, Run, is_applied, joined, sync_directory_of};
@@ -78,6 +80,8 @@ pub struct FileStore {
     path: PathBuf,
     lock_patience: Duration,
     disk: Box<dyn Disk>,
+    /// How long the disk took to sync, where that is timed.
+    syncs: Option<Histogram>,
     state: Mutex<State>,
     /// Whether there was a chain when last looked.
     seen: AtomicBool,
@@ -132,7 +136,11 @@ impl FileStore {
     /// `lock_patience` for other writers, here and in every later call. Nothing is created before the first
     /// append but the lock file.
     pub fn open(path: &Path, lock_patience: Duration) -> Result<(Self, Recovery), StoreError> {
-        Self::open_on(Box::new(Os), path, lock_patience)
+        let syncs = figures::seconds();
+        let disk = Box::new(Timed(syncs.clone()));
+        let (store, recovery) = Self::open_on(disk, path, lock_patience)?;
+        let syncs = Some(syncs);
+        Ok((Self { syncs, ..store }, recovery))
     }
 
     fn open_on(
@@ -144,6 +152,7 @@ impl FileStore {
             path: path.to_owned(),
             lock_patience,
             disk,
+            syncs: None,
             state: Mutex::default(),
             seen: AtomicBool::new(false),
             rival: None,
@@ -552,6 +561,10 @@ impl BlockStore for FileStore {
         let paths = self.paths(&mut state)?;
         let _lock = paths.lock_for_writing(&mut state.lock, &*self.disk, self.lock_patience)?;
         self.settle_locked(&mut state, &paths)
+    }
+
+    fn syncs(&self) -> Option<Histogram> {
+        self.syncs.clone()
     }
 
     fn recovery(&self) -> Option<Recovery> {

@@ -20,14 +20,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::{Ledger, LoadState, Problem, Verifier, VerifyReport};
 use kairos_protocol::time::Clock;
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{BlockStore, HISTORY_MAX, StoreError, file};
+use crate::chain::figures;
 use database::{Found, Identity, find};
 pub use held::tables;
 pub(crate) use held::{fill_new, fold, hold, refill, walk_held};
@@ -46,6 +48,8 @@ pub struct SqliteOptions {
 pub struct SqliteStore {
     path: PathBuf,
     options: SqliteOptions,
+    /// Seconds that each commit took, which are those of its syncs.
+    syncs: Histogram,
     open: Mutex<Option<Open>>,
     /// Whether there was a ledger when last looked.
     seen: AtomicBool,
@@ -77,6 +81,7 @@ impl SqliteStore {
         Self {
             path: path.to_owned(),
             options,
+            syncs: figures::seconds(),
             open: Mutex::default(),
             seen: AtomicBool::new(false),
             rival: None,
@@ -243,7 +248,7 @@ impl BlockStore for SqliteStore {
         }
         // Somebody may have taken it away in this very moment.
         let open = slot.as_mut().ok_or(StoreError::Gone)?;
-        let refs = open.append(&self.path, batch, clock)?;
+        let refs = open.append(&self.path, batch, clock, &self.syncs)?;
         self.note(open.known.and_then(|known| known.ledger));
         Ok(refs)
     }
@@ -300,6 +305,10 @@ impl BlockStore for SqliteStore {
         })?;
         Ok(blocks.unwrap_or_default())
     }
+
+    fn syncs(&self) -> Option<Histogram> {
+        Some(self.syncs.clone())
+    }
 }
 
 impl Open {
@@ -308,6 +317,7 @@ impl Open {
         path: &Path,
         batch: Vec<Vec<String>>,
         clock: &dyn Clock,
+        syncs: &Histogram,
     ) -> Result<Vec<BlockRef>, StoreError> {
         // Taken out, so that a failure on the way leaves nothing believed about the database.
         let before = self.known.take();
@@ -344,13 +354,14 @@ impl Open {
             row::insert(&transaction, &block).map_err(write)?;
             refs.push(block.to_ref());
         }
-        transaction
-            .commit()
-            .map_err(|error| match refusal(WRITING, error) {
-                // The log may hold all of it, and then it counts.
-                StoreError::Io { source, .. } => StoreError::Unsettled { after, source },
-                other => other,
-            })?;
+        let begun = Instant::now();
+        let committed = transaction.commit();
+        syncs.observe(begun.elapsed().as_secs_f64());
+        committed.map_err(|error| match refusal(WRITING, error) {
+            // The log may hold all of it, and then it counts.
+            StoreError::Io { source, .. } => StoreError::Unsettled { after, source },
+            other => other,
+        })?;
         self.known = Some(Known {
             state: LoadState::Readable,
             ledger: Some(ledger),

@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Instant;
+
+use prometheus_client::metrics::histogram::Histogram;
 
 /// For what a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,5 +85,45 @@ impl Disk for Os {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         std::fs::remove_file(path)
+    }
+}
+
+/// The real thing, which notes how many seconds each sync of a file took.
+pub(super) struct Timed(pub(super) Histogram);
+
+impl Disk for Timed {
+    fn open(&self, path: &Path, how: How) -> io::Result<File> {
+        Os.open(path, how)
+    }
+
+    fn lock(&self, file: &File, shared: bool) -> Result<(), TryLockError> {
+        Os.lock(file, shared)
+    }
+
+    fn read(&self, file: &File, at: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        Os.read(file, at, bytes)
+    }
+
+    fn write(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
+        Os.write(file, at, bytes)
+    }
+
+    fn set_len(&self, file: &File, len: u64) -> io::Result<()> {
+        Os.set_len(file, len)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        let begun = Instant::now();
+        let synced = Os.sync(file);
+        self.0.observe(begun.elapsed().as_secs_f64());
+        synced
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        Os.sync_folder(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Os.remove(path)
     }
 }
