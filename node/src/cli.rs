@@ -26,6 +26,7 @@ pub mod context;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
+pub mod health;
 pub mod identity;
 pub mod init;
 pub mod knowledge;
@@ -46,6 +47,7 @@ pub mod serve;
 pub mod skill;
 pub mod skillset;
 pub mod state;
+pub mod status;
 pub mod token;
 pub mod upgrade;
 
@@ -97,6 +99,10 @@ enum Command {
     Init(init::InitArgs),
     /// Let other agents meet this one over HTTP
     Serve(serve::ServeArgs),
+    /// How the node is, on one screen
+    Status(status::StatusArgs),
+    /// Whether a server is ready, for containers and supervisors
+    Health(health::HealthArgs),
     /// Introduce ourselves to the agent at a URL, verify it, and see what it offers
     Meet(meet::MeetArgs),
     /// Agents we know, and the keys by which we know them
@@ -354,6 +360,8 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
             )
         }
         Some(Command::Serve(args)) => serve::run(&args, &mut session),
+        Some(Command::Status(args)) => status::run(&args, &mut session),
+        Some(Command::Health(args)) => health::run(&args, &mut session),
         Some(Command::Meet(args)) => meet::run(&args, &mut session),
         Some(Command::Peers(args)) => peers::run(args, &mut session),
         Some(Command::Knowledge(args)) => knowledge::run(args, &mut session),

@@ -22,8 +22,8 @@ pub use self::error::{ConfigError, Problem};
 pub use self::example::example;
 pub use self::layer::{Layer, Source};
 pub use self::settings::{
-    Acquire, Anchors, Client, Http, Identity, Limits, Log, Meeting, Place, Sessions, Settings,
-    Storage,
+    Acquire, Anchors, Client, Http, Identity, Limits, Log, Meeting, Metrics, Place, Sessions,
+    Settings, Storage,
 };
 pub use self::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 

@@ -103,6 +103,7 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
         content::skill_sets(dir, &mut found);
         content::version(dir, &mut found);
         leftovers::check(&survey, &mut found);
+        leftovers::crashes(dir, &mut found);
     } else {
         clock::check(patient.now, None, &mut found);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kairos_actors::bounded_addr::Asks;
 use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
 use kairos_actors::place::{OpenPlace, PlaceHandle};
 use kairos_actors::recorder::{RecordPolicy, RecorderActor, RecorderHandle};
@@ -105,6 +106,16 @@ impl Hosted {
             && self.relay.health().await.is_ok()
             && self.heartbeat.health().await.is_ok()
             && self.recorder.health().await.is_ok()
+    }
+
+    /// The bounds of each actor's asks, by its name.
+    pub fn gates(&self) -> [(&'static str, Arc<Asks>); 4] {
+        [
+            ("place", Arc::clone(self.place.asks())),
+            ("relay", Arc::clone(self.relay.asks())),
+            ("recorder", Arc::clone(self.recorder.asks())),
+            ("heartbeat", Arc::clone(self.heartbeat.asks())),
+        ]
     }
 
     /// Lets go of all who listen.

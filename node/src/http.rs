@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ use kairos_protocol::wire::introduction::SignedIdentity;
 use parking_lot::Mutex;
 
 use crate::hosting::Hosting;
+use crate::metrics::{Counting, Metrics};
+use crate::room::Room;
+use crate::status::Status;
 use crate::watchdog::Readiness;
 pub use address::Proxies;
 pub use body::BodyLimits;
@@ -48,10 +52,13 @@ mod keys;
 mod listing;
 mod mcp;
 mod meeting;
+mod meter;
+pub(crate) mod metrics;
 mod place;
 mod provenances;
 mod query;
 mod reply;
+mod room;
 mod routes;
 mod unread;
 
@@ -125,6 +132,12 @@ pub struct Doors {
     pub listeners: Arc<Transfers>,
     /// Which parts of the node work.
     pub readiness: Readiness,
+    /// Figures.
+    pub metrics: Metrics,
+    /// Whether anything more may be written.
+    pub room: Room,
+    /// How the node is.
+    pub status: Status,
 }
 
 /// Bounds of the server.
@@ -148,11 +161,11 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Starts to answer requests on `listener`, those of language models too if there is a service for them.
 pub fn serve(
     listener: TcpListener,
-    doors: Doors,
+    doors: Arc<Doors>,
     mcp: Option<Mcp>,
     limits: ServerLimits,
 ) -> std::io::Result<Server> {
-    let doors = web::Data::new(doors);
+    let doors = web::Data::from(doors);
     let workers = match limits.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
@@ -160,7 +173,10 @@ pub fn serve(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(doors.clone())
+            .app_data(Rc::new(Counting::new(doors.metrics.requests().clone())))
+            .wrap(from_fn(room::needed))
             .wrap(from_fn(guard::never_panic))
+            .wrap(from_fn(meter::count))
             .wrap(from_fn(unread::hang_up))
             .configure(|app| {
                 if let Some(mcp) = &mcp {

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use kairos_actors::HealthCheck;
 use kairos_place::allowance::AddressAllowance;
 use parking_lot::Mutex;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +22,14 @@ use crate::http::{
     Proxies, Quotas, ServerLimits, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
 };
 use crate::mcp::AgentDoor;
+use crate::metrics::Metrics;
+use crate::reload::{Load, Reload};
+use crate::rlimits;
+use crate::room::Room;
 use crate::serving::Serving;
-use crate::watchdog::{self, Readiness};
+use crate::status::Status;
+use crate::telemetry::Logs;
+use crate::watchdog::{self, Guard, GuardLimits, Readiness};
 use kairos_place::session::Strength;
 
 /// What a request may hold beside a sealed message.
@@ -33,6 +40,20 @@ const ARCHIVE_MEMBERS_MAX: usize = 512 * 1024;
 /// The part of the node that may or may not be there.
 pub(crate) const PLACE: &str = "place";
 
+/// How long the parts of a node may take to stop, all together, after its requests have ended.
+const STOP_MAX: Duration = Duration::from_secs(30);
+
+/// What a node has that somebody operates.
+#[derive(Default)]
+pub struct Operation {
+    /// Where figures are shown, if that is wanted.
+    pub figures: Option<TcpListener>,
+    /// Its logs.
+    pub logs: Logs,
+    /// How settings are read anew.
+    pub load: Option<Load>,
+}
+
 /// A node that answers requests.
 pub struct Node {
     agent: Arc<Agent>,
@@ -42,8 +63,14 @@ pub struct Node {
     handle: ServerHandle,
     /// Ends what language models have open.
     models: CancellationToken,
+    /// Shows figures, where that is wanted.
+    figures: Option<ServerHandle>,
     server: JoinHandle<std::io::Result<()>>,
+    readiness: Readiness,
     watchdog: JoinHandle<&'static str>,
+    /// Looks at the disk.
+    room: JoinHandle<()>,
+    reload: Reload,
 }
 
 /// Why a node stopped.
@@ -72,7 +99,16 @@ impl fmt::Display for ShutdownReason {
 
 impl Node {
     /// Starts to answer on `listener`. Must run inside an actix system.
-    pub fn start(agent: Agent, listener: TcpListener) -> anyhow::Result<Self> {
+    pub fn start(
+        agent: Agent,
+        listener: TcpListener,
+        operation: Operation,
+    ) -> anyhow::Result<Self> {
+        let Operation {
+            figures,
+            logs,
+            load,
+        } = operation;
         let agent = Arc::new(agent);
         let hosting = Hosting::new(Arc::clone(&agent));
         if agent.settings.place.enabled {
@@ -86,26 +122,60 @@ impl Node {
         });
         asks.push((PLACE, place));
         let readiness = Readiness::new(asks.iter().map(|(name, _)| *name));
+        let reserve = agent.settings.limits.disk_reserve.get();
+        let room = Room::new(agent.data_dir.path(), reserve);
+        let metrics = Metrics::new(
+            Arc::clone(&agent),
+            hosting.clone(),
+            readiness.clone(),
+            room.clone(),
+        );
+        let status = Status::new(
+            Arc::clone(&agent),
+            hosting.clone(),
+            readiness.clone(),
+            room.clone(),
+            logs.clone(),
+            listener.local_addr()?,
+        );
+        let figures = figures.map(|listener| {
+            let names = agent.settings.http.names.clone();
+            let server = http::metrics::serve(listener, metrics.clone(), names)?;
+            let handle = server.handle();
+            actix::spawn(server);
+            std::io::Result::Ok(handle)
+        });
+        let figures = figures.transpose()?;
         let serving = Serving::announce(&agent.data_dir, listener.local_addr()?)?;
         let settings = &agent.settings;
         let limits = ServerLimits {
             workers: settings.http.workers,
-            max_connections: settings.http.max_connections,
+            max_connections: connections(settings.http.max_connections),
             head_timeout: settings.http.head_timeout.get(),
             keep_alive: settings.http.keep_alive.get(),
             shutdown_timeout: settings.http.shutdown_timeout.get(),
+        };
+        let parts = Parts {
+            hosting: hosting.clone(),
+            readiness: readiness.clone(),
+            metrics,
+            room: room.clone(),
+            status,
+        };
+        let doors = Arc::new(doors(&agent, parts));
+        let reload = Reload {
+            load,
+            running: settings.clone(),
+            folder: agent.data_dir.path().to_owned(),
+            logs,
+            doors: Arc::clone(&doors),
         };
         let models = CancellationToken::new();
         let mcp = match settings.mcp.http {
             true => Some(mcp(&agent, models.clone())?),
             false => None,
         };
-        let server = http::serve(
-            listener,
-            doors(&agent, hosting.clone(), readiness.clone()),
-            mcp,
-            limits,
-        )?;
+        let server = http::serve(listener, doors, mcp, limits)?;
         let handle = server.handle();
         Ok(Self {
             agent,
@@ -113,9 +183,30 @@ impl Node {
             serving,
             handle,
             models,
+            figures,
             server: actix::spawn(server),
-            watchdog: actix::spawn(watchdog::watch(asks, readiness)),
+            watchdog: actix::spawn(watchdog::watch(asks, readiness.clone())),
+            readiness,
+            room: actix::spawn(room.watch()),
+            reload,
         })
+    }
+
+    /// Has a thread of its own call `stuck` where this node does not run any more, see [`Guard`].
+    ///
+    /// # Errors
+    ///
+    /// There can be no such thread.
+    pub fn guard(
+        &self,
+        stuck: impl FnOnce(&'static str) + Send + 'static,
+    ) -> std::io::Result<Guard> {
+        let settings = &self.agent.settings;
+        let limits = GuardLimits {
+            round: settings.limits.ask_patience.get(),
+            stop: settings.http.shutdown_timeout.get() + STOP_MAX,
+        };
+        Guard::watch(self.readiness.clone(), limits, stuck)
     }
 
     /// The agent it serves.
@@ -130,26 +221,43 @@ impl Node {
 
     /// Runs until a signal arrives or a part fails, then shuts down in order.
     pub async fn join(mut self) -> ShutdownReason {
-        let reason = tokio::select! {
-            name = stop_signal() => ShutdownReason::Signal(name),
-            part = &mut self.watchdog => match part {
-                Ok(part) => ShutdownReason::Silent(part),
-                Err(_) => ShutdownReason::Silent("watchdog"),
-            },
-            ended = &mut self.server => ShutdownReason::Server(match ended {
-                Ok(Ok(())) => "it was stopped".to_owned(),
-                Ok(Err(error)) => error.to_string(),
-                Err(panic) => panic.to_string(),
-            }),
+        let mut stop = std::pin::pin!(stop_signal());
+        let mut hang_ups = hang_ups();
+        let reason = loop {
+            tokio::select! {
+                name = &mut stop => break ShutdownReason::Signal(name),
+                () = next(&mut hang_ups) => self.reload.run().await,
+                part = &mut self.watchdog => break match part {
+                    Ok(part) => ShutdownReason::Silent(part),
+                    Err(_) => ShutdownReason::Silent("watchdog"),
+                },
+                ended = &mut self.server => break ShutdownReason::Server(match ended {
+                    Ok(Ok(())) => "it was stopped".to_owned(),
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => panic.to_string(),
+                }),
+            }
         };
         tracing::info!(%reason, "shutting down");
-        self.shutdown().await;
+        // Requests have a deadline of their own; with what follows it is a bound for all of it.
+        let deadline = self.agent.settings.http.shutdown_timeout.get() + STOP_MAX;
+        if tokio::time::timeout(deadline, self.shutdown())
+            .await
+            .is_err()
+        {
+            // Whatever was acknowledged is on disk.
+            tracing::error!(
+                "the node did not stop in order within {deadline:?}, and ends as it is"
+            );
+        }
         reason
     }
 
     /// Takes no more requests, lets those under way end, then stops the actors, the ledger last.
     pub async fn shutdown(self) {
+        self.readiness.stop();
         self.watchdog.abort();
+        self.room.abort();
         drop(self.serving);
         self.hosting.hang_up();
         self.models.cancel();
@@ -159,6 +267,9 @@ impl Node {
         }
         self.hosting.stop().await;
         self.agent.close().await;
+        if let Some(figures) = self.figures {
+            figures.stop(false).await;
+        }
     }
 }
 
@@ -176,7 +287,37 @@ fn mcp(agent: &Arc<Agent>, stop: CancellationToken) -> anyhow::Result<Mcp> {
     Ok(Mcp::new(AgentDoor::new(Arc::clone(agent))?, limits, stop))
 }
 
-fn doors(agent: &Agent, hosting: Hosting, readiness: Readiness) -> Doors {
+/// What doors are made of beside the agent.
+struct Parts {
+    hosting: Hosting,
+    readiness: Readiness,
+    metrics: Metrics,
+    room: Room,
+    status: Status,
+}
+
+/// As many connections as `wanted`, or as there are descriptors for.
+fn connections(wanted: usize) -> usize {
+    let descriptors = rlimits::raise_descriptors();
+    let given = rlimits::connections(wanted, descriptors);
+    if given < wanted {
+        tracing::warn!(
+            connections = given,
+            wanted,
+            "there are too few descriptors for http.max_connections; raise the limit on open files (ulimit -n)"
+        );
+    }
+    given
+}
+
+fn doors(agent: &Agent, parts: Parts) -> Doors {
+    let Parts {
+        hosting,
+        readiness,
+        metrics,
+        room,
+        status,
+    } = parts;
     let settings = &agent.settings;
     let handles = &agent.handles;
     Doors {
@@ -246,6 +387,9 @@ fn doors(agent: &Agent, hosting: Hosting, readiness: Readiness) -> Doors {
             LISTENERS_PER_AGENT_MAX,
         )),
         readiness,
+        metrics,
+        room,
+        status,
     }
 }
 
@@ -278,5 +422,25 @@ pub(crate) async fn stop_signal() -> &'static str {
     tokio::select! {
         name = wait(SignalKind::terminate(), "SIGTERM") => name,
         name = wait(SignalKind::interrupt(), "SIGINT") => name,
+    }
+}
+
+/// Listens for SIGHUP, which asks for the settings to be read again.
+fn hang_ups() -> Option<Signal> {
+    let listening = signal(SignalKind::hangup());
+    listening
+        .inspect_err(
+            |error| tracing::error!(%error, signal = "SIGHUP", "cannot listen for a signal"),
+        )
+        .ok()
+}
+
+/// Waits for the next one.
+async fn next(signals: &mut Option<Signal>) {
+    match signals {
+        Some(signals) => {
+            signals.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::data_dir::DataDir;
+use crate::data_dir::holders::{self, Holding};
 
 /// Where the files are, below the data directory. Nothing there is part of the agent.
 pub(crate) const FOLDER: &str = "storage/serving";
@@ -22,6 +23,64 @@ const FILE_MAX: u64 = 4 * 1024;
 const ATTEMPTS: usize = 16;
 /// Most files that are looked at.
 const SERVERS_MAX: usize = 1_000;
+
+/// The lock of the one server that a data directory may have, in [`FOLDER`].
+const SOLE: &str = "server";
+
+/// The right to be the server of a data directory; ends when dropped.
+#[derive(Debug)]
+pub struct Sole {
+    _lock: File,
+}
+
+/// Why there is no other server.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSole {
+    /// There is one.
+    #[error(
+        "{} is served by {by}; stop that server first, or serve another data directory with --data-dir", path.display()
+    )]
+    Taken {
+        /// The data directory.
+        path: PathBuf,
+        /// Who serves it.
+        by: Holding,
+    },
+    /// The lock cannot be taken.
+    #[error("the lock of the server cannot be taken: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Sole {
+    /// Becomes the one server of `dir`, at once or not at all: two of them would live at the same Places and keep
+    /// sessions and limits that know nothing of each other. Blocks on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSole::Taken`] names the process that serves it.
+    pub fn of(dir: &DataDir) -> Result<Self, NotSole> {
+        let folder = folder(dir);
+        fs::create_dir_all(&folder)?;
+        let path = folder.join(SOLE);
+        let mut options = OpenOptions::new();
+        let options = options.create(true).truncate(false).write(true);
+        // Never deleted: whoever came late would lock another file than those before.
+        let lock = options.mode(0o600).open(&path)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(NotSole::Taken {
+                path: dir.path().to_owned(),
+                by: holders::of(&path),
+            }),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// Who serves `dir` at this moment.
+    pub fn holder(dir: &DataDir) -> Holding {
+        holders::of(&folder(dir).join(SOLE))
+    }
+}
 
 /// What a server says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,7 +145,10 @@ pub fn servers(dir: &DataDir) -> io::Result<Vec<SocketAddr>> {
     };
     let mut found = Vec::new();
     for entry in entries.take(SERVERS_MAX) {
-        if let Some(address) = look(&entry?.path())? {
+        let entry = entry?;
+        if entry.file_name() != SOLE
+            && let Some(address) = look(&entry.path())?
+        {
             found.push(address);
         }
     }
@@ -174,6 +236,19 @@ mod tests {
         assert_eq!(servers(&dir).unwrap(), ["[::1]:4002".parse().unwrap()]);
         drop(second);
         assert_eq!(fs::read_dir(folder(&dir)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_has_one_server_and_another_one_is_told_which() {
+        let (_root, dir) = dir();
+        assert_eq!(Sole::holder(&dir), Holding::Free);
+        let sole = Sole::of(&dir).unwrap();
+        let refused = Sole::of(&dir).unwrap_err().to_string();
+        let ours = format!("is served by process {} (", std::process::id());
+        assert!(refused.contains(&ours), "{refused}");
+        assert_eq!(servers(&dir).unwrap(), []);
+        drop(sole);
+        Sole::of(&dir).unwrap();
     }
 
     #[test]

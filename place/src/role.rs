@@ -59,13 +59,17 @@ pub enum Action {
     Import,
     /// Read the action log.
     ReadActionLog,
+    /// Read the figures of the running node, such as how many requests there were.
+    ReadFigures,
+    /// Read how the running node is: its peers, the Places it joined, what went wrong.
+    ReadStatus,
     /// Run the Meeting Place that is hosted: open and close it, keep agents out, read its audit.
     RunPlace,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::ReadKnowledge,
         Self::ReadLedger,
         Self::ReadOwnProposals,
@@ -81,13 +85,17 @@ impl Action {
         Self::ManagePeers,
         Self::Import,
         Self::ReadActionLog,
+        Self::ReadFigures,
+        Self::ReadStatus,
         Self::RunPlace,
     ];
 
     /// The least role that may do it: the table.
     pub const fn needs(self) -> Role {
         match self {
-            Self::ReadKnowledge | Self::ReadLedger | Self::ReadOwnProposals => Role::Guest,
+            Self::ReadKnowledge | Self::ReadLedger | Self::ReadOwnProposals | Self::ReadFigures => {
+                Role::Guest
+            }
             Self::Propose | Self::WriteContext | Self::WriteKnowledge | Self::Record => {
                 Role::Member
             }
@@ -99,6 +107,7 @@ impl Action {
             | Self::ManagePeers
             | Self::Import
             | Self::ReadActionLog
+            | Self::ReadStatus
             | Self::RunPlace => Role::Owner,
         }
     }
@@ -121,6 +130,8 @@ impl Action {
             Self::ManagePeers => "manage_peers",
             Self::Import => "import",
             Self::ReadActionLog => "read_action_log",
+            Self::ReadFigures => "read_figures",
+            Self::ReadStatus => "read_status",
             Self::RunPlace => "run_place",
         }
     }

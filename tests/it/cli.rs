@@ -161,6 +161,8 @@ const COMMANDS: &[&str] = &[
     "backup",
     "restore",
     "doctor",
+    "status",
+    "health",
     "upgrade",
     "completions",
 ];

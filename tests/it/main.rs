@@ -16,6 +16,8 @@ mod hostile_place;
 mod life;
 mod mcp;
 mod membership;
+mod metrics;
+mod operations;
 mod persona;
 mod place;
 mod place_board;

@@ -171,6 +171,7 @@ fn is_ready_and_says_what_works() {
         "approvals",
         "auth",
         "chain",
+        "disk",
         "knowledge",
         "meeting",
         "membership",
@@ -182,5 +183,6 @@ fn is_ready_and_says_what_works() {
         "witness",
     ];
     assert_eq!(names, all);
+    assert_eq!(ready["not_ready"], serde_json::json!([]));
     assert_eq!(Request::get("/health").send(&node).ok()["status"], "ok");
 }

@@ -14,7 +14,7 @@ use super::locks::Locks;
 use super::{Failure, Prepared, Wanted, agent_of, is_with_keys};
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{self, Survey, survey};
-use crate::serving;
+use crate::{crash, serving, telemetry};
 
 /// The databases of a hosted Meeting Place, below the data directory.
 const DATABASES: [&str; 2] = ["storage/place/place.db", "storage/place/relay.db"];
@@ -159,6 +159,8 @@ fn sort<'a>(survey: &'a Survey, wanted: Wanted, source: &Source) -> Sorted<'a> {
             || entry.is_lock()
             || !entry.lasts()
             || path == serving::FOLDER
+            || path == crash::FOLDER
+            || path == telemetry::FOLDER
             || secret && !wanted.keys
         {
             passed_over.push(path);

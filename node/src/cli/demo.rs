@@ -24,7 +24,7 @@ use crate::agent::Agent;
 use crate::clock::SystemClock;
 use crate::config::{Period, Settings};
 use crate::data_dir::{DataDir, Surroundings};
-use crate::node::Node;
+use crate::node::{Node, Operation};
 use crate::telemetry;
 
 mod mallory;
@@ -243,7 +243,7 @@ async fn agent(home: &Path, name: &str, description: &str) -> anyhow::Result<(No
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let url = format!("http://{}", listener.local_addr()?).parse()?;
     let agent = Agent::open(data_dir, settings).await?;
-    Ok((Node::start(agent, listener)?, url))
+    Ok((Node::start(agent, listener, Operation::default())?, url))
 }
 
 /// Gives Ada a skill to offer.

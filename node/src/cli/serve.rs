@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
@@ -9,8 +10,13 @@ use super::Session;
 use super::exit::Exit;
 use crate::agent::Agent;
 use crate::clock::{self, SystemClock};
-use crate::node::{Node, ShutdownReason};
-use crate::telemetry;
+use crate::config::Settings;
+use crate::data_dir::DataDir;
+use crate::node::{Node, Operation, ShutdownReason};
+use crate::reload::Load;
+use crate::serving::Sole;
+use crate::telemetry::{self, Logs};
+use crate::{config, crash, rlimits};
 
 /// Where to listen.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -28,17 +34,23 @@ pub struct ServeArgs {
     place: bool,
 }
 
+impl ServeArgs {
+    /// The settings that they are, in front of all others.
+    fn overrides(&self) -> Vec<(String, String)> {
+        let host = self.host.clone().map(|host| ("http.host".to_owned(), host));
+        let port = self
+            .port
+            .map(|port| ("http.port".to_owned(), port.to_string()));
+        let place = self
+            .place
+            .then(|| ("place.enabled".to_owned(), "true".to_owned()));
+        host.into_iter().chain(port).chain(place).collect()
+    }
+}
+
 /// Serves until a signal arrives. A missing data directory is made with safe defaults.
 pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
-    let mut overrides = Vec::new();
-    overrides.extend(args.host.clone().map(|host| ("http.host".to_owned(), host)));
-    overrides.extend(
-        args.port
-            .map(|port| ("http.port".to_owned(), port.to_string())),
-    );
-    if args.place {
-        overrides.push(("place.enabled".to_owned(), "true".to_owned()));
-    }
+    let overrides = args.overrides();
     let data_dir = session.data_dir();
     // Before anything is written there.
     if session.settings(&overrides)?.storage.must_persist {
@@ -46,34 +58,49 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
     }
     let data_dir = session.initialize()?;
     let settings = session.settings(&overrides)?;
-    telemetry::start(&settings.log.level, settings.log.format);
-    if !SystemClock::shift().is_zero() {
-        tracing::warn!(
-            shift = %SystemClock::shift(),
-            "{} is set: this node believes in a wrong time, and its records will tell it", clock::SHIFT
-        );
-    }
+    let logs = start_logs(&data_dir, &settings)?;
+    // Whoever serves the directory already keeps its reports.
+    let sole = Sole::of(&data_dir)?;
+    crash::install(&data_dir);
+    warn_of_little_memory();
+    warn_of_wrong_time();
     let http = &settings.http;
-    let listener = TcpListener::bind((http.host.as_str(), http.port)).with_context(|| {
-        format!(
-            "cannot listen on {}:{}; choose another with --host and --port",
-            http.host, http.port
-        )
-    })?;
+    let listener = listen(
+        &http.host,
+        http.port,
+        "choose another with --host and --port",
+    )?;
     let address = listener.local_addr()?;
+    let shown = &settings.metrics;
+    let figures = shown.enabled.then(|| {
+        let advice = "choose another for metrics.host and metrics.port";
+        listen(&shown.host, shown.port, advice)
+    });
+    let figures = figures.transpose()?;
+    let figures_at = figures.as_ref().map(TcpListener::local_addr).transpose()?;
+    let operation = Operation {
+        figures,
+        logs,
+        load: Some(load(session, overrides)),
+    };
     let folder: PathBuf = data_dir.path().to_owned();
+    let crashed = data_dir.clone();
     let out = &mut session.out;
     let reason = actix::System::new().block_on(async {
-        let agent = Agent::open(data_dir, settings).await?;
+        let agent = Agent::open(data_dir.clone(), settings).await?;
         let id = agent.signed.instance_id.clone();
         let place = agent.settings.place.clone();
         let lives = agent.settings.membership.background;
-        let node = Node::start(agent, listener)?;
+        let node = Node::start(agent, listener, operation)?;
+        let _guard = node.guard(move |reason| end(&data_dir, reason))?;
         if lives {
             node.agent().handles.membership.live().await?;
         }
         out.note(format_args!("Agent {id} in {}", folder.display()))?;
         out.note(format_args!("Listening on http://{address}"))?;
+        if let Some(address) = figures_at {
+            out.note(format_args!("Figures at http://{address}/metrics"))?;
+        }
         if place.enabled {
             out.note(format_args!(
                 "Meeting Place '{}' at http://{address}/place/v1/",
@@ -85,9 +112,71 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         }
         anyhow::Ok(node.join().await)
     })?;
+    if !matches!(reason, ShutdownReason::Signal(_)) {
+        crash::report(&crashed, &reason.to_string())?;
+    }
+    drop(sole);
     out.note(format_args!("Stopped: {reason}"))?;
     Ok(match reason {
         ShutdownReason::Signal(_) => Exit::Done,
         ShutdownReason::Silent(_) | ShutdownReason::Server(_) => Exit::Failed,
     })
+}
+
+fn start_logs(data_dir: &DataDir, settings: &Settings) -> anyhow::Result<Logs> {
+    let log = &settings.log;
+    let file = telemetry::file(data_dir.path(), &log.file);
+    let shown = file.clone().unwrap_or_default();
+    telemetry::start_with(&log.level, log.format, file.as_deref())
+        .with_context(|| format!("cannot open the file of logs {}", shown.display()))
+}
+
+/// Reads the settings as they were read for this process.
+fn load(session: &Session, overrides: Vec<(String, String)>) -> Load {
+    let path = session.data_dir().path().to_owned();
+    let mut all = session.overrides.clone();
+    all.extend(overrides);
+    Arc::new(move || {
+        let loaded = config::load(&path, Session::environment(), &all);
+        loaded.map(|loaded| loaded.settings)
+    })
+}
+
+/// Ends a process in which nothing can be waited for any more. Whatever was acknowledged is on disk.
+fn end(data_dir: &DataDir, reason: &'static str) {
+    tracing::error!(
+        reason,
+        "the node is stuck and ends as it is; start it again"
+    );
+    if let Err(error) = crash::report(data_dir, reason) {
+        tracing::error!(%error, "a report of it could not be written");
+    }
+    std::process::exit(STUCK);
+}
+
+/// How a process ends that was stuck; the same as where a part of the node stopped answering.
+const STUCK: i32 = 1;
+
+fn warn_of_little_memory() {
+    if let Some(memory) = rlimits::memory().filter(|memory| *memory < rlimits::MEMORY_LOW) {
+        tracing::warn!(
+            memory,
+            enough = rlimits::MEMORY_LOW,
+            "the control group gives this process little memory; the system may end it"
+        );
+    }
+}
+
+fn warn_of_wrong_time() {
+    if !SystemClock::shift().is_zero() {
+        tracing::warn!(
+            shift = %SystemClock::shift(),
+            "{} is set: this node believes in a wrong time, and its records will tell it", clock::SHIFT
+        );
+    }
+}
+
+fn listen(host: &str, port: u16, advice: &str) -> anyhow::Result<TcpListener> {
+    let told = || format!("cannot listen on {host}:{port}; {advice}");
+    TcpListener::bind((host, port)).with_context(told)
 }

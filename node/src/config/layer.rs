@@ -107,15 +107,15 @@ impl Reading {
 
 /// The known key most like `name`, if it is at all like it.
 fn nearest(name: &str, written: fn(&str) -> String) -> Option<String> {
-    let likeness = |key: &Key| {
-        let whole = strsim::normalized_damerau_levenshtein(name, &written(key.name));
-        let field = strsim::normalized_damerau_levenshtein(name, &written(key.field));
-        whole.max(field)
-    };
+    let name = name.to_lowercase();
+    let like =
+        |known: &str| strsim::normalized_damerau_levenshtein(&name, &written(known).to_lowercase());
+    let likeness = |key: &Key| like(key.name).max(like(key.field));
     keys()
         .map(|key| (likeness(key), key))
         .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        // Of several that are as much like it, the first one is the one that more people set.
+        .reduce(|best, next| if next.0 > best.0 { next } else { best })
         .map(|(_, key)| written(key.name))
 }
 

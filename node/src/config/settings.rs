@@ -192,6 +192,9 @@ settings! {
 
     /// Bounds on what others can make this node hold or do.
     limits: Limits {
+        /// Free space of the data directory's disk below which nothing more is written that others ask for. What is
+        /// there is read as before, and writing goes on once there is a quarter more than this.
+        disk_reserve: Size = Size::mib(32), between(Size::bytes(0), Size::mib(1024 * 1024));
         /// The largest request body.
         body: Size = Size::mib(1), between(Size::bytes(1024), Size::mib(1024));
         /// How long a request may take to send its body.
@@ -398,12 +401,25 @@ settings! {
         session_idle: Period = Period::mins(10), between(Period::secs(1), Period::days(7));
     }
 
+    /// Figures for Prometheus, see /metrics in the handbook. Token holders find them at /api/v1/metrics in any case.
+    metrics: Metrics {
+        /// Whether GET /metrics answers, without a token, on a port of its own.
+        enabled: bool = false, any();
+        /// The address to listen on. Anything but loopback shows the figures to whoever reaches it.
+        host: String = "127.0.0.1".to_owned(), host();
+        /// The port to listen on; 0 takes a free one.
+        port: u16 = 9464, between(0, u16::MAX);
+    }
+
     /// What the node says about itself while it runs.
     log: Log {
         /// The least severe level shown, or a filter for single parts of the program.
         level: String = "info".to_owned(), filter();
         /// Lines for people, or one JSON object a line.
         format: LogFormat = LogFormat::Human, any();
+        /// A file to append to, whole or below storage/log; nothing means standard error. SIGHUP opens it anew, so that
+        /// it can be moved away before.
+        file: String = String::new(), prose(4096);
     }
 }
 
@@ -451,6 +467,13 @@ impl Settings {
             .iter()
             .filter(|pair| !(pair.holds)(self))
             .map(|pair| (pair.small, pair.large))
+    }
+
+    /// The keys of which `other` has another value.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let pairs = self.values().zip(other.values());
+        let other = pairs.filter(|((_, ours), (_, theirs))| ours != theirs);
+        other.map(|((key, _), _)| key.name).collect()
     }
 
     /// Each key with its value as JSON, in the order of the example.
@@ -544,6 +567,15 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn settings_differ_in_the_keys_that_were_changed() {
+        let (before, mut after) = (Settings::default(), Settings::default());
+        assert!(before.differences(&after).is_empty());
+        after.log.level = "debug".to_owned();
+        after.http.names = vec!["a.example".to_owned()];
+        assert_eq!(before.differences(&after), ["http.names", "log.level"]);
     }
 
     #[test]

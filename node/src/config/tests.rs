@@ -149,6 +149,7 @@ sessions.max_per_key 16
 sessions.proof_window 1m
 sessions.read introduced
 sessions.message introduced
+limits.disk_reserve 32MiB
 limits.body 1MiB
 limits.body_timeout 10s
 limits.skill 100kB
@@ -231,8 +232,12 @@ membership.downgrade true
 membership.prekeys 50
 membership.places 16
 acquire.auto_install false
+metrics.enabled false
+metrics.host 127.0.0.1
+metrics.port 9464
 log.level info
-log.format human"#;
+log.format human
+log.file """#;
     assert_eq!(listed, promised.trim().lines().collect::<Vec<_>>());
 }
 

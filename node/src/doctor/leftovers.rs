@@ -6,6 +6,7 @@ use kairos_actors::passing::is_set_aside;
 
 use super::{Findings, some};
 use crate::backup::restore::{self, REPLACED, UNPACKING};
+use crate::crash;
 use crate::data_dir::DataDir;
 use crate::data_dir::survey::{Entry, Survey};
 
@@ -18,6 +19,36 @@ pub(super) fn is_stale(entry: &Entry, now: SystemTime) -> bool {
         .modified()
         .and_then(|modified| now.duration_since(modified).ok());
     age.is_some_and(|age| age > STALE)
+}
+
+/// What a node left that ended unexpectedly.
+pub(super) fn crashes(dir: &DataDir, found: &mut Findings) {
+    const CHECK: &str = "crashes";
+    match crash::reports(dir) {
+        Ok(reports) => match reports.last() {
+            None => found.ok(CHECK, "no reports of crashes"),
+            Some(last) => {
+                let message = format!(
+                    "{} reports of crashes, the last one: {}",
+                    reports.len(),
+                    last.what
+                );
+                let fix = format!(
+                    "read {}, and remove it once it is dealt with",
+                    last.path.display()
+                );
+                found.warn(CHECK, message, fix);
+            }
+        },
+        Err(error) => {
+            let fix = format!("give this user the right to read {}", crash::FOLDER);
+            found.warn(
+                CHECK,
+                format!("reports of crashes cannot be read: {error}"),
+                fix,
+            );
+        }
+    }
 }
 
 pub(super) fn check(survey: &Survey, found: &mut Findings) {

@@ -5,6 +5,7 @@
 pub(super) mod approvals;
 pub(super) mod guard;
 pub(super) mod place;
+pub(super) mod status;
 pub(super) mod whoami;
 
 use actix_web::web;

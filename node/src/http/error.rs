@@ -8,12 +8,13 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use kairos_actors::approvals::ApprovalError;
 use kairos_actors::auth::AuthError;
 use kairos_actors::bounded_addr::AskError;
 use kairos_actors::chain::tlog::TlogError;
+use kairos_actors::durable::is_out_of_space;
 use kairos_actors::knowledge::KnowledgeError;
 use kairos_actors::meeting::MeetingError;
 use kairos_actors::meeting::inbox::InboxError;
@@ -33,6 +34,21 @@ pub struct ApiError {
     code: &'static str,
     message: Cow<'static, str>,
     retry_after: Option<Duration>,
+    /// Names this answer, in its header and in the log.
+    request_id: RequestId,
+}
+
+/// The header that names an answer which is an error.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// See [`REQUEST_ID`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RequestId(u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// When to come again where nothing better is known.
@@ -52,7 +68,18 @@ impl ApiError {
             code,
             message: message.into(),
             retry_after: None,
+            request_id: RequestId(rand::random()),
         }
+    }
+
+    /// What the log is to call the request, as `request.id`.
+    pub(super) fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// The stable word for what went wrong.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
     }
 
     pub(super) fn after(mut self, wait: Duration) -> Self {
@@ -140,11 +167,30 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "mmp_unavailable", message)
     }
 
+    /// 507 `storage_full`: nothing can be written at the moment.
+    pub fn storage_full() -> Self {
+        let message = "This agent has no room to store anything at the moment. Please retry later.";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", message).after(RETRY_LATER)
+    }
+
+    /// What went wrong inside: 507 if the disk is full, else 500. `error` is logged and not sent.
+    pub fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
+        let internal = Self::internal(&error);
+        match is_out_of_space(error) {
+            true => Self {
+                request_id: internal.request_id,
+                ..Self::storage_full()
+            },
+            false => internal,
+        }
+    }
+
     /// 500 `internal_error`; `cause` is logged and not sent.
     pub fn internal(cause: &dyn fmt::Display) -> Self {
-        tracing::error!(error = %cause, "a request failed inside");
         let message = "An internal error occurred while processing the request";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message)
+        let internal = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", message);
+        tracing::error!(request.id = %internal.request_id, error = %cause, "a request failed inside");
+        internal
     }
 }
 
@@ -177,6 +223,7 @@ impl ResponseError for ApiError {
         let mut response = HttpResponseBuilder::new(self.status);
         response
             .insert_header((CACHE_CONTROL, "no-cache"))
+            .insert_header((REQUEST_ID, self.request_id.to_string()))
             .content_type("application/json");
         // RFC 6750 wants it; the reference leaves it out where peers ask.
         if matches!(self.code, "missing_token" | "invalid_token") {
@@ -253,7 +300,7 @@ impl From<PeerError> for ApiError {
                 | PeerTableError::NoConflict(_)
                 | PeerTableError::OtherConflict { .. },
             ) => Self::not_found("No such peer."),
-            error @ (PeerError::Store(_) | PeerError::Key(_)) => Self::internal(&error),
+            error @ (PeerError::Store(_) | PeerError::Key(_)) => Self::failed(&error),
         }
     }
 }
@@ -272,13 +319,14 @@ impl From<AuthError> for ApiError {
             | AuthError::Token(_)
             | AuthError::Random(_)
             | AuthError::Io(_)) => {
-                tracing::error!(%error, "tokens cannot be checked, so nobody is let in");
-                Self::new(
+                let refused = Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "auth_unavailable",
                     "Tokens cannot be checked at the moment. The owner of this agent has to look at its log.",
-                )
-                .after(Duration::from_secs(60))
+                );
+                let request = refused.request_id;
+                tracing::error!(request.id = %request, %error, "tokens cannot be checked, so nobody is let in");
+                refused.after(Duration::from_secs(60))
             }
         }
     }
@@ -323,7 +371,7 @@ impl From<ApprovalError> for ApiError {
             ApprovalError::Ask(error) => error.into(),
             error @ (ApprovalError::Unrecorded(_)
             | ApprovalError::Random(_)
-            | ApprovalError::Io(_)) => Self::internal(&error),
+            | ApprovalError::Io(_)) => Self::failed(&error),
         }
     }
 }
@@ -364,7 +412,7 @@ impl From<KnowledgeError> for ApiError {
             | KnowledgeError::Unsettled { .. }
             | KnowledgeError::Overtaken { .. }
             | KnowledgeError::Intent { .. }
-            | KnowledgeError::Io(_)) => Self::internal(&error),
+            | KnowledgeError::Io(_)) => Self::failed(&error),
         }
     }
 }
@@ -390,7 +438,7 @@ impl From<SkillSetError> for ApiError {
             ),
             SkillSetError::Ask(error) => error.into(),
             // None of the others can come of reading; their texts may name local files.
-            error => Self::internal(&error),
+            error => Self::failed(&error),
         }
     }
 }
@@ -419,7 +467,7 @@ impl From<TlogError> for ApiError {
             | TlogError::Inclusion(_)
             | TlogError::Tiles(_)
             | TlogError::Io(_)
-            | TlogError::Crashed) => Self::internal(&error),
+            | TlogError::Crashed) => Self::failed(&error),
         }
     }
 }
@@ -443,7 +491,7 @@ impl From<MeetingError> for ApiError {
             | MeetingError::Witness(_)
             | MeetingError::Inbox(InboxError::Io(_))
             | MeetingError::Key(_)
-            | MeetingError::Panicked) => Self::internal(&error),
+            | MeetingError::Panicked) => Self::failed(&error),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /health`: this process lives. `GET /ready`: every part of it works.
+//! `GET /health`: this process lives. `GET /ready`: every part of it works, and what is wrong with which if not.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
@@ -6,35 +6,30 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::{Doors, reply};
-use crate::node::PLACE;
+use crate::condition::Condition;
 
 /// Peers look for `status: ok` and nothing else.
 pub(super) async fn alive(doors: web::Data<Doors>) -> HttpResponse {
     reply::value(&json!({
         "status": "ok", "server": "kairos-chain", "version": env!("CARGO_PKG_VERSION"), "tls": false,
-        "place_started": doors.hosting.current().is_some(),
+        "place_started": doors.hosting.current().is_some(), "ready": condition(&doors).is_ready(),
     }))
 }
 
-/// 200 if every part works, else 503; `parts` tells which.
+/// 200 if every part works, else 503; `parts` tells which, and `not_ready` why not.
 pub(super) async fn ready(doors: web::Data<Doors>) -> HttpResponse {
-    let mut parts = doors.readiness.parts();
-    if doors.hosting.current().is_none() {
-        parts.retain(|part| part.name != PLACE);
-    }
-    let ready = parts.iter().all(|part| part.works);
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+    let condition = condition(&doors);
+    let (status, word) = match condition.is_ready() {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
     };
-    let parts: serde_json::Map<_, _> = parts
-        .into_iter()
-        .map(|part| (part.name.to_owned(), json!(part.state())))
-        .collect();
-    let word = if ready { "ready" } else { "not_ready" };
+    let Condition { parts, not_ready } = condition;
     HttpResponse::build(status)
         .insert_header((CACHE_CONTROL, "no-cache"))
         .content_type("application/json")
-        .body(json!({"status": word, "parts": parts}).to_string())
+        .body(json!({"status": word, "parts": parts, "not_ready": not_ready}).to_string())
+}
+
+fn condition(doors: &Doors) -> Condition {
+    Condition::of(&doors.hosting, &doors.readiness, &doors.room)
 }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage as _, HttpRequest};
+use kairos_actors::durable::is_out_of_space;
 use kairos_actors::peer_manager::Caller;
 use kairos_actors::place::PlaceError;
 use kairos_actors::recorder::Record;
@@ -144,17 +145,19 @@ impl From<PlaceError> for ApiError {
                 text,
             ),
             PlaceError::Ban(error) => error.into(),
+            PlaceError::Store(_) if is_out_of_space(&error) => Self::failed(&error),
             PlaceError::Store(_) => {
-                tracing::error!(%error, "the Place could not store what it was asked to");
                 let message = "The Place cannot store anything at the moment; nothing was changed.";
-                Self::new(
+                let refused = Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "storage_unavailable",
                     message,
-                )
-                .after(std::time::Duration::from_secs(30))
+                );
+                let request = refused.request_id();
+                tracing::error!(request.id = %request, %error, "the Place could not store what it was asked to");
+                refused.after(std::time::Duration::from_secs(30))
             }
-            PlaceError::Directory(_) | PlaceError::Taken(_) => Self::internal(&error),
+            PlaceError::Directory(_) | PlaceError::Taken(_) => Self::failed(&error),
             PlaceError::Ask(error) => error.into(),
         }
     }

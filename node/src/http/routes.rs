@@ -7,7 +7,7 @@ use actix_web::{FromRequest, Handler, HttpRequest, Responder, Route, web};
 use super::api;
 use super::error::{ApiError, quoted};
 use super::meeting::{checkpoint, introduce, messages, skill_sets, skills};
-use super::{guard, health, place};
+use super::{guard, health, metrics, place};
 
 /// The table of routes.
 pub(super) fn configure(app: &mut web::ServiceConfig) {
@@ -48,6 +48,8 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         web::scope("/api")
             .wrap(from_fn(api::guard::admit))
             .route("/v1/whoami", web::get().to(api::whoami::get))
+            .route("/v1/metrics", web::get().to(metrics::for_callers))
+            .route("/v1/status", web::get().to(api::status::get))
             .route("/v1/approvals", web::get().to(api::approvals::list))
             .route("/v1/approvals", web::post().to(api::approvals::propose))
             .route("/v1/approvals/{id}", web::get().to(api::approvals::show))

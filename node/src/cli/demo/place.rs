@@ -24,7 +24,7 @@ use crate::cli::out::{Out, Tone};
 use crate::clock::SystemClock;
 use crate::config::{Period, Settings};
 use crate::data_dir::{DataDir, Surroundings};
-use crate::node::Node;
+use crate::node::{Node, Operation};
 
 /// What only Ben is to read.
 const LETTER: &str = "Ben, the good pot is behind the blue door.";
@@ -315,7 +315,7 @@ async fn host(home: &Path) -> anyhow::Result<(Node, PeerUrl)> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let url = format!("http://{}", listener.local_addr()?).parse()?;
     let agent = open(home, settings).await?;
-    Ok((Node::start(agent, listener)?, url))
+    Ok((Node::start(agent, listener, Operation::default())?, url))
 }
 
 /// An agent without a server.

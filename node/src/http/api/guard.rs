@@ -139,7 +139,8 @@ fn check_host(request: &HttpRequest, names: &[String]) -> Result<(), ApiError> {
     }
 }
 
-fn is_known(host: &Authority, names: &[String]) -> bool {
+/// Whether `host` can be no name that somebody else gave us: an address, `localhost`, or one of `names`.
+pub(in crate::http) fn is_known(host: &Authority, names: &[String]) -> bool {
     let name = host.host();
     let bare = name
         .strip_prefix('[')

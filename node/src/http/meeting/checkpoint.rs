@@ -88,6 +88,6 @@ fn refused(error: WitnessError) -> ApiError {
         | WitnessError::Damaged { .. }
         | WitnessError::Evidence(_)
         | WitnessError::Io(_)
-        | WitnessError::Crashed) => ApiError::internal(&error),
+        | WitnessError::Crashed) => ApiError::failed(&error),
     }
 }

@@ -12,6 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::{StreamExt as _, stream};
+use kairos_actors::durable::is_out_of_space;
 use kairos_actors::place::PlaceError;
 use kairos_actors::recorder::Record;
 use kairos_actors::relay::{Letter, RelayError, Subscription};
@@ -560,17 +561,19 @@ impl From<RelayError> for ApiError {
                     .after(Duration::from_secs(60))
             }
             RelayError::Ask(error) => error.into(),
+            RelayError::Store(_) if is_out_of_space(&error) => Self::failed(&error),
             RelayError::Store(_) => {
-                tracing::error!(%error, "the relay could not store what it was asked to");
                 let message = "The relay cannot store anything at the moment; whether it took effect is unknown.";
-                Self::new(
+                let refused = Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "storage_unavailable",
                     message,
-                )
-                .after(Duration::from_secs(30))
+                );
+                let request = refused.request_id();
+                tracing::error!(request.id = %request, %error, "the relay could not store what it was asked to");
+                refused.after(Duration::from_secs(30))
             }
-            RelayError::Random(_) | RelayError::Crashed => Self::internal(&error),
+            RelayError::Random(_) | RelayError::Crashed => Self::failed(&error),
         }
     }
 }
