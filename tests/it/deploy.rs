@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kairos_tests::{Call, Home};
+use serde_json::Value;
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
@@ -40,6 +41,7 @@ fn every_variable_in_the_files_is_a_setting() {
     for file in [
         "compose.yaml",
         "compose.place.yaml",
+        "compose.metrics.yaml",
         "compose.testnet.yaml",
         "kairos-chain.service",
         "Dockerfile",
@@ -59,6 +61,43 @@ fn every_variable_in_the_files_is_a_setting() {
         }
     }
     assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn every_alert_is_explained() {
+    let alerts: Value = serde_saphyr::from_str(&read("prometheus/alerts.yaml")).expect("YAML");
+    let rules = alerts["groups"][0]["rules"].as_array().expect("rules");
+    let handbook = read("README.md");
+    assert!(rules.len() > 10);
+    for rule in rules {
+        let name = rule["alert"].as_str().expect("a name");
+        assert!(
+            handbook.contains(&format!("`{name}`")),
+            "the handbook does not say what to do about {name}"
+        );
+    }
+}
+
+#[test]
+fn every_figure_that_is_watched_is_one_that_nodes_show() {
+    let part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let page = fs::read_to_string(page).expect("the page of the figures");
+    let figures = |text: &str| {
+        let mut found = words(text, "kairos_", part);
+        found.extend(words(text, "process_", part));
+        found
+    };
+    let shown = figures(&page);
+    for file in ["prometheus/alerts.yaml", "grafana/kairos-chain.json"] {
+        let watched = figures(&read(file));
+        assert!(watched.len() > 10, "{file}");
+        for name in watched {
+            // What Prometheus makes of a histogram.
+            let figure = name.trim_end_matches("_bucket");
+            assert!(shown.contains(figure), "{file}: no node shows {name}");
+        }
+    }
 }
 
 #[test]
