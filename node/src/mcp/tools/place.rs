@@ -52,7 +52,7 @@ pub(super) struct Join;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UrlParams {
-    /// Where the Place is, such as https://place.example.
+    /// Where the Place is, such as `https://place.example`.
     #[schemars(with = "String")]
     url: PeerUrl,
 }
