@@ -232,6 +232,11 @@ membership.downgrade true
 membership.prekeys 50
 membership.places 16
 acquire.auto_install false
+mcp.stdio_role owner
+mcp.ask true
+mcp.http true
+mcp.sessions 64
+mcp.session_idle 10m
 metrics.enabled false
 metrics.host 127.0.0.1
 metrics.port 9464
