@@ -215,9 +215,13 @@ mod tests {
     #[test]
     fn each_role_may_do_what_the_one_below_may_and_more() {
         let guest = ["read_knowledge", "read_ledger", "read_own_proposals"];
-        assert_eq!(allowed(Role::Guest), guest);
+        let figures = ["read_figures"];
+        assert_eq!(allowed(Role::Guest), [&guest[..], &figures].concat());
         let member = ["propose", "write_context", "write_knowledge", "record"];
-        assert_eq!(allowed(Role::Member), [&guest[..], &member].concat());
+        assert_eq!(
+            allowed(Role::Member),
+            [&guest[..], &member, &figures].concat()
+        );
         assert_eq!(allowed(Role::Owner).len(), Action::ALL.len());
         let refused = Role::Member.authorize(Action::ManageTokens).unwrap_err();
         assert_eq!(

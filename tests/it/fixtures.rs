@@ -17,7 +17,7 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 18] = [
+const FIXTURES: [Fixture; 19] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
@@ -91,6 +91,11 @@ const FIXTURES: [Fixture; 18] = [
         file: "tests/fixtures/keys/rsa-1024.pub.pem",
         read_by: &["tests/it/bad_input.rs"],
         recorded: None,
+    },
+    Fixture {
+        file: "tests/fixtures/vectors/mcp-tools-list-v2.2.0.json",
+        read_by: &["tests/it/mcp/tools.rs"],
+        recorded: Some("6d23e12cdc3a1d6fd4e267e46a7bea06fc10bacba94690f2e708ae48454f7c7a"),
     },
     Fixture {
         file: "tests/fixtures/vectors/mmp-transcript-v2.2.0.jsonl.gz",

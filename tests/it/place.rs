@@ -145,7 +145,7 @@ fn what_was_acknowledged_is_there_after_a_kill() {
         .arg(&data)
         .env("KAIROS_PLACE__ENABLED", "true");
     let told = second.run().failed(1);
-    assert!(told.contains("another process hosts the Place"), "{told}");
+    assert!(told.contains(" is served by process "), "{told}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use crate::agent::Agent;
 use crate::clock::{self, SystemClock};
 use crate::config::Settings;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::node::{Node, Operation, ShutdownReason};
 use crate::reload::Load;
 use crate::serving::Sole;
@@ -52,6 +52,9 @@ impl ServeArgs {
 pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
     let overrides = args.overrides();
     let data_dir = session.data_dir();
+    if let Err(error @ DataDirError::NotADirectory(_)) = data_dir.clone().existing() {
+        return Err(error.into());
+    }
     // Before anything is written there.
     if session.settings(&overrides)?.storage.must_persist {
         data_dir.must_persist()?;
