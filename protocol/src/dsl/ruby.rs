@@ -23,8 +23,10 @@ const DEPTH_MAX: usize = 64;
 const STACK_PER_BYTE: usize = 2 * 1024;
 /// Stack for everything else.
 const STACK_BASE: usize = 4 * 1024 * 1024;
-/// Most errors of the grammar that are told.
+/// Most errors of the grammar that are told of one part.
 const ERRORS_MAX: usize = 16;
+/// Most parts into which a text that is no Ruby is cut.
+const PARTS_MAX: usize = 256;
 
 /// A piece of Ruby.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +49,16 @@ pub(super) enum Kind {
     Text(String),
     Symbol(String),
     Array(Vec<Node>),
-    /// `{ a: 1 }` and the keyword arguments of a call.
+    /// `{ a: 1 }`
     Hash(Vec<(Node, Node)>),
+    /// The keyword arguments of a call.
+    Keywords(Vec<(Node, Node)>),
+    /// `1..5`, or `1...5` without its end; both ends are there.
+    Range {
+        from: Box<Node>,
+        to: Box<Node>,
+        exclusive: bool,
+    },
     /// A call without a receiver, a bare word included.
     Call(Call),
     /// Legal Ruby that is not read, in words.
@@ -66,6 +76,8 @@ pub(super) struct Call {
 /// What stands between `do` and `end`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Block {
+    /// From `do` to `end`, both included.
+    pub(super) span: Span,
     pub(super) statements: Vec<Node>,
 }
 
@@ -76,19 +88,87 @@ pub(super) struct Complaint {
     pub(super) what: String,
 }
 
-/// The statements of `source`, or why it is not Ruby.
-pub(super) fn parse(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
-    let failed = |what: &str| {
-        let at = Span { start: 0, end: 0 };
-        let what = what.to_owned();
-        Err(vec![Complaint { at, what }])
-    };
+/// What was read of a text.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Parsed {
+    pub(super) statements: Vec<Node>,
+    /// Why it is not Ruby. The statements are then those of the parts that are.
+    pub(super) complaints: Vec<Complaint>,
+}
+
+/// The statements of `source`, and what is wrong with it.
+///
+/// A text that is no Ruby is read again in parts, each from one line that begins with `skill` to the next, so that an
+/// error in one of them hides neither the others nor their errors.
+pub(super) fn parse(source: &str) -> Parsed {
     if source.len() > SOURCE_MAX {
-        return failed(&format!(
+        let what = format!(
             "the source has {} bytes, the limit is {SOURCE_MAX}",
             source.len()
-        ));
+        );
+        return failed(what);
     }
+    let whole = guarded(source);
+    if whole.complaints.is_empty() {
+        return whole;
+    }
+    let parts = parts(source);
+    if parts.len() < 2 {
+        return whole;
+    }
+    let mut all = Parsed::default();
+    for Span { start, end } in parts {
+        let mut part = guarded(source.get(start..end).unwrap_or_default());
+        for statement in &mut part.statements {
+            statement.shift(start);
+        }
+        for complaint in &mut part.complaints {
+            complaint.at.shift(start);
+        }
+        all.statements.append(&mut part.statements);
+        all.complaints.append(&mut part.complaints);
+    }
+    // Parts that are right one by one, and wrong together.
+    if all.complaints.is_empty() {
+        all.complaints = whole.complaints;
+    }
+    all
+}
+
+/// Whether `text` is Ruby by itself.
+pub(super) fn is_ruby(text: &str) -> bool {
+    text.len() <= SOURCE_MAX && guarded(text).complaints.is_empty()
+}
+
+/// `source` cut before each line that begins with `skill`, at most [`PARTS_MAX`] times.
+fn parts(source: &str) -> Vec<Span> {
+    let mut starts = vec![0];
+    let mut at = 0;
+    for line in source.split_inclusive('\n') {
+        let next = line
+            .strip_prefix("skill")
+            .and_then(|rest| rest.chars().next());
+        if at > 0 && starts.len() < PARTS_MAX && matches!(next, Some(' ' | '(' | '\t')) {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    let ends = starts.iter().skip(1).copied().chain([source.len()]);
+    let spans = starts.iter().zip(ends);
+    spans.map(|(&start, end)| Span { start, end }).collect()
+}
+
+fn failed(what: impl Into<String>) -> Parsed {
+    let at = Span::default();
+    let what = what.into();
+    Parsed {
+        statements: Vec::new(),
+        complaints: vec![Complaint { at, what }],
+    }
+}
+
+/// Parses on a thread that can bear it.
+fn guarded(source: &str) -> Parsed {
     let stack = STACK_BASE + source.len() * STACK_PER_BYTE;
     let parsed = thread::scope(|scope| {
         let reader = thread::Builder::new()
@@ -98,9 +178,58 @@ pub(super) fn parse(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
         reader.map(thread::ScopedJoinHandle::join)
     });
     match parsed {
-        Ok(Ok(parsed)) => parsed,
+        Ok(Ok(Ok(statements))) => Parsed {
+            statements,
+            complaints: Vec::new(),
+        },
+        Ok(Ok(Err(complaints))) => Parsed {
+            statements: Vec::new(),
+            complaints,
+        },
         Ok(Err(_panic)) => failed("the grammar's parser gave up on this text"),
         Err(_no_thread) => failed("there is no memory to parse this text"),
+    }
+}
+
+impl Node {
+    /// Moves it behind `by` more bytes.
+    fn shift(&mut self, by: usize) {
+        self.span.shift(by);
+        match &mut self.kind {
+            Kind::Array(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Kind::Hash(pairs) | Kind::Keywords(pairs) => {
+                pairs.iter_mut().for_each(|(key, value)| {
+                    key.shift(by);
+                    value.shift(by);
+                })
+            }
+            Kind::Range { from, to, .. } => {
+                from.shift(by);
+                to.shift(by);
+            }
+            Kind::Call(call) => {
+                call.arguments.iter_mut().for_each(|node| node.shift(by));
+                if let Some(block) = &mut call.block {
+                    block.span.shift(by);
+                    block.statements.iter_mut().for_each(|node| node.shift(by));
+                }
+            }
+            Kind::Nil
+            | Kind::True
+            | Kind::False
+            | Kind::Integer(_)
+            | Kind::Float(_)
+            | Kind::Text(_)
+            | Kind::Symbol(_)
+            | Kind::Other(_) => {}
+        }
+    }
+}
+
+impl Span {
+    fn shift(&mut self, by: usize) {
+        self.start += by;
+        self.end += by;
     }
 }
 
@@ -205,8 +334,10 @@ fn kind(tree: &Tree, depth: usize) -> Kind {
         Tree::Sym(symbol) => utf8(symbol.name.as_raw(), Kind::Symbol),
         Tree::Dsym(symbol) => joined(&symbol.parts, Kind::Symbol),
         Tree::Array(array) => Kind::Array(lower_all(&array.elements, depth)),
-        Tree::Hash(hash) => pairs(&hash.pairs, depth),
-        Tree::Kwargs(arguments) => pairs(&arguments.pairs, depth),
+        Tree::Hash(hash) => pairs(&hash.pairs, depth, Kind::Hash),
+        Tree::Kwargs(arguments) => pairs(&arguments.pairs, depth, Kind::Keywords),
+        Tree::Irange(range) => ends(range.left.as_deref(), range.right.as_deref(), false, depth),
+        Tree::Erange(range) => ends(range.left.as_deref(), range.right.as_deref(), true, depth),
         Tree::Begin(begin) => match begin.statements.as_slice() {
             [only] => kind(only, depth),
             _ => Kind::Other("a sequence of statements"),
@@ -219,6 +350,7 @@ fn kind(tree: &Tree, depth: usize) -> Kind {
         Tree::Block(block) => match kind(&block.call, depth) {
             Kind::Call(call) => Kind::Call(Call {
                 block: Some(Block {
+                    span: span(&block.begin_l.join(&block.end_l)),
                     statements: body(block.body.as_deref(), depth),
                 }),
                 ..call
@@ -231,13 +363,24 @@ fn kind(tree: &Tree, depth: usize) -> Kind {
     }
 }
 
-fn pairs(pairs: &[Tree], depth: usize) -> Kind {
+fn ends(from: Option<&Tree>, to: Option<&Tree>, exclusive: bool, depth: usize) -> Kind {
+    match (from, to) {
+        (Some(from), Some(to)) => Kind::Range {
+            from: Box::new(lower(from, depth)),
+            to: Box::new(lower(to, depth)),
+            exclusive,
+        },
+        _ => Kind::Other("a range without an end"),
+    }
+}
+
+fn pairs(pairs: &[Tree], depth: usize, make: fn(Vec<(Node, Node)>) -> Kind) -> Kind {
     let pair = |tree: &Tree| match tree {
         Tree::Pair(pair) => Some((lower(&pair.key, depth), lower(&pair.value, depth))),
         _ => None,
     };
     let read: Option<Vec<_>> = pairs.iter().map(pair).collect();
-    read.map_or(Kind::Other("a hash spread out by `**`"), Kind::Hash)
+    read.map_or(Kind::Other("a hash spread out by `**`"), make)
 }
 
 /// Pieces of text without anything to compute between them.
@@ -292,7 +435,6 @@ fn words(tree: &Tree) -> &'static str {
         | Tree::For(_) => "a loop",
         Tree::Def(_) | Tree::Defs(_) => "a method definition",
         Tree::Class(_) | Tree::SClass(_) | Tree::Module(_) => "a class or module",
-        Tree::Irange(_) | Tree::Erange(_) => "a range",
         Tree::Regexp(_) => "a regular expression",
         Tree::Xstr(_) | Tree::XHeredoc(_) => "a shell command",
         Tree::Rational(_) | Tree::Complex(_) => "a rational or complex number",

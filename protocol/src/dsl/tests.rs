@@ -7,14 +7,14 @@ const VECTORS: &str = include_str!("../../tests/fixtures/vectors/state-manifest.
 
 fn only(source: &str) -> Skill {
     let law = Law::read(source.as_bytes());
-    assert_eq!(law.faults, [], "{source}");
-    let [skill] = <[Skill; 1]>::try_from(law.skills).unwrap();
-    skill
+    assert_eq!(law.outside, [], "{source}");
+    let [skill] = <[Spanned<Skill>; 1]>::try_from(law.skills).unwrap();
+    skill.node
 }
 
 fn told(source: &str) -> Vec<String> {
     let law = Law::read(source.as_bytes());
-    law.all_faults().iter().map(ToString::to_string).collect()
+    law.errors().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -22,8 +22,8 @@ fn hashes_skills_as_the_reference_does() {
     let vectors: Value = serde_json::from_str(VECTORS).unwrap();
     let source = vectors["files"]["skills/kairos.rb"].as_str().unwrap();
     let law = Law::read(source.as_bytes());
-    assert_eq!(law.all_faults(), [] as [&Fault; 0]);
-    let preimages: Vec<_> = law.skills.iter().map(Skill::preimage).collect();
+    assert_eq!(law.faults, []);
+    let preimages: Vec<_> = law.skills.iter().map(|skill| skill.preimage()).collect();
     assert_eq!(json!(preimages), vectors["skill_preimages"]);
     let hashes: Vec<_> = law.skills.iter().map(|s| json!(s.hash())).collect();
     let expected = vectors["manifest"]["layers"]["L0"]["skills"]
@@ -42,16 +42,15 @@ fn hashes_skills_as_the_reference_does() {
 fn reads_every_form_of_a_literal() {
     let skill = only(concat!(
         "# encoding: utf-8\n# frozen_string_literal: true\n",
-        "skill(\"a b\") {\n",
+        "skill(:\"a b\") {\n",
         "  version 1.10; title 'it''s \\n'\n",
-        "  use_when CONSTANT\n",
-        "  inputs :a, [:b, c]\n",
+        "  use_when \"é\" 'è'\n",
+        "  inputs :a, [:b, [:c]]\n",
         "  guarantees [:x, \"y\", %w[a b], %i[c d], -3, 1_000, 0x1F, 010, nil, true, false, { k: 1, \"s\" => :t }]\n",
         "  content <<-'TEXT'\n    #{not} \\n interpolated\n    TEXT\n",
         "  behavior do |x| File.read(\"/etc/passwd\"); `ls` end\n",
         "end_of = 1 if false\n}\n",
     ).replace("end_of = 1 if false\n", "").as_str());
-    assert_eq!(skill.faults, []);
     assert_eq!(
         skill.preimage(),
         concat!(
@@ -70,18 +69,29 @@ fn the_last_of_repeated_members_counts_and_rules_accumulate_within_a_block() {
         "skill :a do\n version '1'\n version '2'\n evolve do\n deny :x\n end\n evolve do\n allow :content, \"t\"\n \
          allow :y\n deny :all\n when_condition(:calm) { rand > 0.5 }\n end\nend",
     );
-    assert_eq!(skill.version, "2");
     assert_eq!(
-        skill.evolution,
-        Some(Evolution {
-            allowed: vec!["content".into(), "t".into(), "y".into()],
-            denied: vec!["all".into()],
-            conditions: vec!["calm".into()],
+        skill.value(Keyword::Version).and_then(Literal::text),
+        Some("2")
+    );
+    let symbol = |name: &str| Literal::Symbol(name.to_owned());
+    assert_eq!(
+        skill.evolution(),
+        Some(&Evolution {
+            allowed: vec![
+                symbol("content"),
+                Literal::Text("t".to_owned()),
+                symbol("y")
+            ],
+            denied: vec![symbol("all")],
+            conditions: vec![Condition {
+                name: symbol("calm"),
+                code: Some(Code("{ rand > 0.5 }".to_owned())),
+            }],
         })
     );
     assert_eq!(
-        only("skill :a do\nevolve\nend").evolution,
-        Some(Evolution::default())
+        only("skill :a do\nevolve\nend").evolution(),
+        Some(&Evolution::default())
     );
 }
 
@@ -89,7 +99,7 @@ fn the_last_of_repeated_members_counts_and_rules_accumulate_within_a_block() {
 fn squiggly_heredocs_lose_their_least_indentation() {
     let skill =
         only("skill :a do\n  content <<~MD\n\n      a\n        b\n    \n      end\n  MD\nend\n");
-    assert_eq!(skill.content, "\na\n  b\n\nend\n");
+    assert_eq!(skill.content(), Some("\na\n  b\n\nend\n"));
 }
 
 #[test]
@@ -111,7 +121,6 @@ fn spans_cover_what_was_declared() {
 fn names_what_it_does_not_read_and_keeps_the_rest() {
     let source = "skill :good do\n  title \"x\"\nend\n\nskill :bad do\n  title \"é #{1 + 1}\"\n  version VERSION\nend\n";
     let law = Law::read(source.as_bytes());
-    assert_eq!(law.faults, []);
     assert!(law.skills[0].hash().is_some());
     assert_eq!(law.skills[1].hash(), None);
     assert_eq!(
@@ -172,8 +181,8 @@ fn tells_each_fault_with_its_place() {
             "line 1, column 19: a call on a value is not a literal",
         ),
         (
-            "skill :a do title 1..2 end",
-            "line 1, column 19: a range is not a literal",
+            "skill :a do title 1.. end",
+            "line 1, column 19: a range without an end is not a literal",
         ),
         (
             "skill :a do title 'a' + 'b' end",
@@ -205,7 +214,7 @@ fn tells_each_fault_with_its_place() {
         ),
         (
             "skill :a do evolve 1 end",
-            "line 1, column 13: `evolve` is no member of a skill",
+            "line 1, column 13: `evolve` takes a block, not values",
         ),
         (
             "skill :a do\nend\n__END__\nskill :b do end\n",
@@ -222,7 +231,7 @@ fn tells_each_fault_with_its_place() {
 #[test]
 fn a_text_in_a_heredoc_may_say_end() {
     let skill = only("skill :a do\n content <<~T\n  __END__\n  end\n T\nend\n");
-    assert_eq!(skill.content, "__END__\nend\n");
+    assert_eq!(skill.content(), Some("__END__\nend\n"));
 }
 
 #[test]
@@ -266,6 +275,219 @@ fn no_nesting_exhausts_the_stack() {
 }
 
 #[test]
+fn our_own_template_is_read_whole() {
+    let law = Law::read(include_bytes!("../../../node/templates/skills/kairos.rb"));
+    assert_eq!(law.faults, []);
+    assert_eq!(law.skills.len(), 8);
+    printed(&law);
+}
+
+/// Prints a law, reads it again, by its source and by its JSON, and expects the same tree.
+fn printed(law: &Law) -> String {
+    let text = law.print().unwrap();
+    let again = Law::read(text.as_bytes());
+    assert_eq!(
+        (&again.skills, &again.outside),
+        (&law.skills, &law.outside),
+        "{text}"
+    );
+    assert_eq!(again.print().unwrap(), text);
+    let json = law.to_json().unwrap().to_string();
+    let again = Law::from_json(json.as_bytes()).unwrap();
+    assert_eq!(
+        (&again.skills, &again.outside),
+        (&law.skills, &law.outside),
+        "{json}"
+    );
+    text
+}
+
+#[test]
+fn the_vectors_are_printed_and_read_again() {
+    for source in [
+        include_str!("../../tests/fixtures/vectors/dsl/01_node_kinds.rb"),
+        include_str!("../../tests/fixtures/vectors/dsl/02_conditions.rb"),
+        include_str!("../../tests/fixtures/vectors/dsl/03_drift.rb"),
+        include_str!("../../tests/fixtures/vectors/dsl/04_degenerate.rb"),
+        include_str!("../../tests/fixtures/vectors/dsl/05_decompile.rb"),
+        include_str!("../../tests/fixtures/vectors/dsl/06_dynamic.rb"),
+        include_str!("../../tests/fixtures/vectors/dsl/10_skill_tools.rb"),
+    ] {
+        printed(&Law::read(source.as_bytes()));
+    }
+}
+
+#[test]
+fn a_law_is_printed_as_people_write_it() {
+    let source = concat!(
+        "X = 1\n\nskill :a do\n  version \"1.0\"\n\n  content <<~MD\n    # A\n\n      b \\\\ \\#{c}\n  MD\n\n",
+        "  guarantees do\n    immutable\n  end\n\n  evolve do\n    allow :content\n    deny :all\n  end\n\n",
+        "  definition do\n    constraint :one, required: true\n    check :two,\n      severity: :soft,\n",
+        "      condition: \"a < b\"\n  end\n\n  behavior do\n    { a: 1 }\n  end\n\n",
+        "  tool do\n    name \"t\"\n    input do\n      property :n, type: \"string\", description: \"\"\n",
+        "      required :n\n    end\n    execute { |args| args }\n  end\nend\n",
+    );
+    assert_eq!(printed(&Law::read(source.as_bytes())), source);
+}
+
+#[test]
+fn tools_are_those_of_the_reference() {
+    let law = Law::read(include_bytes!(
+        "../../tests/fixtures/vectors/dsl/10_skill_tools.rb"
+    ));
+    assert_eq!(law.faults, []);
+    let json = law.skills[0].reference_json();
+    assert_eq!(
+        json["tool_config"]["input_schema"],
+        json!({"type": "object", "required": ["n"], "properties": {
+            "n": {"type": "integer", "description": "a number"},
+            "note": {"type": "string", "description": "free text"}}})
+    );
+    assert_eq!(json["tool_config"]["execute"], "{ |args| args[\"n\"] * 2 }");
+}
+
+#[test]
+fn what_is_computed_is_named_line_by_line() {
+    let lines: Vec<_> = told(include_str!(
+        "../../tests/fixtures/vectors/dsl/06_dynamic.rb"
+    ));
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|line| line.split(", column").next().unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "line 2", "line 3", "line 4", "line 7", "line 8", "line 9", "line 10", "line 15",
+            "line 16", "line 19", "line 20"
+        ]
+    );
+}
+
+#[test]
+fn an_error_in_one_skill_hides_neither_the_others_nor_their_faults() {
+    let source = "skill :a do\n  title \"x\nend\n\nskill :b do\n  title 'b'\n  contnt 'x'\nend\n\nskill :c do\n  version '1'\n";
+    let law = Law::read(source.as_bytes());
+    assert!(law.broken && !law.is_whole());
+    let ids: Vec<_> = law.skills.iter().map(|skill| skill.id.as_str()).collect();
+    assert_eq!(ids, ["b"]);
+    let unknown = law
+        .faults
+        .iter()
+        .find(|f| f.code == FaultCode::UnknownWord)
+        .unwrap();
+    assert_eq!(
+        (unknown.line.get(), unknown.mend.as_str()),
+        (7, "did you mean `content`?")
+    );
+    let lines: Vec<_> = law.faults.iter().map(|fault| fault.line.get()).collect();
+    assert!(
+        lines.iter().any(|line| *line <= 5) && lines.iter().any(|line| *line >= 10),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn every_error_says_how_to_mend_it() {
+    for source in [
+        "title 'x'",
+        "X = 1",
+        "skill :a do\n  title = 'x'\nend",
+        "skill :a do version end",
+        "skill :a do title `ls` end",
+        "skill :a do\n  definition do\n    plan :p\n  end\nend",
+        "skill :a do\n  evolve do\n    alow :x\n  end\nend",
+        "skill :a do\n  guarantees do\n    :x\n  end\nend",
+        "skill :a do version 1e999 end",
+        "skill :a do\n  title 'x\nend",
+        "skill :a do\n  definition { constraint :a, b: 1, b: 2 }\nend",
+        "skill :a do\n  title('x') { }\nend",
+    ] {
+        let law = Law::read(source.as_bytes());
+        assert!(law.errors().count() > 0, "{source}");
+        for fault in law.errors() {
+            assert!(!fault.mend.is_empty(), "{source}: {fault}");
+        }
+    }
+    let law = Law::read(b"skill :a do\n  title = 'x'\nend");
+    assert_eq!(law.faults[0].mend, "leave out the `=`: `title VALUE`");
+}
+
+#[test]
+fn what_never_takes_effect_is_warned_of() {
+    let source = "skill 'a' do\n  title '1'\n  title '2'\n  evolve do\n    allow 'content', :contents, :all\n  end\nend\n\
+                  skill :a do\nend\n";
+    let law = Law::read(source.as_bytes());
+    assert!(law.is_whole());
+    let codes: Vec<_> = law.faults.iter().map(|fault| fault.code).collect();
+    assert_eq!(
+        codes
+            .iter()
+            .filter(|c| **c == FaultCode::Ineffective)
+            .count(),
+        4,
+        "{:?}",
+        law.faults
+    );
+    assert_eq!(
+        codes.iter().filter(|c| **c == FaultCode::Hidden).count(),
+        2,
+        "{:?}",
+        law.faults
+    );
+}
+
+#[test]
+fn rules_that_cannot_be_read_let_nothing_change() {
+    let law = Law::read(b"skill :a do\n  evolve do\n    deny FIELDS\n  end\nend\nskill :b do\nend\nskill :c do\n  x\nend");
+    let can: Vec<_> = law
+        .skills
+        .iter()
+        .map(|skill| skill.can_evolve("content"))
+        .collect();
+    assert_eq!(can, [false, true, false]);
+    assert_eq!(law.skills[0].hash(), None);
+}
+
+#[test]
+fn a_definition_that_is_computed_leaves_the_reference_hash() {
+    let law = Law::read(b"skill :a do\n  title 'x'\n  definition do\n    STEPS.each { |s| constraint s }\n  end\nend");
+    assert!(!law.is_whole() && law.skills[0].hash().is_some());
+    let other = Law::read(b"skill :a do\n  title 'x'\n  definition do\n    OTHER.each { |s| constraint s }\n  end\nend");
+    assert_eq!(law.skills[0].hash(), other.skills[0].hash());
+    assert_ne!(
+        law.skills[0].tree_hash().unwrap(),
+        other.skills[0].tree_hash().unwrap()
+    );
+}
+
+#[test]
+fn code_whose_text_goes_on_elsewhere_is_refused_and_still_hashed() {
+    let source = "skill :a do\n  behavior { <<X }; title 'x'\n  body\nX\nend\n";
+    let law = Law::read(source.as_bytes());
+    assert_eq!(law.faults[0].code, FaultCode::Scattered);
+    assert!(law.print().is_err());
+    let other = Law::read(source.replace("body", "evil").as_bytes());
+    assert_ne!(
+        law.skills[0].tree_hash().unwrap(),
+        other.skills[0].tree_hash().unwrap()
+    );
+}
+
+#[test]
+fn json_that_no_source_could_say_is_refused() {
+    for json in [
+        "[]",
+        r#"{"skills": [{"id": "a", "members": [{"member": "guarantees", "value": {"words": ["a b"]}}]}]}"#,
+        r#"{"skills": [{"id": "a", "members": [{"member": "behavior", "value": "do end; system 'x'"}]}]}"#,
+        r#"{"skills": [{"id": "a", "members": [{"member": "title", "value": {"x": 1}}]}]}"#,
+        r#"{"skills": [{"id": "a", "members": [], "more": 1}]}"#,
+    ] {
+        assert!(Law::from_json(json.as_bytes()).is_err(), "{json}");
+    }
+}
+
+#[test]
 fn the_place_of_a_fault_lies_in_the_source() {
     let source = r#""a{x| x\ud80"#;
     let law = Law::read(source.as_bytes());
@@ -274,6 +496,164 @@ fn the_place_of_a_fault_lies_in_the_source() {
         !ends.is_empty() && ends.iter().all(|end| *end <= source.len()),
         "{ends:?}"
     );
+}
+
+fn literal() -> impl Strategy<Value = Literal> {
+    let text = prop_oneof![
+        "[ a-zé\"'\\\\#{}$@\n\t]{0,12}",
+        "( {0,3}[a-z#{}\\\\]{0,4}\n){1,4}",
+        "\\PC{0,6}",
+        Just("MD\n TEXT\n".to_owned())
+    ];
+    let leaf = prop_oneof![
+        Just(Literal::Nil),
+        any::<bool>().prop_map(Literal::Bool),
+        any::<i64>().prop_map(|n| Literal::integer(n.into()).unwrap()),
+        any::<f64>()
+            .prop_filter("finite", |n| n.is_finite())
+            .prop_map(Literal::Float),
+        text.clone().prop_map(Literal::Text),
+        text.prop_map(Literal::Symbol),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Literal::Array),
+            prop::collection::vec((inner.clone(), inner.clone()), 0..4).prop_map(|pairs| {
+                let mut once: Vec<(Literal, Literal)> = Vec::new();
+                for (key, value) in pairs {
+                    if !once.iter().any(|(other, _)| *other == key) {
+                        once.push((key, value));
+                    }
+                }
+                Literal::Map(once)
+            }),
+            (-9_i64..9, any::<bool>()).prop_map(|(n, exclusive)| Literal::Range {
+                from: Box::new(Literal::integer(n.into()).unwrap()),
+                to: Box::new(Literal::integer(5).unwrap()),
+                exclusive,
+            }),
+        ]
+    })
+}
+
+fn name() -> impl Strategy<Value = Literal> {
+    "[a-z_é \"]{1,6}".prop_map(Literal::Symbol)
+}
+
+fn code() -> impl Strategy<Value = Option<Code>> {
+    prop::option::of(prop_oneof![
+        Just(Code("{ |x| x << 1 }".to_owned())),
+        Just(Code("do\n    <<~A\n  end\n    A\n  end".to_owned())),
+    ])
+}
+
+fn node() -> impl Strategy<Value = Spanned<Item>> {
+    let extra = prop::collection::btree_map("[a-z_]{1,3}|a b|é|if", literal(), 0..3);
+    (
+        prop::sample::select(Maker::ALL.to_vec()),
+        name(),
+        extra,
+        literal(),
+    )
+        .prop_map(|(maker, name, extra, value)| {
+            let mut options: Vec<_> = match maker.optional() {
+                Some(_) => Vec::new(),
+                None => extra.into_iter().collect(),
+            };
+            options.extend(
+                maker
+                    .required()
+                    .iter()
+                    .map(|name| ((*name).to_owned(), value.clone())),
+            );
+            Item::Node(Node {
+                maker,
+                name,
+                options,
+            })
+            .into()
+        })
+}
+
+fn member() -> impl Strategy<Value = Spanned<Member>> {
+    let values = || prop::collection::vec(literal(), 0..3);
+    let words = prop::collection::vec("[a-z][a-z_]{0,5}x[?!]?|Ax", 0..3);
+    let flat = prop::collection::vec(name(), 0..3);
+    let member = prop_oneof![
+        literal().prop_map(Member::Version),
+        literal().prop_map(Member::Title),
+        literal().prop_map(Member::DependsOn),
+        literal().prop_map(Member::Content),
+        literal().prop_map(Member::FormalizationNotes),
+        literal().prop_map(|value| Member::Guarantees(Guarantees::Value(value))),
+        words.prop_map(|words| Member::Guarantees(Guarantees::Words(words))),
+        flat.prop_map(Member::Inputs),
+        (values(), values(), name(), code()).prop_map(|(allowed, denied, name, code)| {
+            let conditions = vec![Condition { name, code }];
+            Member::Evolve(Evolution {
+                allowed,
+                denied,
+                conditions,
+            })
+        }),
+        prop::collection::vec(node(), 0..3).prop_map(Member::Definition),
+        code().prop_map(|code| Member::Behavior(code.unwrap_or(Code("{}".to_owned())))),
+        (literal(), literal(), name(), values(), code()).prop_map(
+            |(name, value, property, required, execute)| {
+                let property = Property {
+                    name: property,
+                    kind: value.clone(),
+                    description: value,
+                };
+                let properties = vec![property];
+                Member::Tool(Tool {
+                    name,
+                    description: Literal::Nil,
+                    properties,
+                    required,
+                    execute,
+                })
+            }
+        ),
+        (literal(), values(), values(), code()).prop_map(|(name, requires, records, run)| {
+            Member::Effect(Effect {
+                name,
+                requires,
+                records,
+                run,
+            })
+        }),
+    ];
+    member.prop_map(Spanned::from)
+}
+
+fn any_law() -> impl Strategy<Value = Law> {
+    let skill = (
+        "[a-zé \n\"#]{0,5}",
+        any::<bool>(),
+        prop::collection::vec(member(), 0..5),
+    );
+    let skill = skill.prop_map(|(id, text_id, members)| {
+        Skill {
+            id,
+            text_id,
+            members,
+        }
+        .into()
+    });
+    prop::collection::vec(skill, 0..3).prop_map(|skills| Law {
+        skills,
+        ..Law::default()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_printed_law_reads_as_itself(law in any_law()) {
+        printed(&law);
+    }
 }
 
 proptest! {

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::entry::Head;
 use super::{Archived, Context, Entry, Tree, Unread};
-use crate::dsl::Law;
+use crate::dsl::{Keyword, Law, Literal};
 use crate::hash::ContentHash;
 use crate::json::preimage;
 
@@ -138,18 +138,19 @@ impl Manifest {
 
 fn l0(dsl: Option<&[u8]>, md: Option<ContentHash>, unread: &mut Vec<Unread>) -> Value {
     let law = dsl.map(Law::read).unwrap_or_default();
-    for fault in law.all_faults() {
+    for fault in law.errors() {
         unread.push(Unread {
             path: "skills/kairos.rb".to_owned(),
             reason: fault.to_string(),
         });
     }
-    let whole = law.all_faults().is_empty();
+    let whole = law.is_whole();
     let mut skills: Vec<_> = law.skills.iter().collect();
     skills.sort_by(|a, b| a.id.cmp(&b.id));
-    let skills = skills
-        .into_iter()
-        .map(|skill| json!({"id": skill.id, "version": skill.version, "hash": skill.hash()}));
+    let skills = skills.into_iter().map(|skill| {
+        let version = skill.value(Keyword::Version).map(Literal::reference_json);
+        json!({"id": skill.id, "version": version, "hash": skill.hash()})
+    });
     let skills: Vec<_> = skills.collect();
     let layer = json!({
         "dsl_file_hash": dsl.map(ContentHash::of), "md_file_hash": md,
