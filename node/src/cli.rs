@@ -45,6 +45,7 @@ pub mod say;
 pub mod search;
 pub mod serve;
 pub mod skill;
+pub mod skills;
 pub mod skillset;
 pub mod state;
 pub mod status;
@@ -117,6 +118,8 @@ enum Command {
     Search(search::SearchArgs),
     /// Skills: our own, and those of other agents
     Skill(skill::SkillArgs),
+    /// The law of the agent (layer L0): read it, check it, compare it; it is never run
+    Skills(skills::SkillsArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
     Skillset(skillset::SkillsetArgs),
     /// What was acquired and waits for a decision
@@ -369,6 +372,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Resource(args)) => resource::run(args, &mut session),
         Some(Command::Search(args)) => search::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
+        Some(Command::Skills(args)) => skills::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
         Some(Command::Propose(args)) => propose::run(args, &mut session),

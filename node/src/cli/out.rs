@@ -154,6 +154,11 @@ impl Out {
         self.stdout.terminal
     }
 
+    /// Whether results are colored.
+    pub fn is_colored(&self) -> bool {
+        self.stdout.color
+    }
+
     /// Writes a table: fitted to a terminal, one row a line elsewhere.
     pub fn table<const N: usize>(
         &mut self,
