@@ -19,18 +19,20 @@ mod print;
 mod read;
 mod ruby;
 mod value;
+mod word;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::fault::{Fault, FaultCode, Severity};
 pub use self::json::JsonError;
 pub use self::model::{
-    Code, Condition, Effect, Evolution, Guarantees, Item, Keyword, Maker, Member, Node, Outside,
-    Property, Skill, Spanned, Tool,
+    Code, Condition, Effect, Evolution, Guarantees, Item, Member, Node, Outside, Property, Skill,
+    Spanned, Tool,
 };
 pub use self::print::Unprintable;
 pub use self::ruby::SOURCE_MAX;
 pub use self::value::Literal;
+pub use self::word::{Keyword, Maker};
 
 use self::fault::Refused;
 

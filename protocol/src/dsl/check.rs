@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::fault::{FaultCode, Refused, Severity};
-use super::model::{Evolution, Item, Keyword, Member, Skill};
-use super::{Law, Literal, Span};
+use super::model::{Evolution, Item, Member, Skill};
+use super::{Keyword, Law, Literal, Span};
 
 /// The fields that evolution rules can name.
 const FIELDS: [&str; 15] = [

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::model::{Item, Keyword, Member, Node, Outside, Skill, Spanned};
-use super::{Law, Literal};
+use super::model::{Item, Member, Node, Outside, Skill, Spanned};
+use super::{Keyword, Law, Literal};
 use crate::hash::ContentHash;
 use crate::json::preimage;
 

@@ -2,11 +2,11 @@
 
 use super::super::fault::{FaultCode, Refused};
 use super::super::model::{
-    Code, Condition, Effect, Evolution, Guarantees, Item, Maker, Member, Node as Entry, Property,
-    Spanned, Tool,
+    Code, Condition, Effect, Evolution, Guarantees, Item, Member, Node as Entry, Property, Spanned,
+    Tool,
 };
 use super::super::ruby::{Block, Call, Kind, Node};
-use super::super::{Keyword, Literal, Span};
+use super::super::{Keyword, Literal, Maker, Span};
 use super::value::literal;
 use super::{Reader, meant, one, one_of, shown};
 
