@@ -338,6 +338,13 @@ impl Skill {
         self.member(keyword)?.value()
     }
 
+    /// The reference's JSON of a member with one value; null if there is none, or it could not be read.
+    pub fn value_json(&self, keyword: Keyword) -> Value {
+        self.value(keyword)
+            .map(Literal::reference_json)
+            .unwrap_or_default()
+    }
+
     /// The title; nothing if there is none, or it is no text.
     pub fn title(&self) -> Option<&str> {
         self.value(Keyword::Title)?.text()
@@ -432,7 +439,8 @@ impl Skill {
         Ok(ContentHash::of(preimage(&serde_json::to_value(self)?)))
     }
 
-    pub(super) fn guarantees_json(&self) -> Value {
+    /// The reference's JSON of what it promises; null if that is nothing, or could not be read.
+    pub fn guarantees_json(&self) -> Value {
         match self.member(Keyword::Guarantees).map(|member| &member.node) {
             Some(Member::Guarantees(Guarantees::Words(words))) => json!(words),
             Some(Member::Guarantees(Guarantees::Value(value))) => value.reference_json(),

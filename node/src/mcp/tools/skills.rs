@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kairos_place::role::Action;
-use kairos_protocol::dsl::{Law, Skill};
+use kairos_protocol::dsl::{Fault, Keyword, Law, Literal, Skill};
 use kairos_protocol::resource::{Law as LawFile, ResourceUri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -245,7 +245,7 @@ impl Tool<AgentDoor> for LawList {
         params: LawParams,
     ) -> Result<Answer<LawData>, Refusal> {
         let law = law(door).await?;
-        let mut skills: Vec<&Skill> = law.skills.iter().collect();
+        let mut skills: Vec<&Skill> = law.skills.iter().map(|skill| &skill.node).collect();
         if let Some(search) = &params.search {
             let search = search.to_lowercase();
             let holds = |text: Option<String>| {
@@ -253,8 +253,8 @@ impl Tool<AgentDoor> for LawList {
             };
             skills.retain(|skill| {
                 holds(Some(skill.id.clone()))
-                    || holds(literal(&skill.title))
-                    || holds(literal(&skill.content))
+                    || holds(literal(&skill.value_json(Keyword::Title)))
+                    || holds(literal(&skill.value_json(Keyword::Content)))
             });
             skills.truncate(FOUND_MAX);
         }
@@ -263,12 +263,12 @@ impl Tool<AgentDoor> for LawList {
                 .iter()
                 .map(|skill| LawSkill {
                     id: skill.id.clone(),
-                    title: literal(&skill.title),
-                    version: literal(&skill.version),
+                    title: literal(&skill.value_json(Keyword::Title)),
+                    version: literal(&skill.value_json(Keyword::Version)),
                     hash: skill.hash().map(|hash| hash.to_hex()),
                 })
                 .collect(),
-            faults: law.all_faults().iter().map(ToString::to_string).collect(),
+            faults: law.errors().map(ToString::to_string).collect(),
         };
         let rows = data.skills.iter().map(|skill| {
             let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -347,21 +347,28 @@ impl Tool<AgentDoor> for LawGet {
             )));
         };
         let words = |values: &[Value]| values.iter().filter_map(literal).collect::<Vec<_>>();
+        let fields = |fields: &[Literal]| fields.iter().map(ToString::to_string).collect();
+        let within =
+            |fault: &&Fault| (skill.span.start..skill.span.end).contains(&fault.span.start);
         let data = LawText {
             skill: LawSkill {
                 id: skill.id.clone(),
-                title: literal(&skill.title),
-                version: literal(&skill.version),
+                title: literal(&skill.value_json(Keyword::Title)),
+                version: literal(&skill.value_json(Keyword::Version)),
                 hash: skill.hash().map(|hash| hash.to_hex()),
             },
-            content: literal(&skill.content),
-            guarantees: match &skill.guarantees {
-                Value::Array(names) => words(names),
-                other => words(std::slice::from_ref(other)),
+            content: literal(&skill.value_json(Keyword::Content)),
+            guarantees: match skill.guarantees_json() {
+                Value::Array(names) => words(&names),
+                other => words(std::slice::from_ref(&other)),
             },
-            may_change: skill.evolution.as_ref().map(|rules| words(&rules.allowed)),
-            may_not_change: skill.evolution.as_ref().map(|rules| words(&rules.denied)),
-            faults: skill.faults.iter().map(ToString::to_string).collect(),
+            may_change: skill.evolution().map(|rules| fields(&rules.allowed)),
+            may_not_change: skill.evolution().map(|rules| fields(&rules.denied)),
+            faults: law
+                .errors()
+                .filter(within)
+                .map(ToString::to_string)
+                .collect(),
         };
         let of = &data.skill;
         let mut told = format!(
