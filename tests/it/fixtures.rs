@@ -17,7 +17,7 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 19] = [
+const FIXTURES: [Fixture; 31] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
@@ -76,6 +76,66 @@ const FIXTURES: [Fixture; 19] = [
             "protocol/tests/block_vectors.rs",
         ],
         recorded: Some("1e57ef5fd9ead8270c8bc1f50bba22592893f3556d36154cba3f71496d2594b2"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/01_node_kinds.json",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/01_node_kinds.rb",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: Some("eea7ba544cd58bc3dd6e734c81b431ef126575e9d6c47b59889b0065c50b5f05"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/02_conditions.json",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/02_conditions.rb",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: Some("5750d0e01410781e47db9db8931cb3cf4cfaaf707b95286660fb1e00a66ef36f"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/03_drift.json",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/03_drift.rb",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: Some("5f8c05a8e645f88c919e1ab7cf51eee354cc285a85f36dc1ad2aa3d47ba6ae5c"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/04_degenerate.json",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/04_degenerate.rb",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: Some("b8497dfa565c13b5e2ceba4362a02cc72d78df6e63062931a730679207bbc48c"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/05_decompile.json",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/05_decompile.rb",
+        read_by: &["protocol/src/dsl/definition/tests.rs"],
+        recorded: Some("536ff06d44b269a4e8cb1d5c13d90ce4cee4cb137923e28032b3a33806954237"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/06_dynamic.rb",
+        read_by: &["protocol/src/dsl/tests.rs"],
+        recorded: Some("f7bda6a1fc9e3faedcf50815d98e48397831b33fdbb9dc007f8696ed01b3f768"),
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/vectors/dsl/10_skill_tools.rb",
+        read_by: &["protocol/src/dsl/tests.rs"],
+        recorded: Some("097cb00deea46170343165c22462604cac62101024f11e1d13f759c4feba0f2d"),
     },
     Fixture {
         file: "protocol/tests/fixtures/vectors/state-manifest.json",
