@@ -126,7 +126,11 @@ impl DataDir {
     ///
     /// [`DataDirError::Absent`] and [`DataDirError::NotADirectory`].
     pub fn existing(self) -> Result<Self, DataDirError> {
-        if self.0.exists() && !self.0.is_dir() {
+        let is_file = match self.0.metadata() {
+            Ok(found) => !found.is_dir(),
+            Err(error) => error.kind() == io::ErrorKind::NotADirectory,
+        };
+        if is_file {
             return Err(DataDirError::NotADirectory(self.0));
         }
         if !self.is_initialized() {

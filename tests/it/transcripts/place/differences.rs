@@ -33,6 +33,10 @@ differences! {
         ["health"] "tokens_configured": "true" => "absent";
     }
 
+    "whoever watches learns at once whether every part works" on BOTH {
+        ["health"] "ready": "absent" => "true";
+    }
+
     "our versions are our own" on BOTH {
         ["health"] "version": "*" => "*";
     }
