@@ -73,12 +73,12 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<place::Join>()
         .with::<place::Leave>()
         .with::<place::List>()
-        .with::<place::Browse>()
-        .with::<place::Deposit>()
-        .with::<place::Withdraw>()
-        .with::<place::Acquire>()
-        .with::<place::Message>()
-        .with::<place::Mail>()
+        .with::<place::board::Browse>()
+        .with::<place::board::Deposit>()
+        .with::<place::board::Withdraw>()
+        .with::<place::board::Acquire>()
+        .with::<place::mail::Message>()
+        .with::<place::mail::Mail>()
 }
 
 /// What a tool takes that takes nothing.

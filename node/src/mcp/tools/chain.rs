@@ -2,8 +2,8 @@
 
 use kairos_actors::chain::tlog::TlogError;
 use kairos_place::role::Action;
-use kairos_protocol::block::Block;
 use kairos_protocol::block::entry::Entry;
+use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::ledger::LoadState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,15 @@ pub(super) struct Recorded {
     hash: String,
 }
 
+impl From<BlockRef> for Recorded {
+    fn from(block: BlockRef) -> Self {
+        Self {
+            index: block.index,
+            hash: block.hash.to_hex(),
+        }
+    }
+}
+
 impl Tool<AgentDoor> for Record {
     const NAME: &'static str = "chain_record";
     const TITLE: &'static str = "Record in the ledger";
@@ -161,11 +170,7 @@ impl Tool<AgentDoor> for Record {
             "Block #{} recorded successfully.\nHash: {}",
             block.index, block.hash
         );
-        let data = Recorded {
-            index: block.index,
-            hash: block.hash.to_hex(),
-        };
-        Ok(Answer::new(text, data))
+        Ok(Answer::new(text, block.into()))
     }
 }
 

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::chain::Recorded;
 use super::text::start;
 use crate::mcp::agent::AgentDoor;
 use crate::mcp::call::Call;
@@ -80,14 +81,6 @@ pub(super) struct RecordParams {
     confidence: Option<f64>,
 }
 
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Recorded {
-    /// The block.
-    index: u64,
-    /// Its hash, in hex.
-    hash: String,
-}
-
 impl Tool<AgentDoor> for Record {
     const NAME: &'static str = "formalization_record";
     const TITLE: &'static str = "Record a formalization";
@@ -136,11 +129,7 @@ impl Tool<AgentDoor> for Record {
             "## Formalization Decision Recorded\n\n{told}**Block:** #{}\n**Hash:** {}",
             block.index, block.hash
         );
-        let data = Recorded {
-            index: block.index,
-            hash: block.hash.to_hex(),
-        };
-        Ok(Answer::new(text, data))
+        Ok(Answer::new(text, block.into()))
     }
 }
 
