@@ -48,18 +48,8 @@ pub(super) async fn listed(
     let Ok(name) = entry.name.parse::<SkillName>() else {
         return Ok(None);
     };
-    let directory = match door
-        .agent
-        .handles
-        .knowledge
-        .as_agent_skill(name.clone())
-        .await
-    {
-        Ok(directory) => directory,
-        Err(error @ (KnowledgeError::Io(_) | KnowledgeError::Ask(_))) => {
-            return Err(failure::internal(error));
-        }
-        Err(_) => return Ok(None),
+    let Some(directory) = whole(door, &name).await? else {
+        return Ok(None);
     };
     let Some(mut skill) = skill(&name, &directory) else {
         return Ok(None);
@@ -118,24 +108,26 @@ fn split(uri: &str) -> Option<(SkillName, &str)> {
     Some((name.parse().ok()?, path))
 }
 
+/// An entry as the directory of an Agent Skill; nothing where it cannot be one.
+async fn whole(door: &AgentDoor, name: &SkillName) -> Result<Option<Directory>, ErrorData> {
+    let knowledge = &door.agent.handles.knowledge;
+    match knowledge.as_agent_skill(name.clone()).await {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error @ (KnowledgeError::Io(_) | KnowledgeError::Ask(_))) => {
+            Err(failure::internal(error))
+        }
+        Err(_) => Ok(None),
+    }
+}
+
 /// The directory that `path` begins with, and the rest of it.
 async fn directory<'p>(
     door: &AgentDoor,
     name: &SkillName,
     path: &'p str,
 ) -> Result<Option<(Directory, &'p str)>, ErrorData> {
-    let directory = match door
-        .agent
-        .handles
-        .knowledge
-        .as_agent_skill(name.clone())
-        .await
-    {
-        Ok(directory) => directory,
-        Err(error @ (KnowledgeError::Io(_) | KnowledgeError::Ask(_))) => {
-            return Err(failure::internal(error));
-        }
-        Err(_) => return Ok(None),
+    let Some(directory) = whole(door, name).await? else {
+        return Ok(None);
     };
     let below = path
         .strip_prefix(directory.name.as_str())
