@@ -172,7 +172,7 @@ impl Node {
         };
         let models = CancellationToken::new();
         let mcp = match settings.mcp.http {
-            true => Some(mcp(&agent, models.clone())?),
+            true => Some(mcp(&agent, &room, models.clone())?),
             false => None,
         };
         let server = http::serve(listener, doors, mcp, limits)?;
@@ -274,7 +274,7 @@ impl Node {
 }
 
 /// Serves language models over HTTP, too.
-fn mcp(agent: &Arc<Agent>, stop: CancellationToken) -> anyhow::Result<Mcp> {
+fn mcp(agent: &Arc<Agent>, room: &Room, stop: CancellationToken) -> anyhow::Result<Mcp> {
     let settings = &agent.settings;
     let limits = McpLimits {
         body: BodyLimits {
@@ -284,7 +284,8 @@ fn mcp(agent: &Arc<Agent>, stop: CancellationToken) -> anyhow::Result<Mcp> {
         sessions: settings.mcp.sessions,
         idle: settings.mcp.session_idle.get(),
     };
-    Ok(Mcp::new(AgentDoor::new(Arc::clone(agent))?, limits, stop))
+    let door = AgentDoor::new(Arc::clone(agent), room.clone())?;
+    Ok(Mcp::new(door, limits, stop))
 }
 
 /// What doors are made of beside the agent.

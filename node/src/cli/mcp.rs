@@ -13,6 +13,7 @@ use crate::mcp::call::Caller;
 use crate::mcp::server::Server;
 use crate::mcp::{AgentDoor, stdio};
 use crate::node::stop_signal;
+use crate::room::Room;
 
 mod client;
 mod doctor;
@@ -78,14 +79,13 @@ pub fn serve(session: &mut Session) -> anyhow::Result<Exit> {
             stop_signal().await;
             ends.cancel();
         });
+        let reserve = agent.settings.limits.disk_reserve.get();
+        let room = Room::new(agent.data_dir.path(), reserve);
+        let door = AgentDoor::new(agent, room.clone())?;
+        let watch = actix::spawn(room.watch());
         let (input, output) = rmcp::transport::stdio_pipes();
-        stdio::serve(
-            Server::of(AgentDoor::new(agent)?, caller),
-            input,
-            output,
-            stop,
-        )
-        .await;
+        stdio::serve(Server::of(door, caller), input, output, stop).await;
+        watch.abort();
         signals.abort();
         Ok(Exit::Done)
     })

@@ -17,22 +17,26 @@ use super::tool::Toolbox;
 use super::watch::Stamps;
 use super::{consent, failure, prompts, resources, skills, tools};
 use crate::agent::Agent;
+use crate::room::Room;
 
 /// Serves an agent.
 pub struct AgentDoor {
     /// The agent.
     pub agent: Arc<Agent>,
     tools: Toolbox<Self>,
+    /// Whether its disk takes more.
+    room: Room,
     /// Seals the questions to users that clients carry.
     pub(super) consent: RequestStateCodec,
 }
 
 impl AgentDoor {
-    /// A door of `agent`, for any number of clients.
-    pub fn new(agent: Arc<Agent>) -> anyhow::Result<Arc<Self>> {
+    /// A door of `agent`, for any number of clients. Somebody has to keep `room` watched.
+    pub fn new(agent: Arc<Agent>, room: Room) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             agent,
             tools: tools::all(),
+            room,
             consent: consent::codec()?,
         }))
     }
@@ -41,6 +45,10 @@ impl AgentDoor {
 impl Door for AgentDoor {
     fn tools(&self) -> &Toolbox<Self> {
         &self.tools
+    }
+
+    fn no_room(&self) -> Option<String> {
+        self.room.trouble()
     }
 
     #[expect(deprecated, reason = "the handshake era logs")]

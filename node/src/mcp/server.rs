@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CompletionInfo,
-    CustomRequest, CustomResult, DiscoverResult, ErrorCode, Extensions, GetPromptRequestParams,
-    GetPromptResponse, GetPromptResult, GetSkillRequestParams, GetSkillResult,
-    InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
+    CompletionInfo, ContentBlock, CustomRequest, CustomResult, DiscoverResult, ErrorCode,
+    Extensions, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetSkillRequestParams,
+    GetSkillResult, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult,
     LoggingLevel, PaginatedRequestParams, Prompt, ProtocolVersion, ReadResourceRequestParams,
     ReadResourceResponse, ReadResourceResult, Reference, Resource, ResourceTemplate, ServerConfig,
@@ -34,6 +34,9 @@ use super::watch::{self, Stamps, Watched};
 pub trait Door: Send + Sync + Sized + 'static {
     /// Its tools.
     fn tools(&self) -> &Toolbox<Self>;
+
+    /// Why tools that change something are not called at this moment, if they are not.
+    fn no_room(&self) -> Option<String>;
 
     /// What it can do, under which name, beside tools.
     fn config(&self) -> ServerConfig;
@@ -240,10 +243,15 @@ impl<D: Door> ServerHandler for Server<D> {
             state: request.request_state,
         };
         let arguments = request.arguments.unwrap_or_default();
-        let called = self
-            .door
-            .tools()
-            .call(&*self.door, &call, &request.name, arguments);
+        let tools = self.door.tools();
+        // Before anything of it is done, as at the other doors.
+        if tools.changes(&request.name)
+            && let Some(trouble) = self.door.no_room()
+        {
+            let text = format!("Error: {trouble}. Tell the user, and call again later.");
+            return Ok(CallToolResult::error(vec![ContentBlock::text(text)]).into());
+        }
+        let called = tools.call(&*self.door, &call, &request.name, arguments);
         let done = tokio::select! {
             done = called => done,
             () = interrupted.cancelled() => {

@@ -193,6 +193,7 @@ type Run<D> =
 struct Entry<D> {
     told: Told,
     needs: Action,
+    hints: Hints,
     run: Run<D>,
 }
 
@@ -226,6 +227,7 @@ impl<D: Sync + 'static> Toolbox<D> {
         let entry = Entry {
             told,
             needs: T::NEEDS,
+            hints: T::HINTS,
             run: run::<D, T>,
         };
         self.entries.insert(T::NAME, entry);
@@ -250,6 +252,12 @@ impl<D: Sync + 'static> Toolbox<D> {
     /// What the caller of a tool must be allowed to do.
     pub fn needs(&self, name: &str) -> Option<Action> {
         self.entries.get(name).map(|entry| entry.needs)
+    }
+
+    /// Whether there is such a tool and it may change something.
+    pub fn changes(&self, name: &str) -> bool {
+        let entry = self.entries.get(name);
+        entry.is_some_and(|entry| !entry.hints.read_only)
     }
 
     /// Calls a tool. `None`: there is none of that name.

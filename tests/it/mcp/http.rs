@@ -227,3 +227,24 @@ fn it_can_be_switched_off() {
         .send(&house.node);
     assert_eq!(reply.status, 404);
 }
+
+#[test]
+fn a_full_disk_refuses_tools_that_change_something_and_no_others() {
+    let house = House::with(&[("limits.disk_reserve", "1024GiB")]);
+    if Request::get("/ready").send(&house.node).status == 200 {
+        eprintln!("SKIPPED: the disk has more room than the largest reserve");
+        return;
+    }
+    let tool = |name: &str, arguments: Value| {
+        let params = json!({"name": name, "arguments": arguments});
+        let reply = house.stateless(&house.owner, request(1, "tools/call", &params));
+        reply.text()
+    };
+    let refused = tool("chain_record", json!({"logs": ["x"]}));
+    assert!(
+        refused.contains("limits.disk_reserve") && refused.contains("\"isError\":true"),
+        "{refused}"
+    );
+    let read = tool("chain_status", json!({}));
+    assert!(read.contains("\"isError\":false"), "{read}");
+}
