@@ -229,6 +229,10 @@ fn it_can_be_switched_off() {
 }
 
 #[test]
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever reads the results has to see that this was left out"
+)]
 fn a_full_disk_refuses_tools_that_change_something_and_no_others() {
     let house = House::with(&[("limits.disk_reserve", "1024GiB")]);
     if Request::get("/ready").send(&house.node).status == 200 {
