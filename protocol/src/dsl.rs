@@ -1,4 +1,4 @@
-//! The skills language of L0, `skills/kairos.rb`: Ruby to the reference, read here without ever being run.
+//! The skills language of L0, `skills/kairos.rb`: Ruby to the reference, read here without ever being run as Ruby.
 //!
 //! [`Law::read`] never fails: it gives the tree of what is declared, and every fault of the file at once, each with its
 //! place, what may stand there and how to mend it. What is no declaration is not guessed: it is kept as it is written,
@@ -6,10 +6,12 @@
 //! tree, as is [`Law::from_json`] of its JSON.
 //!
 //! Reading order: `model` (the tree), `value` (its literals), `ruby` (the grammar), `read`, `check` (what reads, and
-//! never takes effect), `print`, `json`; then `definition` and `diff`, which say what a tree means and what changed.
+//! never takes effect), `print`, `json`; then `definition` and `diff`, which say what a tree means and what changed,
+//! and `eval`, which evaluates what is left of its code once nothing of it reaches outside.
 
 pub mod definition;
 pub mod diff;
+pub mod eval;
 
 mod check;
 mod fault;

@@ -17,7 +17,7 @@ struct Fixture {
     recorded: Option<&'static str>,
 }
 
-const FIXTURES: [Fixture; 31] = [
+const FIXTURES: [Fixture; 32] = [
     Fixture {
         file: "node/tests/fixtures/kairos-meta-fresh-v2.2.0.yml",
         read_by: &["node/src/data_dir/init/tests.rs"],
@@ -26,6 +26,11 @@ const FIXTURES: [Fixture; 31] = [
     Fixture {
         file: "protocol/tests/fixtures/deposit-signature.json",
         read_by: &["protocol/src/crypto.rs"],
+        recorded: None,
+    },
+    Fixture {
+        file: "protocol/tests/fixtures/eval/as_ruby.txt",
+        read_by: &["protocol/src/dsl/eval/tests/language.rs"],
         recorded: None,
     },
     Fixture {

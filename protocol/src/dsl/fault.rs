@@ -48,6 +48,8 @@ pub enum FaultCode {
     Hidden,
     /// It reads, and never takes effect.
     Ineffective,
+    /// Code that is kept, and never evaluated.
+    NotEvaluated,
 }
 
 /// One fault, and where.

@@ -272,7 +272,7 @@ fn keyword(name: &str) -> Option<Keyword> {
 }
 
 /// The words among `known` that `word` may be meant to be, as a sentence.
-fn meant(word: &str, known: &[&str]) -> String {
+pub(super) fn meant(word: &str, known: &[&str]) -> String {
     let near = known
         .iter()
         .map(|known| (strsim::jaro_winkler(word, known), known))

@@ -2,10 +2,12 @@
 //!
 //! The grammar is lib-ruby-parser's: safe Rust without native code, since the texts may come from strangers, and
 //! equal to Ruby 3.1 on every file tried. Ruby's own parser, ruby-prism, is C. Nobody else may name the crate, so
-//! that the choice stays one of this file.
+//! that the choice stays one of this module: the file lowers declarations, `code` what may be evaluated.
 //!
 //! A tree is as deep as its text is long, and whoever drops one recurses. The parser therefore works on a thread of
 //! its own whose stack is large enough for the worst text of [`SOURCE_MAX`] bytes; a panic there is a fault.
+
+mod code;
 
 use std::num::NonZero;
 use std::thread;
@@ -13,6 +15,8 @@ use std::thread;
 use lib_ruby_parser::{Loc, Node as Tree, Parser, ParserOptions, ParserResult};
 
 use super::Span;
+use super::eval::tree;
+use super::fault::{FaultCode, Refused};
 
 /// Longest source read, in bytes; twice the longest file that the reference ships. The worst text of this length
 /// keeps the parser, which takes quadratic time for some, busy for seconds.
@@ -101,14 +105,7 @@ pub(super) struct Parsed {
 /// A text that is no Ruby is read again in parts, each from one line that begins with `skill` to the next, so that an
 /// error in one of them hides neither the others nor their errors.
 pub(super) fn parse(source: &str) -> Parsed {
-    if source.len() > SOURCE_MAX {
-        let what = format!(
-            "the source has {} bytes, the limit is {SOURCE_MAX}",
-            source.len()
-        );
-        return failed(what);
-    }
-    let whole = guarded(source);
+    let whole = parse_whole(source);
     if whole.complaints.is_empty() {
         return whole;
     }
@@ -137,7 +134,7 @@ pub(super) fn parse(source: &str) -> Parsed {
 
 /// Whether `text` is Ruby by itself.
 pub(super) fn is_ruby(text: &str) -> bool {
-    text.len() <= SOURCE_MAX && guarded(text).complaints.is_empty()
+    complaint(text).is_none()
 }
 
 /// `source` cut before each line that begins with `skill`, at most [`PARTS_MAX`] times.
@@ -167,27 +164,78 @@ fn failed(what: impl Into<String>) -> Parsed {
     }
 }
 
+/// The statements of `source`, or nothing but what is wrong with it.
+fn parse_whole(source: &str) -> Parsed {
+    match source.len() {
+        0..=SOURCE_MAX => guarded(source),
+        length => failed(format!(
+            "the source has {length} bytes, the limit is {SOURCE_MAX}"
+        )),
+    }
+}
+
+/// Why Ruby would not take `text`; nothing if it would.
+pub(super) fn complaint(text: &str) -> Option<String> {
+    let mut complaints = parse_whole(text).complaints.into_iter();
+    complaints.next().map(|complaint| complaint.what)
+}
+
+/// What stands before a block, so that it is one.
+pub(super) const CODE_PREFIX: &str = "code ";
+
+/// The code of a block, with [`CODE_PREFIX`] before it; or everything in it that is not evaluated.
+pub(super) fn code(text: &str) -> Result<tree::Block, Vec<Refused>> {
+    let refused = |what: String| {
+        let at = Span::default();
+        vec![Refused::new(at, FaultCode::NotEvaluated, what)]
+    };
+    if text.len() > SOURCE_MAX {
+        let what = format!(
+            "the block has {} bytes, the limit is {SOURCE_MAX}",
+            text.len()
+        );
+        return Err(refused(what));
+    }
+    let block = on_a_thread(text, || {
+        let complaint =
+            |complaint: Complaint| Refused::new(complaint.at, FaultCode::Syntax, complaint.what);
+        match grammar(text) {
+            Ok(tree) => code::block(tree.as_deref()),
+            Err(complaints) => Err(complaints.into_iter().map(complaint).collect()),
+        }
+    });
+    block.unwrap_or_else(|what| Err(refused(what.to_owned())))
+}
+
 /// Parses on a thread that can bear it.
 fn guarded(source: &str) -> Parsed {
-    let stack = STACK_BASE + source.len() * STACK_PER_BYTE;
-    let parsed = thread::scope(|scope| {
-        let reader = thread::Builder::new()
-            .name("ruby-grammar".to_owned())
-            .stack_size(stack)
-            .spawn_scoped(scope, || statements(source));
-        reader.map(thread::ScopedJoinHandle::join)
-    });
-    match parsed {
-        Ok(Ok(Ok(statements))) => Parsed {
+    match on_a_thread(source, || statements(source)) {
+        Ok(Ok(statements)) => Parsed {
             statements,
             complaints: Vec::new(),
         },
-        Ok(Ok(Err(complaints))) => Parsed {
+        Ok(Err(complaints)) => Parsed {
             statements: Vec::new(),
             complaints,
         },
-        Ok(Err(_panic)) => failed("the grammar's parser gave up on this text"),
-        Err(_no_thread) => failed("there is no memory to parse this text"),
+        Err(what) => failed(what),
+    }
+}
+
+/// Does something with the grammar's tree of `source` on a thread whose stack can bear it.
+fn on_a_thread<T: Send>(source: &str, work: impl FnOnce() -> T + Send) -> Result<T, &'static str> {
+    let stack = STACK_BASE + source.len() * STACK_PER_BYTE;
+    let done = thread::scope(|scope| {
+        let reader = thread::Builder::new()
+            .name("ruby-grammar".to_owned())
+            .stack_size(stack)
+            .spawn_scoped(scope, work);
+        reader.map(thread::ScopedJoinHandle::join)
+    });
+    match done {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_panic)) => Err("the grammar's parser gave up on this text"),
+        Err(_no_thread) => Err("there is no memory to parse this text"),
     }
 }
 
@@ -233,7 +281,8 @@ impl Span {
     }
 }
 
-fn statements(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
+/// The grammar's tree of a text.
+fn grammar(source: &str) -> Result<Option<Box<Tree>>, Vec<Complaint>> {
     let options = ParserOptions {
         buffer_name: String::new(),
         decoder: None,
@@ -263,7 +312,12 @@ fn statements(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
         let what = format!("`{DATA}` ends no text here, Ruby takes it for a name");
         return Err(vec![Complaint { at, what }]);
     }
-    Ok(match ast {
+    Ok(ast)
+}
+
+fn statements(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
+    let tree = grammar(source)?;
+    Ok(match tree {
         None => Vec::new(),
         Some(tree) => body(Some(&tree), 0),
     })
