@@ -7,6 +7,7 @@ pub mod archive;
 pub mod backup;
 pub mod dsl;
 pub mod envelope;
+pub mod eval;
 pub mod frontmatter;
 pub mod ledger;
 pub mod ledger_text;
@@ -32,6 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("backup", backup::run),
     ("dsl", dsl::run),
     ("envelope", envelope::run),
+    ("eval", eval::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
     ("ledger_text", ledger_text::run),

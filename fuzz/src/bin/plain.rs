@@ -75,6 +75,22 @@ const WORDS: &[&[u8]] = &[
     b"/scripts/",
     b"archived_reason: ",
     b"KAIROSIX",
+    b" do |a, b|\n",
+    b"\nend\n",
+    b".map { |x| x }",
+    b".each { |x| a << x }",
+    b"a = ",
+    b"a << a",
+    b"\"#{a}\"",
+    b" * 99999999",
+    b"lambda { |x| x.call(x) }",
+    b".call(a)",
+    b"Kairos.skills",
+    b"&:size",
+    b"[0..-1]",
+    b"rescue => e",
+    b"begin\n",
+    b"{ a: 1, \"b\" => [] }",
 ];
 
 fn main() -> ExitCode {
