@@ -16,6 +16,11 @@ test *ARGS:
 bench *ARGS:
     cargo bench -p kairos-tests {{ ARGS }}
 
+# The official conformance suite of MCP: SUITE is its `dist/index.js`, with its dependencies beside it.
+conformance SUITE:
+    cargo build -p kairos-node -p kairos-tests --bin kairos-chain --bin mcp-fixture
+    MCP_CONFORMANCE={{ SUITE }} python3 tests/clients/conformance.py target/debug
+
 # Each fuzz target for so many seconds.
 fuzz SECONDS="60":
     fuzz/run {{ SECONDS }}

@@ -26,6 +26,7 @@ use kairos_protocol::wire::introduction::SignedIdentity;
 use parking_lot::Mutex;
 
 use crate::hosting::Hosting;
+use crate::mcp::server::Door as ModelDoor;
 use crate::metrics::{Counting, Metrics};
 use crate::room::Room;
 use crate::status::Status;
@@ -159,10 +160,10 @@ pub struct ServerLimits {
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Starts to answer requests on `listener`, those of language models too if there is a service for them.
-pub fn serve(
+pub fn serve<D: ModelDoor>(
     listener: TcpListener,
     doors: Arc<Doors>,
-    mcp: Option<Mcp>,
+    mcp: Option<Mcp<D>>,
     limits: ServerLimits,
 ) -> std::io::Result<Server> {
     let doors = web::Data::from(doors);

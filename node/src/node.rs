@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
-use crate::config;
+use crate::config::{self, Settings};
 use crate::hosted::Hosted;
 use crate::hosting::Hosting;
 use crate::http::{
@@ -22,6 +22,7 @@ use crate::http::{
     Proxies, Quotas, ServerLimits, TRANSFERS_MAX, TRANSFERS_PER_AGENT_MAX, Transfers,
 };
 use crate::mcp::AgentDoor;
+use crate::mcp::server::Door;
 use crate::metrics::Metrics;
 use crate::reload::{Load, Reload};
 use crate::rlimits;
@@ -104,6 +105,16 @@ impl Node {
         listener: TcpListener,
         operation: Operation,
     ) -> anyhow::Result<Self> {
+        Self::start_with(agent, listener, operation, AgentDoor::new)
+    }
+
+    /// As [`start`](Self::start), with `door` for language models, behind all that guards ours.
+    pub fn start_with<D: Door>(
+        agent: Agent,
+        listener: TcpListener,
+        operation: Operation,
+        door: impl FnOnce(Arc<Agent>, Room) -> anyhow::Result<Arc<D>>,
+    ) -> anyhow::Result<Self> {
         let Operation {
             figures,
             logs,
@@ -172,7 +183,10 @@ impl Node {
         };
         let models = CancellationToken::new();
         let mcp = match settings.mcp.http {
-            true => Some(mcp(&agent, &room, models.clone())?),
+            true => {
+                let door = door(Arc::clone(&agent), room.clone())?;
+                Some(Mcp::new(door, mcp_limits(settings), models.clone()))
+            }
             false => None,
         };
         let server = http::serve(listener, doors, mcp, limits)?;
@@ -273,19 +287,15 @@ impl Node {
     }
 }
 
-/// Serves language models over HTTP, too.
-fn mcp(agent: &Arc<Agent>, room: &Room, stop: CancellationToken) -> anyhow::Result<Mcp> {
-    let settings = &agent.settings;
-    let limits = McpLimits {
+fn mcp_limits(settings: &Settings) -> McpLimits {
+    McpLimits {
         body: BodyLimits {
             bytes: settings.limits.body.as_usize(),
             time: settings.limits.body_timeout.get(),
         },
         sessions: settings.mcp.sessions,
         idle: settings.mcp.session_idle.get(),
-    };
-    let door = AgentDoor::new(Arc::clone(agent), room.clone())?;
-    Ok(Mcp::new(door, limits, stop))
+    }
 }
 
 /// What doors are made of beside the agent.

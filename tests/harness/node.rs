@@ -155,6 +155,14 @@ impl Drop for TestNode {
 }
 
 impl Builder {
+    /// Runs `program` in place of `kairos-chain`; it takes the same arguments, as far as they are given.
+    pub fn program(mut self, program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        command.args(self.command.get_args());
+        self.command = command;
+        self
+    }
+
     /// Works on the data directory of `home`, which outlives the node.
     pub fn home(self, home: &Home) -> Self {
         self.data_dir(home.data_dir())

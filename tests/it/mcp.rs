@@ -7,11 +7,13 @@ use kairos_tests::{Call, Ended, Home};
 use serde_json::{Value, json};
 
 mod consent;
+mod events;
 mod http;
 mod reading;
 mod setup;
 mod stdio;
 mod tools;
+mod wire;
 
 /// Sends lines to a server of `home`, ends its input, and returns how it ended.
 fn pipe(home: &Home, lines: &str) -> Ended {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage as _, HttpRequest, web};
@@ -30,12 +31,13 @@ use tokio_util::sync::CancellationToken;
 use super::api::guard::{self, Caller};
 use super::error::ApiError;
 use super::{BodyLimits, Doors};
-use crate::mcp::AgentDoor;
 use crate::mcp::call::Caller as McpCaller;
-use crate::mcp::server::Server;
+use crate::mcp::server::{Door, Server};
 
 /// The header that names a session.
 const SESSION: &str = "Mcp-Session-Id";
+/// The header in which a client says what it saw last of a stream.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How often a stream that says nothing shows that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Longest id of a session.
@@ -52,18 +54,28 @@ pub struct McpLimits {
     pub idle: Duration,
 }
 
-/// The service; one for all workers.
-#[derive(Clone)]
-pub struct Mcp {
-    service: StreamableHttpService<Server<AgentDoor>, LocalSessionManager>,
+/// The service of a door; one for all workers.
+pub struct Mcp<D> {
+    service: StreamableHttpService<Server<D>, LocalSessionManager>,
     manager: Arc<LocalSessionManager>,
     sessions: Arc<Sessions>,
     body_time: Duration,
 }
 
-impl Mcp {
+impl<D> Clone for Mcp<D> {
+    fn clone(&self) -> Self {
+        Self {
+            service: self.service.clone(),
+            manager: Arc::clone(&self.manager),
+            sessions: Arc::clone(&self.sessions),
+            body_time: self.body_time,
+        }
+    }
+}
+
+impl<D: Door> Mcp<D> {
     /// Serves `door`, until `stop` is cancelled.
-    pub fn new(door: Arc<AgentDoor>, limits: McpLimits, stop: CancellationToken) -> Self {
+    pub fn new(door: Arc<D>, limits: McpLimits, stop: CancellationToken) -> Self {
         let mut config = SessionConfig::default();
         config.keep_alive = Some(limits.idle);
         let mut manager = LocalSessionManager::default();
@@ -123,7 +135,7 @@ impl Mcp {
         &self,
         mut request: ServiceRequest,
         next: Next<B>,
-    ) -> Result<ServiceResponse<impl MessageBody + use<B>>, Error> {
+    ) -> Result<ServiceResponse<impl MessageBody + use<B, D>>, Error> {
         let (user, now) = {
             let doors = request.app_data::<web::Data<Doors>>();
             let doors = doors.ok_or_else(|| ApiError::internal(&"the doors are not configured"))?;
@@ -142,6 +154,9 @@ impl Mcp {
             Some(id) => self.sessions.enter(id, &user, now, ends)?,
             None if is_stateless(&request) => {}
             None => self.sessions.room(now)?,
+        }
+        if let Some(next) = behind_last_event(request.headers()) {
+            request.headers_mut().insert(LAST_EVENT_ID, next);
         }
         let payload = request.take_payload();
         request.set_payload(within(payload, self.body_time));
@@ -165,6 +180,22 @@ fn is_stateless(request: &ServiceRequest) -> bool {
     version.is_some_and(|version| {
         version.as_bytes() >= ProtocolVersion::V_2026_07_28.as_str().as_bytes()
     })
+}
+
+/// The id of the event behind the last one that a client saw, where it says which. The SDK begins with the event that is
+/// named; a client that saw it must not get it twice, least of all where it is a question.
+fn behind_last_event(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(LAST_EVENT_ID)?.to_str().ok()?;
+    let (index, stream) = match id.split_once('/') {
+        Some((index, stream)) => (index, Some(stream)),
+        None => (id, None),
+    };
+    let next = index.parse::<u64>().ok()?.checked_add(1)?;
+    let next = match stream {
+        Some(stream) => format!("{next}/{stream}"),
+        None => next.to_string(),
+    };
+    HeaderValue::try_from(next).ok()
 }
 
 /// Tells the server who calls.
@@ -283,6 +314,25 @@ mod tests {
         assert!(sessions.enter(b"t", &user("ada"), at(1), false).is_err());
         assert!(sessions.enter(b"s", &user("ada"), at(2), true).is_ok());
         assert!(sessions.enter(b"s", &user("ada"), at(2), false).is_err());
+    }
+
+    #[test]
+    fn a_stream_goes_on_behind_what_was_seen() {
+        for (seen, next) in [
+            (Some("0/3"), Some("1/3")),
+            (Some("41/0"), Some("42/0")),
+            (Some("7"), Some("8")),
+            (Some("x/3"), None),
+            (Some("18446744073709551615/3"), None),
+            (None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(seen) = seen {
+                headers.insert(LAST_EVENT_ID, HeaderValue::from_static(seen));
+            }
+            let found = behind_last_event(&headers);
+            assert_eq!(found, next.map(HeaderValue::from_static), "{seen:?}");
+        }
     }
 
     #[test]

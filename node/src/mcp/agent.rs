@@ -5,12 +5,12 @@ use std::sync::Arc;
 use kairos_place::role::Action;
 use rmcp::ErrorData;
 use rmcp::model::{
-    GetPromptResult, Implementation, JsonObject, PaginatedRequestParams, Prompt,
-    ReadResourceResult, Reference, RequestStateCodec, Resource, ResourceTemplate,
-    ServerCapabilities, ServerConfig, Skill,
+    CallToolResponse, GetPromptRequestParams, GetPromptResponse, Implementation, JsonObject,
+    PaginatedRequestParams, Prompt, ReadResourceResult, Reference, RequestStateCodec, Resource,
+    ResourceTemplate, ServerCapabilities, ServerConfig, Skill, Tool,
 };
 
-use super::call::Caller;
+use super::call::{Call, Caller};
 use super::page::page;
 use super::server::Door;
 use super::tool::Toolbox;
@@ -43,8 +43,25 @@ impl AgentDoor {
 }
 
 impl Door for AgentDoor {
-    fn tools(&self) -> &Toolbox<Self> {
-        &self.tools
+    fn tools(&self, caller: &Caller) -> Vec<Tool> {
+        self.tools.list(caller.role).cloned().collect()
+    }
+
+    fn tool(&self, name: &str) -> Option<Tool> {
+        self.tools.get(name).cloned()
+    }
+
+    fn changes(&self, name: &str) -> bool {
+        self.tools.changes(name)
+    }
+
+    async fn call(
+        &self,
+        call: &Call,
+        name: &str,
+        arguments: JsonObject,
+    ) -> Option<Result<CallToolResponse, ErrorData>> {
+        self.tools.call(self, call, name, arguments).await
     }
 
     fn no_room(&self) -> Option<String> {
@@ -61,7 +78,7 @@ impl Door for AgentDoor {
             .enable_logging()
             .enable_prompts()
             .enable_completions()
-            .enable_skills()
+            .enable_skills_with_directory_read()
             .build();
         let name = Implementation::new("kairos-chain", env!("CARGO_PKG_VERSION"))
             .with_title("KairosChain")
@@ -98,10 +115,9 @@ impl Door for AgentDoor {
     async fn prompt(
         &self,
         caller: &Caller,
-        name: &str,
-        arguments: Option<JsonObject>,
-    ) -> Result<GetPromptResult, ErrorData> {
-        prompts::get(caller, name, arguments)
+        request: GetPromptRequestParams,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        Ok(prompts::get(caller, &request.name, request.arguments)?.into())
     }
 
     async fn values(
@@ -139,5 +155,9 @@ impl Door for AgentDoor {
 
     async fn skill(&self, caller: &Caller, uri: &str) -> Result<Skill, ErrorData> {
         skills::get(self, caller, uri).await
+    }
+
+    async fn directory(&self, caller: &Caller, uri: &str) -> Result<Vec<Resource>, ErrorData> {
+        skills::directory(self, caller, uri).await
     }
 }

@@ -14,6 +14,7 @@ use kairos_place::proposal::{Change, ProposalId};
 use kairos_place::role::Action;
 use kairos_protocol::crypto::random_bytes;
 use kairos_protocol::hash::ContentHash;
+use rmcp::ErrorData;
 use rmcp::model::{
     ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
     InputRequest, InputRequiredResult, ProtocolVersion, RequestStateCodec, SealOptions,
@@ -161,10 +162,9 @@ fn brought_back(door: &AgentDoor, call: &Call, bound: &str) -> Result<Option<Ask
     };
     let asked = door.consent.open_json_with(state, bound.as_bytes());
     asked.map(Some).map_err(|_| {
-        Refusal::say(
-            "Error: this answer belongs to no question of this server, or comes too late. Nothing was approved; call \
-             the tool again without it.",
-        )
+        let told = "this answer belongs to no question of this server, or comes too late; nothing was approved, so call \
+                    the tool again without it";
+        Refusal::Wrong(ErrorData::invalid_params(told, None))
     })
 }
 
@@ -177,9 +177,13 @@ async fn answered(
         .answers
         .as_ref()
         .and_then(|answers| answers.get(QUESTION));
-    let answer: ElicitResult = serde_json::from_value(answer.cloned().unwrap_or(Value::Null)).map_err(|_| {
-        Refusal::say(format!("Error: the request brings no answer to the question `{QUESTION}`; nothing was approved"))
-    })?;
+    let answer: ElicitResult = serde_json::from_value(answer.cloned().unwrap_or(Value::Null))
+        .map_err(|_| {
+            let told = format!(
+                "the request brings no answer to the question `{QUESTION}`; nothing was approved"
+            );
+            Refusal::Wrong(ErrorData::invalid_params(told, None))
+        })?;
     decide(door, call, asked, &answer).await
 }
 

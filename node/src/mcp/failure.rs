@@ -8,7 +8,7 @@ use super::tool::Refusal;
 
 /// There is no resource of that name.
 pub(super) fn no_resource(uri: &str) -> ErrorData {
-    let shown: String = uri.chars().take(200).collect();
+    let shown = shown(uri);
     ErrorData::resource_not_found(
         format!("Resource not found: {shown}"),
         Some(serde_json::json!({"uri": shown})),
@@ -24,4 +24,9 @@ pub(super) fn of_role(refusal: Refusal) -> ErrorData {
 pub(super) fn internal(error: impl Display) -> ErrorData {
     tracing::error!(%error, "a request of a model failed");
     ErrorData::internal_error("the node could not do this; its log says why", None)
+}
+
+/// As much of a stranger's URI as belongs into an answer.
+pub(super) fn shown(uri: &str) -> String {
+    uri.chars().take(200).collect()
 }

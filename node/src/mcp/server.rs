@@ -14,10 +14,11 @@ use parking_lot::Mutex;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     CompletionInfo, ContentBlock, CustomRequest, CustomResult, DiscoverResult, ErrorCode,
-    Extensions, GetPromptRequestParams, GetPromptResponse, GetPromptResult, GetSkillRequestParams,
-    GetSkillResult, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
+    Extensions, GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams, GetSkillResult,
+    InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult,
-    LoggingLevel, PaginatedRequestParams, Prompt, ProtocolVersion, ReadResourceRequestParams,
+    LoggingLevel, PaginatedRequestParams, Prompt, ProtocolVersion,
+    ReadResourceDirectoryRequestParams, ReadResourceDirectoryResult, ReadResourceRequestParams,
     ReadResourceResponse, ReadResourceResult, Reference, Resource, ResourceTemplate, ServerConfig,
     SetLevelRequestParams, Skill, SubscribeRequestParams, SubscriptionFilter, Tool,
     UnsubscribeRequestParams,
@@ -27,13 +28,26 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::call::{Call, Caller};
 use super::page::page;
-use super::tool::Toolbox;
 use super::watch::{self, Stamps, Watched};
 
 /// What a server serves.
 pub trait Door: Send + Sync + Sized + 'static {
-    /// Its tools.
-    fn tools(&self) -> &Toolbox<Self>;
+    /// The tools that `caller` may call, in an order that stays.
+    fn tools(&self, caller: &Caller) -> Vec<Tool>;
+
+    /// What is told of one tool, whoever may call it.
+    fn tool(&self, name: &str) -> Option<Tool>;
+
+    /// Whether there is such a tool and it may change something.
+    fn changes(&self, name: &str) -> bool;
+
+    /// Calls a tool. `None`: there is none of that name.
+    fn call(
+        &self,
+        call: &Call,
+        name: &str,
+        arguments: JsonObject,
+    ) -> impl Future<Output = Option<Result<CallToolResponse, ErrorData>>> + Send;
 
     /// Why tools that change something are not called at this moment, if they are not.
     fn no_room(&self) -> Option<String>;
@@ -70,13 +84,12 @@ pub trait Door: Send + Sync + Sized + 'static {
     /// Its prompts, sorted by no rule.
     fn prompts(&self) -> Vec<Prompt>;
 
-    /// One prompt with its arguments filled in.
+    /// One prompt with its arguments filled in, or what it needs first.
     fn prompt(
         &self,
         caller: &Caller,
-        name: &str,
-        arguments: Option<JsonObject>,
-    ) -> impl Future<Output = Result<GetPromptResult, ErrorData>> + Send;
+        request: GetPromptRequestParams,
+    ) -> impl Future<Output = Result<GetPromptResponse, ErrorData>> + Send;
 
     /// Every value that an argument may have, for a prompt or a template.
     fn values(
@@ -99,6 +112,13 @@ pub trait Door: Send + Sync + Sized + 'static {
         caller: &Caller,
         uri: &str,
     ) -> impl Future<Output = Result<Skill, ErrorData>> + Send;
+
+    /// What lies directly in a directory of a skill, sorted by URI.
+    fn directory(
+        &self,
+        caller: &Caller,
+        uri: &str,
+    ) -> impl Future<Output = Result<Vec<Resource>, ErrorData>> + Send;
 }
 
 /// One client's server, or one request's, over a shared door.
@@ -220,7 +240,7 @@ impl<D: Door> ServerHandler for Server<D> {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = self.caller(&context.extensions)?;
-        let tools: Vec<Tool> = self.door.tools().list(caller.role).cloned().collect();
+        let tools = self.door.tools(&caller);
         let (tools, next) = page(tools, request.as_ref(), |tool| &tool.name)?;
         let mut result = ListToolsResult::with_all_items(tools);
         result.next_cursor = next;
@@ -243,15 +263,14 @@ impl<D: Door> ServerHandler for Server<D> {
             state: request.request_state,
         };
         let arguments = request.arguments.unwrap_or_default();
-        let tools = self.door.tools();
         // Before anything of it is done, as at the other doors.
-        if tools.changes(&request.name)
+        if self.door.changes(&request.name)
             && let Some(trouble) = self.door.no_room()
         {
             let text = format!("Error: {trouble}. Tell the user, and call again later.");
             return Ok(CallToolResult::error(vec![ContentBlock::text(text)]).into());
         }
-        let called = tools.call(&*self.door, &call, &request.name, arguments);
+        let called = self.door.call(&call, &request.name, arguments);
         let done = tokio::select! {
             done = called => done,
             () = interrupted.cancelled() => {
@@ -259,13 +278,14 @@ impl<D: Door> ServerHandler for Server<D> {
             }
         };
         // In the words of the reference, whose clients may look for them.
-        done.ok_or_else(|| {
-            ErrorData::invalid_params(format!("Tool not found: {}", shown(&request.name)), None)
+        done.unwrap_or_else(|| {
+            let told = format!("Tool not found: {}", shown(&request.name));
+            Err(ErrorData::invalid_params(told, None))
         })
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.door.tools().get(name).cloned()
+        self.door.tool(name)
     }
 
     async fn list_resources(
@@ -324,11 +344,7 @@ impl<D: Door> ServerHandler for Server<D> {
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         let caller = self.caller(&context.extensions)?;
-        Ok(self
-            .door
-            .prompt(&caller, &request.name, request.arguments)
-            .await?
-            .into())
+        self.door.prompt(&caller, request).await
     }
 
     async fn complete(
@@ -366,6 +382,20 @@ impl<D: Door> ServerHandler for Server<D> {
         Ok(GetSkillResult::new(
             self.door.skill(&caller, &request.uri).await?,
         ))
+    }
+
+    async fn read_resource_directory(
+        &self,
+        request: ReadResourceDirectoryRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceDirectoryResult, ErrorData> {
+        let caller = self.caller(&context.extensions)?;
+        let found = self.door.directory(&caller, &request.uri).await?;
+        let asked = PaginatedRequestParams::default().with_cursor(request.cursor);
+        let (found, next) = page(found, Some(&asked), |resource| &resource.uri)?;
+        let mut result = ListResourcesResult::with_all_items(found);
+        result.next_cursor = next;
+        Ok(result)
     }
 
     async fn set_level(
@@ -410,6 +440,9 @@ impl<D: Door> ServerHandler for Server<D> {
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
         let mut accepted = requested.clone();
+        // What does not change is not told of.
+        accepted.tools_list_changed = None;
+        accepted.prompts_list_changed = None;
         if let Some(uris) = &mut accepted.resource_subscriptions {
             uris.truncate(watch::URIS_MAX);
         }

@@ -3,6 +3,8 @@
 //! `skill://NAME/DIRECTORY/SKILL.md`: NAME is ours, DIRECTORY the name that Agent Skills allow. An entry leaves with
 //! its trust tier and, where it is asked for alone, with who signed for it and where the ledger proves its hash.
 
+use std::collections::BTreeMap;
+
 use kairos_actors::knowledge::{Authorship, KnowledgeEntry, KnowledgeError};
 use kairos_place::role::Action;
 use kairos_protocol::id::SkillName;
@@ -12,7 +14,8 @@ use kairos_protocol::skill::Skill as Text;
 use kairos_protocol::skill::agent_skill::Directory;
 use rmcp::ErrorData;
 use rmcp::model::{
-    ResourceContents, SKILL_MD, Skill, SkillFrontmatter, SkillResource, SkillResources,
+    DIRECTORY_MIME_TYPE, Resource, ResourceContents, SKILL_MD, Skill, SkillFrontmatter,
+    SkillResource, SkillResources,
 };
 use serde_json::{Map, Value, json};
 
@@ -72,7 +75,7 @@ pub(super) async fn get(door: &AgentDoor, caller: &Caller, uri: &str) -> Result<
         )
     };
     let (name, path) = split(uri).ok_or_else(unknown)?;
-    let (directory, _) = directory(door, &name, path).await?.ok_or_else(unknown)?;
+    let (directory, _) = within(door, &name, path).await?.ok_or_else(unknown)?;
     let skill = skill(&name, &directory)
         .filter(|skill| skill.uri == uri)
         .ok_or_else(unknown)?;
@@ -90,16 +93,63 @@ pub(super) async fn get(door: &AgentDoor, caller: &Caller, uri: &str) -> Result<
 /// A file of a skill.
 pub(super) async fn read(door: &AgentDoor, uri: &str) -> Result<ResourceContents, ErrorData> {
     let (name, path) = split(uri).ok_or_else(|| failure::no_resource(uri))?;
-    let found = directory(door, &name, path).await?;
+    let found = within(door, &name, path).await?;
     let (directory, below) = found.ok_or_else(|| failure::no_resource(uri))?;
     let file = directory.files.into_iter().find(|file| file.path == below);
     let file = file.ok_or_else(|| failure::no_resource(uri))?;
-    let mime = if file.path == SKILL_MD {
-        "text/markdown"
-    } else {
-        media_type(&file.path)
+    Ok(contents(uri, mime(&file.path), file.bytes))
+}
+
+fn mime(path: &str) -> &'static str {
+    match path {
+        SKILL_MD => "text/markdown",
+        _ => media_type(path),
+    }
+}
+
+/// What lies directly in a directory of a skill.
+pub(super) async fn directory(
+    door: &AgentDoor,
+    caller: &Caller,
+    uri: &str,
+) -> Result<Vec<Resource>, ErrorData> {
+    caller
+        .may(Action::ReadKnowledge)
+        .map_err(failure::of_role)?;
+    let no_directory = || {
+        let told = "no directory of a skill is served at that URI; skills/list shows the skills";
+        ErrorData::invalid_params(told, Some(json!({"uri": failure::shown(uri)})))
     };
-    Ok(contents(uri, mime, file.bytes))
+    let uri = uri.trim_end_matches('/');
+    let (name, path) = split(uri).ok_or_else(no_directory)?;
+    let skill = whole(door, &name).await?.ok_or_else(no_directory)?;
+    let below = path
+        .strip_prefix(skill.name.as_str())
+        .ok_or_else(no_directory)?;
+    let below = match below.strip_prefix('/') {
+        Some(below) => format!("{below}/"),
+        None if below.is_empty() => String::new(),
+        None => return Err(no_directory()),
+    };
+    let mut found = BTreeMap::new();
+    for file in &skill.files {
+        let Some(rest) = file.path.strip_prefix(&below) else {
+            continue;
+        };
+        let child = match rest.split_once('/') {
+            Some((folder, _)) => {
+                Resource::new(format!("{uri}/{folder}"), folder).with_mime_type(DIRECTORY_MIME_TYPE)
+            }
+            None => Resource::new(format!("{uri}/{rest}"), rest)
+                .with_mime_type(mime(&file.path))
+                .with_size(file.bytes.len() as u64),
+        };
+        found.insert(child.uri.clone(), child);
+    }
+    match found.is_empty() {
+        true => Err(no_directory()),
+        false => Ok(found.into_values().collect()),
+    }
 }
 
 /// Our name, and what follows it.
@@ -121,7 +171,7 @@ async fn whole(door: &AgentDoor, name: &SkillName) -> Result<Option<Directory>, 
 }
 
 /// The directory that `path` begins with, and the rest of it.
-async fn directory<'p>(
+async fn within<'p>(
     door: &AgentDoor,
     name: &SkillName,
     path: &'p str,

@@ -7,8 +7,10 @@ use std::io;
 
 use futures::future::BoxFuture;
 use kairos_place::role::{Action, Role};
+use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolResponse, CallToolResult, ContentBlock, JsonObject, Tool as Told, ToolAnnotations,
+    CallToolResponse, CallToolResult, ContentBlock, InputRequiredResult, JsonObject, Tool as Told,
+    ToolAnnotations,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -123,7 +125,9 @@ pub enum Refusal {
     /// Something failed.
     Failed(Box<dyn Error + Send + Sync>),
     /// A person has to answer first.
-    Asks(Box<rmcp::model::InputRequiredResult>),
+    Asks(Box<InputRequiredResult>),
+    /// The request itself breaks the protocol.
+    Wrong(ErrorData),
 }
 
 impl Refusal {
@@ -146,6 +150,7 @@ impl Refusal {
                 "Error: the node could not read or write its files; its log says more. Ask its owner.".to_owned()
             }
             Self::Failed(error) => format!("Error: {}", causes(error.as_ref())),
+            Self::Wrong(error) => format!("Error: {}", error.message),
             Self::Asks(_) => {
                 "Error: a person has to answer first, and this client cannot ask one".to_owned()
             }
@@ -267,7 +272,7 @@ impl<D: Sync + 'static> Toolbox<D> {
         call: &Call,
         name: &str,
         arguments: JsonObject,
-    ) -> Option<CallToolResponse> {
+    ) -> Option<Result<CallToolResponse, ErrorData>> {
         let entry = self.entries.get(name)?;
         let role = call.caller.role;
         let done = match call.caller.may(entry.needs) {
@@ -275,10 +280,12 @@ impl<D: Sync + 'static> Toolbox<D> {
             Err(refusal) => Err(refusal),
         };
         Some(match done {
-            Ok(response) => response,
-            Err(Refusal::Asks(asks)) => CallToolResponse::InputRequired(*asks),
+            Ok(response) => Ok(response),
+            Err(Refusal::Asks(asks)) => Ok(CallToolResponse::InputRequired(*asks)),
+            Err(Refusal::Wrong(error)) => Err(error),
             Err(refusal) => {
-                CallToolResult::error(vec![ContentBlock::text(refusal.text(role))]).into()
+                let text = ContentBlock::text(refusal.text(role));
+                Ok(CallToolResult::error(vec![text]).into())
             }
         })
     }

@@ -130,7 +130,7 @@ fn no_argument_of_any_tool_stands_for_the_person() {
     );
     params["requestState"] = json!("rs1.forged.forged");
     let said = open.ask("tools/call", &params);
-    assert_eq!(said["result"]["isError"], true, "{said}");
+    assert_eq!(said["error"]["code"], -32602, "{said}");
     // A response to nothing.
     open.send(&json!({"jsonrpc": "2.0", "id": 0, "result": {"action": "accept", "content": {"approve": true}}}));
     assert!(open.ask("ping", &json!({}))["result"].is_object());
@@ -284,12 +284,12 @@ fn without_a_connection_the_question_comes_back_sealed() {
         (state.as_str(), &arguments, &json!({"approved": true})),
     ] {
         let said = open.ask("tools/call", &again(state, arguments, answers));
-        assert_eq!(said["result"]["isError"], true, "{said}");
+        assert_eq!(said["error"]["code"], -32602, "{said}");
     }
     assert_ne!(guide(&home), TEXT);
     // Another process sealed none of this.
     let said = Open::on(&home).ask("tools/call", &again(&state, &arguments, &yes));
-    assert_eq!(said["result"]["isError"], true, "{said}");
+    assert_eq!(said["error"]["code"], -32602, "{said}");
     let said = open.ask("tools/call", &again(&state, &arguments, &yes));
     assert_eq!(
         said["result"]["structuredContent"]["change"]["status"], "approved",

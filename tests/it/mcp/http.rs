@@ -1,15 +1,18 @@
 //! `/mcp` of a running node.
 
-use kairos_tests::{Home, Reply, Request, TestNode};
+use std::net::TcpStream;
+
+use kairos_tests::{Builder, Home, Reply, Request, TestNode};
 use serde_json::{Value, json};
 
 use super::{call, meta, request};
 
-struct House {
+/// A running node and the tokens of two who may ask it.
+pub(super) struct House {
     home: Home,
-    node: TestNode,
-    owner: String,
-    guest: String,
+    pub(super) node: TestNode,
+    pub(super) owner: String,
+    pub(super) guest: String,
 }
 
 impl House {
@@ -18,16 +21,19 @@ impl House {
     }
 
     fn with(settings: &[(&str, &str)]) -> Self {
+        Self::running(TestNode::builder(), settings)
+    }
+
+    pub(super) fn running(node: Builder, settings: &[(&str, &str)]) -> Self {
         let home = Home::initialized();
         let token = |role: &str| {
             let args = ["token", "create", "--user", role, "--role", role];
             home.run(args).done().trim().to_owned()
         };
         let (owner, guest) = (token("owner"), token("guest"));
-        let node = settings.iter().fold(
-            TestNode::builder().data_dir(home.data_dir()),
-            |b, (key, value)| b.set(key, value),
-        );
+        let node = settings
+            .iter()
+            .fold(node.home(&home), |node, (key, value)| node.set(key, value));
         Self {
             node: node.start(),
             home,
@@ -36,7 +42,7 @@ impl House {
         }
     }
 
-    fn post(&self, token: &str, message: &Value) -> Request {
+    pub(super) fn post(&self, token: &str, message: &Value) -> Request {
         Request::post("/mcp")
             .token(token)
             .header("Accept", "application/json, text/event-stream")
@@ -45,7 +51,7 @@ impl House {
     }
 
     /// A request of the stateless era.
-    fn stateless(&self, token: &str, mut message: Value) -> Reply {
+    pub(super) fn stateless(&self, token: &str, mut message: Value) -> Reply {
         message["params"]["_meta"] = meta(&json!({}));
         let method = message["method"].as_str().unwrap().to_owned();
         let name = message["params"]["name"].as_str().map(str::to_owned);
@@ -60,9 +66,14 @@ impl House {
     }
 
     /// Opens a session, and returns its id.
-    fn session(&self, token: &str) -> String {
+    pub(super) fn session(&self, token: &str) -> String {
+        self.session_of(token, &json!({}))
+    }
+
+    /// The same for a client that can do `capabilities`.
+    pub(super) fn session_of(&self, token: &str, capabilities: &Value) -> String {
         let params = json!({
-            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+            "protocolVersion": "2025-11-25", "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"},
         });
         let reply = self
             .post(token, &request(1, "initialize", &params))
@@ -80,16 +91,27 @@ impl House {
         id
     }
 
-    fn in_session(&self, token: &str, session: &str, message: &Value) -> Reply {
+    pub(super) fn in_session(&self, token: &str, session: &str, message: &Value) -> Reply {
+        self.of_session(token, session, message).send(&self.node)
+    }
+
+    /// Sends a request of the owner, and leaves the connection open.
+    pub(super) fn begin_in_session(&self, session: &str, message: &Value) -> TcpStream {
+        let length = message.to_string().len().to_string();
+        self.of_session(&self.owner, session, message)
+            .header("Content-Length", &length)
+            .begin(&self.node)
+    }
+
+    fn of_session(&self, token: &str, session: &str, message: &Value) -> Request {
         self.post(token, message)
             .header("Mcp-Session-Id", session)
             .header("MCP-Protocol-Version", "2025-11-25")
-            .send(&self.node)
     }
 }
 
 /// The message of an answer, whether it came alone or as an event, and in however many pieces its body was sent.
-fn message(reply: &Reply) -> Value {
+pub(super) fn message(reply: &Reply) -> Value {
     let text = reply.text();
     let lines = text
         .lines()

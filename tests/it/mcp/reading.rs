@@ -166,6 +166,52 @@ fn skills_come_with_the_digests_of_their_files() {
     }
 }
 
+#[test]
+fn directories_of_skills_are_listed() {
+    let (home, mut open) = with_tea();
+    let folder = home.data_dir().join("knowledge/tea/references");
+    std::fs::create_dir_all(folder.join("deep")).unwrap();
+    std::fs::write(folder.join("pots.md"), "# Pots\n").unwrap();
+    std::fs::write(folder.join("deep/lid.md"), "# Lids\n").unwrap();
+    let mut list = |uri: &str| {
+        let answer = open.ask("resources/directory/read", &json!({"uri": uri}));
+        let found = answer["result"]["resources"].as_array().map(|found| {
+            let told = |one: &Value| format!("{} {}", one["uri"], one["mimeType"]).replace('"', "");
+            found.iter().map(told).collect::<Vec<_>>()
+        });
+        found.ok_or(answer["error"]["code"].clone())
+    };
+    assert_eq!(
+        list("skill://tea/tea").unwrap(),
+        [
+            "skill://tea/tea/.agent-skill.json application/json",
+            "skill://tea/tea/SKILL.md text/markdown",
+            "skill://tea/tea/assets inode/directory",
+            "skill://tea/tea/references inode/directory"
+        ]
+    );
+    assert_eq!(list("skill://tea/tea"), list("skill://tea/tea/"));
+    assert_eq!(
+        list("skill://tea/tea/references").unwrap(),
+        [
+            "skill://tea/tea/references/deep inode/directory",
+            "skill://tea/tea/references/pots.md text/markdown"
+        ]
+    );
+    for uri in [
+        "skill://tea/tea/SKILL.md",
+        "skill://tea/tea/ref",
+        "skill://tea/te",
+        "skill://tea/tea/..",
+        "skill://tea",
+        "skill://none/none",
+        "knowledge://tea",
+        "",
+    ] {
+        assert_eq!(list(uri), Err(json!(-32602)), "{uri}");
+    }
+}
+
 fn base64(text: &str) -> Vec<u8> {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD
