@@ -7,6 +7,7 @@
 //! Blocking code: call it from a blocking thread. Several processes share the files; each change holds the locks.
 
 mod journal;
+mod records;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 use crate::file_lock;
 use journal::{Change, Journal};
+use records::Records;
 
 /// Largest file of anchors read, in bytes.
 pub const FILE_MAX: u64 = 512 << 20;
@@ -81,7 +83,7 @@ pub struct AnchorStore {
 #[derive(Debug, Default)]
 struct State {
     metadata: Map<String, Value>,
-    anchors: Map<String, Value>,
+    anchors: Records,
     damaged: BTreeMap<String, String>,
     queue: Vec<Map<String, Value>>,
     /// Members of the file that the reference does not know.
@@ -230,7 +232,7 @@ impl AnchorStore {
         let key = hash.to_hex();
         let is_damaged = self.state.damaged.contains_key(&key);
         let record = self.state.anchors.get(&key).filter(|_| !is_damaged)?;
-        read(record).ok()
+        read(&record).ok()
     }
 
     /// Whether the anchor with this hash waits for a batch.
@@ -244,7 +246,7 @@ impl AnchorStore {
     pub fn anchors(&self) -> impl Iterator<Item = Anchor> {
         let kept = self.state.anchors.iter();
         kept.filter(|(key, _)| !self.state.damaged.contains_key(*key))
-            .filter_map(|(_, record)| read(record).ok())
+            .filter_map(|(_, record)| read(&record).ok())
     }
 
     /// Keeps `anchors` durably. Those that are there are passed over.
@@ -338,7 +340,7 @@ impl State {
                 tracing::error!(anchor.hash = %key, %reason, "a stored anchor does not hold");
                 state.damaged.insert(key.clone(), reason);
             }
-            state.anchors.insert(key, record);
+            state.anchors.insert(key, &record);
         }
         Ok(state)
     }
@@ -368,16 +370,16 @@ impl State {
         let record = Value::Object(record);
         match check(&key, &record) {
             Ok(()) => {
-                let known = self.anchors.contains_key(&key);
+                let known = self.anchors.contains(&key);
                 // A damaged record gives way to the one that its name tells of.
                 if self.damaged.remove(&key).is_some() || !known {
-                    self.anchors.insert(key, record);
+                    self.anchors.insert(key, &record);
                     self.is_ahead = true;
                 }
             }
-            Err(reason) if !self.anchors.contains_key(&key) => {
+            Err(reason) if !self.anchors.contains(&key) => {
                 self.damaged.insert(key.clone(), reason);
-                self.anchors.insert(key, record);
+                self.anchors.insert(key, &record);
                 self.is_ahead = true;
             }
             Err(_) => {}
@@ -396,7 +398,7 @@ impl State {
         metadata.insert("anchor_count".to_owned(), json!(self.anchors.len()));
         let mut document = Map::new();
         document.insert("metadata".to_owned(), Value::Object(metadata));
-        document.insert("anchors".to_owned(), Value::Object(self.anchors.clone()));
+        document.insert("anchors".to_owned(), Value::Object(self.anchors.to_map()));
         document.extend(self.rest.clone());
         Value::Object(document)
     }
