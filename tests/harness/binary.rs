@@ -24,10 +24,15 @@ pub fn verifier() -> PathBuf {
     beside.with_extension(std::env::consts::EXE_EXTENSION)
 }
 
-/// Builds with the profile and into the directory of the running test, which is `<target>/<profile>/deps/it-<hash>`.
+/// Builds with the profile and into the directory of the running program, which is `<target>/<profile>/kairos-load`, or
+/// `<target>/<profile>/deps/it-<hash>` for a test.
 fn build() -> PathBuf {
-    let test = std::env::current_exe().expect("this test has a path");
-    let beside = test.ancestors().nth(2).expect("a test is two levels down");
+    let running = std::env::current_exe().expect("this program has a path");
+    let folder = running.parent().expect("a program is in a directory");
+    let beside = match folder.ends_with("deps") {
+        true => folder.parent().expect("a profile is above its deps"),
+        false => folder,
+    };
     let target = beside.parent().expect("a profile is inside a target");
     let profile = match beside.file_name().and_then(OsStr::to_str) {
         Some("debug") | None => "dev",

@@ -2,6 +2,7 @@
 //!
 //! - [`Call`] runs one command to its end; [`Ended`] is what came of it.
 //! - [`TestNode`] runs `kairos-chain serve` until it is dropped, and shows its log where the test fails.
+//! - [`Process`] is what the system says of one.
 //! - [`TestPeer`] is a stranger with a key, who introduces itself to a node.
 //! - [`Request`] and [`Reply`] are HTTP as anyone may speak it; [`Stranger`] is a server that keeps to no rules.
 //! - [`Home`] is a directory that goes away with the test.
@@ -22,6 +23,7 @@ mod home;
 mod http;
 mod node;
 mod peer;
+mod process;
 mod stranger;
 mod wait;
 
@@ -32,5 +34,6 @@ pub use self::home::Home;
 pub use self::http::{Reply, Request, connect, finish};
 pub use self::node::{Builder, TestNode};
 pub use self::peer::TestPeer;
+pub use self::process::Process;
 pub use self::stranger::{Asked, Stranger};
 pub use self::wait::eventually;

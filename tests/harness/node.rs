@@ -20,6 +20,36 @@ const READY: &str = "Listening on ";
 const START: Duration = Duration::from_secs(60);
 /// Longer than a node takes to stop, which its own deadline bounds.
 const STOP: Duration = Duration::from_secs(30);
+/// Settings under which very many requests of very many agents may come from one address.
+const UNLIMITED: [(&str, &str); 27] = [
+    ("limits.requests_per_address", "1000000"),
+    ("limits.requests_per_session", "1000000"),
+    ("limits.new_peers_per_address", "1000000"),
+    ("limits.peers_per_address", "1000000"),
+    ("limits.peers", "1000000"),
+    ("sessions.max_per_key", "10000"),
+    ("sessions.max_total", "1000000"),
+    ("place.agents_per_address", "1000000"),
+    ("place.registrations_per_key", "1000000"),
+    ("place.registrations_per_address", "1000000"),
+    ("place.registrations", "100000000"),
+    ("place.deposits", "1000000"),
+    ("place.deposits_per_hour", "100000"),
+    ("place.deposit_attempts_per_key", "1000000"),
+    ("place.deposit_attempts_per_address", "1000000"),
+    ("place.deposit_attempts", "100000000"),
+    ("place.sends_per_key", "1000000"),
+    ("place.sends_per_address", "1000000"),
+    ("place.sends", "100000000"),
+    ("place.messages_per_box", "100000"),
+    ("place.messages_per_sender", "100000"),
+    ("place.sender_messages", "1000000"),
+    ("place.sender_storage", "1GiB"),
+    ("place.messages", "10000000"),
+    ("place.remembered_per_sender", "10000000"),
+    ("place.remembered_messages", "100000000"),
+    ("place.prekeys_per_hour", "10000"),
+];
 
 /// `kairos-chain serve` on a free loopback port; stopped with SIGTERM when dropped.
 ///
@@ -197,8 +227,23 @@ impl Builder {
         self
     }
 
+    /// Takes away the bounds that a load from one address would meet: nothing but the machine is left.
+    pub fn unlimited(self) -> Self {
+        let limits = UNLIMITED.iter();
+        limits.fold(self, |builder, (key, value)| builder.set(key, value))
+    }
+
     /// Starts the node and waits until it accepts requests.
-    pub fn start(mut self) -> TestNode {
+    pub fn start(self) -> TestNode {
+        self.try_start().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// The same for programs that go on, or end in order, where it does not start.
+    ///
+    /// # Errors
+    ///
+    /// What the node said before it ended.
+    pub fn try_start(mut self) -> Result<TestNode, String> {
         let (data_dir, home) = match self.data_dir {
             Some(dir) => (dir, None),
             None => {
@@ -215,7 +260,7 @@ impl Builder {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program starts");
+            .map_err(|error| format!("{:?} does not start: {error}", self.command))?;
         let stderr = child.stderr.take().expect("standard error is a pipe");
         let log = Arc::new(Mutex::new(String::new()));
         let lines = follow(stderr, Arc::clone(&log));
@@ -230,18 +275,18 @@ impl Builder {
                     let _ = child.kill();
                     let _ = child.wait();
                     let log = log.lock().unwrap_or_else(PoisonError::into_inner);
-                    panic!("the node does not start ({why}):\n{log}");
+                    return Err(format!("the node does not start ({why}):\n{log}"));
                 }
             }
         };
-        TestNode {
+        Ok(TestNode {
             base,
             data_dir,
             child,
             log,
             lines: Mutex::new(lines),
             _home: home,
-        }
+        })
     }
 }
 

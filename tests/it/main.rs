@@ -14,6 +14,7 @@ mod hostile_packages;
 mod hostile_peers;
 mod hostile_place;
 mod life;
+mod load;
 mod mcp;
 mod membership;
 mod metrics;

@@ -83,11 +83,8 @@ fn introducing_to_a_new_agent(introduce: &[u8]) -> [Row; 3] {
 pub(crate) fn unlimited(home: &Home) -> Builder {
     TestNode::builder()
         .home(home)
+        .unlimited()
         .set("http.workers", &WORKERS.to_string())
-        .set("limits.requests_per_address", "1000000")
-        .set("limits.requests_per_session", "1000000")
-        .set("limits.new_peers_per_address", "1000000")
-        .set("limits.peers_per_address", "1000000")
         .set("log.level", "warn")
 }
 

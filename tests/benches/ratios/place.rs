@@ -42,18 +42,7 @@ pub(crate) fn run() -> Vec<Row> {
 
 /// A node with a Place that is bound by nothing but the machine.
 fn hosting(home: &Home) -> Builder {
-    unlimited(home)
-        .arg("--place")
-        .set("place.messages_per_box", "100000")
-        .set("place.messages_per_sender", "100000")
-        .set("sessions.max_per_key", "10000")
-        .set("place.registrations_per_key", "1000000")
-        .set("place.registrations_per_address", "1000000")
-        .set("place.registrations", "100000000")
-        .set("place.agents_per_address", "1000000")
-        .set("place.sends_per_key", "1000000")
-        .set("place.sends_per_address", "1000000")
-        .set("place.sends", "100000000")
+    unlimited(home).arg("--place")
 }
 
 fn registering() -> Vec<Row> {

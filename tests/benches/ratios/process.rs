@@ -1,17 +1,14 @@
 //! What the program costs before anyone asks anything: the time to start, and memory at rest.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
-use kairos_tests::{Home, TestNode};
+use kairos_tests::{Home, Process, TestNode};
 
 use crate::load::{once, request};
 use crate::table::{Aim, Row, median};
 
 /// Starts of the program.
 const ROUNDS: usize = 10;
-/// Ticks of `/proc` in a second, on every Linux.
-const TICKS: f64 = 100.0;
 
 pub(crate) fn run() -> Vec<Row> {
     let home = Home::initialized();
@@ -50,27 +47,11 @@ pub(crate) fn run() -> Vec<Row> {
 
 /// Returns the memory of a process that is in RAM, in millions of bytes.
 pub(crate) fn resident(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux, and a process");
-    let mut lines = status.lines();
-    let line = lines
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("a number");
-    let kib: f64 = line
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .expect("a number");
-    kib * 1024.0 / 1e6
+    let bytes = Process::of(pid).resident().expect("Linux, and a process");
+    bytes as f64 / 1e6
 }
 
 /// Returns the CPU time that a process has used, in user and kernel.
 pub(crate) fn cpu_time(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("Linux, and a process");
-    // The name, in parentheses, may hold anything.
-    let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
-    let ticks = rest.split_whitespace().skip(11).take(2);
-    let ticks: f64 = ticks
-        .map(|number| number.parse::<f64>().expect("a number"))
-        .sum();
-    Duration::from_secs_f64(ticks / TICKS)
+    Process::of(pid).cpu_time().expect("Linux, and a process")
 }
