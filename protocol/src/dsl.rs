@@ -11,7 +11,9 @@
 
 pub mod definition;
 pub mod diff;
+pub mod edit;
 pub mod eval;
+pub mod gate;
 
 mod check;
 mod fault;
