@@ -1,8 +1,8 @@
 //! The approvals: changes that only a person may make wait here until one has decided.
 //!
 //! Owns: `storage/approvals` below the data directory, and how the law, instructions and knowledge are changed with a
-//! person's consent. Talks to: the chain, which records what was decided, and the knowledge and the SkillSets, which
-//! make their changes themselves. Asked by: HTTP, MCP and the command line, through [`ApprovalHandle`].
+//! person's consent. Talks to: the chain, which records what was decided, the knowledge and the SkillSets, which make
+//! their changes themselves, and the skills, which say whether the law may change so. Asked by: HTTP, MCP and the command line, through [`ApprovalHandle`].
 //! Invariants: nothing is changed without a decision of an owner about exactly that change, bound to hashes of what
 //! was there and what is to be there; a decision is good once, in all processes and after any crash; nothing is
 //! changed that the ledger does not tell of; one decision that cannot be finished keeps no other waiting.
@@ -19,6 +19,7 @@ use kairos_place::role::Action;
 use kairos_place::token::UserName;
 use kairos_protocol::block::entry::FileChange;
 use kairos_protocol::crypto::random_bytes;
+use kairos_protocol::dsl::gate::Verdict;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Clock;
 use serde_json::json;
@@ -28,6 +29,7 @@ use crate::bounded_addr::{Asks, BoundedAddr};
 use crate::chain::ChainHandle;
 use crate::knowledge::{KnowledgeError, KnowledgeHandle};
 use crate::skill_set::{SkillSetError, SkillSetHandle};
+use crate::skills::{Judge, SkillsError, SkillsHandle};
 
 mod carry;
 mod diff;
@@ -135,6 +137,7 @@ struct Parts {
     files: Files,
     chain: ChainHandle,
     knowledge: KnowledgeHandle,
+    skills: SkillsHandle,
     skill_sets: SkillSetHandle,
     log: ActionLog,
     clock: Arc<dyn Clock>,
@@ -167,6 +170,8 @@ pub struct ApprovalParts {
     pub chain: ChainHandle,
     /// Changes with consent.
     pub knowledge: KnowledgeHandle,
+    /// Say whether the law may change so.
+    pub skills: SkillsHandle,
     /// Change with consent, too.
     pub skill_sets: SkillSetHandle,
     /// Is told of what was proposed and decided.
@@ -247,6 +252,7 @@ impl ApprovalActor {
             files: Files::new(data),
             chain: parts.chain,
             knowledge: parts.knowledge,
+            skills: parts.skills,
             skill_sets: parts.skill_sets,
             log: parts.log,
             clock: parts.clock,
@@ -267,11 +273,18 @@ impl ApprovalActor {
 async fn propose(parts: Arc<Parts>, message: Propose) -> Result<Waiting, ApprovalError> {
     let Propose {
         change,
-        content,
+        mut content,
         reason,
         by,
     } = message;
     by.role.authorize(Action::Propose)?;
+    if let Change::InstructionsMode { mode } = &change {
+        if content.is_some() {
+            return Err(ApprovalError::Content("does not take"));
+        }
+        let (parts, mode) = (Arc::clone(&parts), mode.clone());
+        content = Some(blocking(move || parts.files.config_with(&mode)).await?);
+    }
     match (&content, change.has_content()) {
         (None, true) => return Err(ApprovalError::Content("needs")),
         (Some(content), true) if content.is_empty() => return Err(ApprovalError::Content("needs")),
@@ -282,6 +295,14 @@ async fn propose(parts: Arc<Parts>, message: Propose) -> Result<Waiting, Approva
         fits(content)?;
     }
     let (files, skillset) = look(&parts, &change, content.as_deref()).await?;
+    judge(
+        &parts,
+        &change,
+        content.as_deref(),
+        reason.as_deref(),
+        false,
+    )
+    .await?;
     blocking(move || {
         let now = parts.clock.now();
         let proposal = Proposal {
@@ -335,6 +356,30 @@ async fn look(
         Err(SkillSetError::Unchanged(name)) => Err(ApprovalError::Unchanged(name.to_string())),
         Err(SkillSetError::Ask(error)) => Err(error.into()),
         Err(error) => Err(ApprovalError::SkillSet(error)),
+    }
+}
+
+/// Whether the gates let the law change so; nothing is asked about other changes.
+async fn judge(
+    parts: &Arc<Parts>,
+    change: &Change,
+    content: Option<&[u8]>,
+    reason: Option<&str>,
+    begins: bool,
+) -> Result<Option<Verdict>, ApprovalError> {
+    if !change.is_law() {
+        return Ok(None);
+    }
+    let judge = Judge {
+        change: change.clone(),
+        content: content.unwrap_or_default().to_vec(),
+        reason: reason.map(str::to_owned),
+        begins,
+    };
+    match parts.skills.judge(judge).await {
+        Ok(verdict) => Ok(Some(verdict)),
+        Err(SkillsError::Ask(error)) => Err(error.into()),
+        Err(error) => Err(ApprovalError::Law(error)),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod quarantine;
 pub mod recorder;
 pub mod relay;
 pub mod skill_set;
+pub mod skills;
 mod staging;
 pub mod state_commit;
 pub mod witness;
@@ -54,6 +55,7 @@ use membership::{MembershipActor, MembershipHandle, MembershipParts, MembershipP
 use peer_manager::{Own, PeerManagerActor, PeerManagerHandle, PeerPolicy};
 use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
+use skills::{SkillsActor, SkillsHandle};
 use state_commit::{StateCommitActor, StateCommitHandle};
 use witness::{WitnessActor, WitnessHandle};
 
@@ -112,6 +114,8 @@ pub struct Handles {
     pub witness: WitnessHandle,
     /// Skills.
     pub knowledge: KnowledgeHandle,
+    /// Skills of the law.
+    pub skills: SkillsHandle,
     /// SkillSets.
     pub skill_sets: SkillSetHandle,
     /// Snapshots of all layers.
@@ -238,12 +242,21 @@ pub async fn start(
     );
 
     let log = ActionLog::new(&data);
+    let skills = SkillsActor::start(
+        &data,
+        chain.clone(),
+        log.clone(),
+        clock.clone(),
+        permits,
+        patience,
+    );
     let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
 
     let parts = ApprovalParts {
         policy: config.approvals,
         chain: chain.clone(),
         knowledge: knowledge.clone(),
+        skills: skills.clone(),
         skill_sets: skill_sets.clone(),
         log: log.clone(),
         clock: clock.clone(),
@@ -308,6 +321,7 @@ pub async fn start(
         tlog,
         witness,
         knowledge,
+        skills,
         skill_sets,
         state,
         peers,
@@ -342,7 +356,7 @@ macro_rules! health_check {
 macro_rules! each_actor {
     ($handles:expr, $run:ident) => {
         each_actor!(
-            $handles, $run, approvals, membership, meeting, anchors, auth, peers, quarantine, state, skill_sets,
+            $handles, $run, approvals, membership, meeting, anchors, auth, peers, quarantine, state, skills, skill_sets,
             knowledge, witness, tlog, chain
         )
     };

@@ -28,6 +28,8 @@ pub const PROPOSAL_MAX: usize = 1024 * 1024;
 pub const FILES_MAX: usize = 2_000;
 /// Digits of a [`ProposalId`] behind its letter.
 const ID_DIGITS: usize = 12;
+/// Longest middle of a [`VersionName`], in bytes.
+const VERSION_NAME_MAX: usize = 100;
 /// Version of the written form.
 const VERSION: u32 = 1;
 
@@ -88,6 +90,61 @@ impl fmt::Display for ProposalId {
     }
 }
 
+/// Names a law that was kept when another took its place: `kairos_` and letters, digits or `_`, then `.rb`. So it
+/// is one file of one directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VersionName(String);
+
+/// The text is not a [`VersionName`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "a version is named `kairos_….rb`, with letters, digits and `_`; see: kairos-chain skills versions"
+)]
+pub struct VersionNameError;
+
+impl VersionName {
+    /// The text, which is the name of its file.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for VersionName {
+    type Err = VersionNameError;
+
+    fn from_str(text: &str) -> Result<Self, VersionNameError> {
+        let middle = text
+            .strip_prefix("kairos_")
+            .and_then(|rest| rest.strip_suffix(".rb"))
+            .unwrap_or_default();
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        match (1..=VERSION_NAME_MAX).contains(&middle.len()) && middle.bytes().all(fits) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(VersionNameError),
+        }
+    }
+}
+
+impl TryFrom<String> for VersionName {
+    type Error = VersionNameError;
+    fn try_from(text: String) -> Result<Self, VersionNameError> {
+        text.parse()
+    }
+}
+
+impl From<VersionName> for String {
+    fn from(name: VersionName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for VersionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// What would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -109,8 +166,38 @@ pub enum Change {
     },
     /// Another law of the agent (L0), the whole file.
     Law,
+    /// Another text of one skill of the law; the whole file comes with it.
+    SkillEvolve {
+        /// The id of the skill.
+        id: SkillName,
+    },
+    /// A new skill of the law; the whole file comes with it.
+    SkillAdd {
+        /// The id of the skill.
+        id: SkillName,
+    },
+    /// A skill of the law goes; the whole file comes with it.
+    SkillRemove {
+        /// The id of the skill.
+        id: SkillName,
+    },
+    /// A former law again.
+    LawRollback {
+        /// The version that was kept.
+        version: VersionName,
+    },
     /// Another text of an instructions mode, the whole file; `developer` is the agent's constitution.
     Instructions {
+        /// Which mode.
+        mode: SkillName,
+    },
+    /// The text of an instructions mode goes.
+    InstructionsDelete {
+        /// Which mode.
+        mode: SkillName,
+    },
+    /// Another instructions mode is in force; the settings come with it, whole.
+    InstructionsMode {
         /// Which mode.
         mode: SkillName,
     },
@@ -153,7 +240,13 @@ impl Change {
             Self::KnowledgeUpdate { .. } => "knowledge_update",
             Self::KnowledgeDelete { .. } => "knowledge_delete",
             Self::Law => "law",
+            Self::SkillEvolve { .. } => "skill_evolve",
+            Self::SkillAdd { .. } => "skill_add",
+            Self::SkillRemove { .. } => "skill_remove",
+            Self::LawRollback { .. } => "law_rollback",
             Self::Instructions { .. } => "instructions",
+            Self::InstructionsDelete { .. } => "instructions_delete",
+            Self::InstructionsMode { .. } => "instructions_mode",
             Self::SkillsetInstall { .. } => "skillset_install",
             Self::SkillsetEnable { .. } => "skillset_enable",
             Self::SkillsetDisable { .. } => "skillset_disable",
@@ -167,8 +260,14 @@ impl Change {
             Self::KnowledgeCreate { name }
             | Self::KnowledgeUpdate { name }
             | Self::KnowledgeDelete { name }
-            | Self::Instructions { mode: name } => name.as_str(),
+            | Self::SkillEvolve { id: name }
+            | Self::SkillAdd { id: name }
+            | Self::SkillRemove { id: name }
+            | Self::Instructions { mode: name }
+            | Self::InstructionsDelete { mode: name }
+            | Self::InstructionsMode { mode: name } => name.as_str(),
             Self::Law => "kairos.rb",
+            Self::LawRollback { version } => version.as_str(),
             Self::SkillsetInstall { name, .. }
             | Self::SkillsetEnable { name }
             | Self::SkillsetDisable { name }
@@ -183,8 +282,13 @@ impl Change {
             Self::KnowledgeCreate { name }
             | Self::KnowledgeUpdate { name }
             | Self::KnowledgeDelete { name } => Some(format!("knowledge/{name}/{name}.md")),
-            Self::Law => Some("skills/kairos.rb".to_owned()),
-            Self::Instructions { mode } => {
+            Self::Law
+            | Self::SkillEvolve { .. }
+            | Self::SkillAdd { .. }
+            | Self::SkillRemove { .. }
+            | Self::LawRollback { .. } => Some("skills/kairos.rb".to_owned()),
+            Self::InstructionsMode { .. } => Some("skills/config.yml".to_owned()),
+            Self::Instructions { mode } | Self::InstructionsDelete { mode } => {
                 let mode = mode.as_str();
                 let named = NAMED_MODES.iter().find(|(name, _)| *name == mode);
                 Some(format!(
@@ -205,8 +309,20 @@ impl Change {
             self,
             Self::KnowledgeCreate { .. }
                 | Self::KnowledgeUpdate { .. }
-                | Self::Law
                 | Self::Instructions { .. }
+                | Self::InstructionsMode { .. }
+        ) || self.is_law()
+    }
+
+    /// Whether it is one of the law.
+    pub fn is_law(&self) -> bool {
+        matches!(
+            self,
+            Self::Law
+                | Self::SkillEvolve { .. }
+                | Self::SkillAdd { .. }
+                | Self::SkillRemove { .. }
+                | Self::LawRollback { .. }
         )
     }
 

@@ -13,6 +13,7 @@ pub mod dsl;
 pub mod gate;
 pub mod hash;
 pub mod id;
+pub mod instructions;
 pub mod json;
 pub mod ledger;
 pub mod manifest;

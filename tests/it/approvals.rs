@@ -245,14 +245,21 @@ fn the_keyboard_asks_before_it_carries_anything_out() {
     let home = Home::initialized();
     let law = home.data_dir().join("skills/kairos.rb");
     let before = fs::read_to_string(&law).unwrap();
-    let proposed = Call::new(["--json", "propose", "l0", "-", "--reason", "a test"])
-        .home(&home)
-        .stdin("# another law\n")
-        .run()
-        .json();
+    let config = home.data_dir().join("skills/config.yml");
+    let settings = fs::read_to_string(&config).unwrap();
+    let after = before.replace("180 days", "365 days");
+    let propose = || {
+        Call::new(["--json", "propose", "l0", "-", "--reason", "a test"])
+            .home(&home)
+            .stdin(after.as_str())
+    };
+    assert!(propose().run().failed(1).contains("Evolution is disabled"));
+    let on = "evolution_enabled: true";
+    fs::write(&config, settings.replace("evolution_enabled: false", on)).unwrap();
+    let proposed = propose().run().json();
     let id = proposed["id"].as_str().unwrap();
     let ended = home.run(["approve", id]);
-    assert!(ended.stdout.contains("+# another law"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("365 days"), "{}", ended.stdout);
     assert!(ended.clone().failed(1).contains("Nobody can be asked here"));
     let ended = home.run(["approve", "--yes", "--seal", &"0".repeat(64), id]);
     assert!(ended.failed(1).contains("look at it again"));
@@ -267,7 +274,7 @@ fn the_keyboard_asks_before_it_carries_anything_out() {
         id,
     ])
     .done();
-    assert_eq!(fs::read_to_string(&law).unwrap(), "# another law\n");
+    assert_eq!(fs::read_to_string(&law).unwrap(), after);
     let mut kept = fs::read_dir(home.data_dir().join("skills/versions")).unwrap();
     assert!(kept.any(|entry| fs::read_to_string(entry.unwrap().path()).is_ok_and(|text| text == before)));
 }

@@ -14,7 +14,7 @@ use kairos_protocol::time::Timestamp;
 use serde_json::json;
 
 use super::store::{Decision, Stage, Waiting};
-use super::{ApprovalError, Parts, blocking, recover};
+use super::{ApprovalError, Parts, blocking, judge, recover};
 use crate::action_log::Record;
 use crate::bounded_addr::AskError;
 use crate::chain::ChainError;
@@ -277,11 +277,18 @@ async fn approve_files(
     decision: &Decision,
 ) -> Answer<Option<u64>> {
     let at = decision.at;
+    let basis = {
+        let (parts, waiting) = (Arc::clone(parts), waiting.clone());
+        blocking(move || parts.files.basis(&waiting)).await?
+    };
+    // Again, and now that nothing of ours changes the files: the settings and the session may be others than then.
+    let proposal = &waiting.proposal;
+    let (content, reason) = (waiting.content.as_deref(), proposal.reason.as_deref());
+    let verdict = judge(parts, &proposal.change, content, reason, true).await?;
     let (basis, change) = {
         let (parts, waiting) = (Arc::clone(parts), waiting.clone());
         blocking(move || {
-            let basis = parts.files.basis(&waiting)?;
-            let change = parts.files.entry(&basis, &waiting, at)?;
+            let change = parts.files.entry(&basis, &waiting, verdict.as_ref(), at)?;
             parts.files.stage(&basis, &waiting)?;
             Ok((basis, change))
         })

@@ -3,6 +3,7 @@
 use std::io;
 
 use kairos_place::proposal::{ProposalError, ProposalId};
+use kairos_protocol::instructions::ModeError;
 use kairos_protocol::skill::SkillFault;
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ use crate::bounded_addr::AskError;
 use crate::chain::ChainError;
 use crate::knowledge::KnowledgeError;
 use crate::skill_set::SkillSetError;
+use crate::skills::SkillsError;
 
 /// Why something about approvals failed. [`ApprovalError::Io`], [`ApprovalError::SkillSet`] and
 /// [`ApprovalError::Knowledge`] may name local paths:
@@ -105,6 +107,15 @@ pub enum ApprovalError {
     /// It cannot be written down.
     #[error(transparent)]
     Proposal(#[from] ProposalError),
+    /// The law may not change so.
+    #[error(transparent)]
+    Law(SkillsError),
+    /// The settings cannot be changed so.
+    #[error(transparent)]
+    Settings(#[from] ModeError),
+    /// The mode is in force.
+    #[error("the mode `{0}` is in force; set another one first")]
+    InForce(String),
     /// The SkillSet cannot change so.
     #[error(transparent)]
     SkillSet(SkillSetError),
@@ -131,6 +142,7 @@ impl ApprovalError {
         match self {
             Self::Unfinished { reason, .. } => reason.clone(),
             Self::Io(error) => error.kind().to_string(),
+            Self::Law(SkillsError::Io(error)) => error.kind().to_string(),
             Self::SkillSet(_) => "the SkillSet cannot be changed; see the node's log".to_owned(),
             Self::Knowledge(_) => "the knowledge cannot be changed; see the node's log".to_owned(),
             other => other.to_string(),

@@ -13,11 +13,14 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{self as fs, OpenOptions};
-use kairos_place::proposal::{CONTENT_MAX, Change, ProposalId};
+use kairos_place::proposal::{CONTENT_MAX, Change, Proposal, ProposalId};
 use kairos_protocol::block::entry::{
     Entry, FileChange, InstructionsAction, InstructionsUpdate, SkillTransition,
 };
+use kairos_protocol::dsl::gate::Verdict;
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::id::SkillName;
+use kairos_protocol::instructions;
 use kairos_protocol::time::Timestamp;
 
 use super::ApprovalError;
@@ -26,6 +29,10 @@ use crate::staging::{Held, sync_directory};
 
 /// Where the law and the instructions are, below the data directory.
 const SKILLS: &str = "skills";
+/// What stands for the law where several of its skills change.
+const LAW: &str = "kairos.rb";
+/// The settings, which say which mode is in force.
+const CONFIG: &str = "skills/config.yml";
 /// Where former laws are kept.
 const VERSIONS: &str = "skills/versions";
 /// Start of the name of a text that is about to take its place; the id of its approval follows.
@@ -64,15 +71,14 @@ impl Files {
         let Some(main) = change.main_file() else {
             return Ok(Vec::new());
         };
-        if let Change::Instructions { mode } = change
-            && NO_FILE.contains(&mode.as_str())
-        {
-            return Err(ApprovalError::Mode(mode.to_string()));
-        }
+        self.check_mode(change)?;
         let after = content.map(ContentHash::of);
         let before = self.hash(&main)?;
         match change {
-            Change::Law if before.is_none() => Err(ApprovalError::NothingThere(main)),
+            Change::InstructionsDelete { .. } if before.is_none() => {
+                Err(ApprovalError::NothingThere(main))
+            }
+            change if change.is_law() && before.is_none() => Err(ApprovalError::NothingThere(main)),
             _ if before == after => Err(ApprovalError::Unchanged(main)),
             _ => Ok(vec![FileChange {
                 path: main,
@@ -80,6 +86,44 @@ impl Files {
                 after,
             }]),
         }
+    }
+
+    /// Whether the mode of a change of instructions is one that can change so.
+    fn check_mode(&self, change: &Change) -> Result<(), ApprovalError> {
+        match change {
+            Change::Instructions { mode } | Change::InstructionsDelete { mode }
+                if NO_FILE.contains(&mode.as_str()) =>
+            {
+                Err(ApprovalError::Mode(mode.to_string()))
+            }
+            Change::InstructionsDelete { mode } => match self.config()?.0 == mode.as_str() {
+                true => Err(ApprovalError::InForce(mode.to_string())),
+                false => Ok(()),
+            },
+            Change::InstructionsMode { mode } if mode.as_str() != "none" => {
+                let text = Change::Instructions { mode: mode.clone() }.main_file();
+                let text = text.unwrap_or_default();
+                match self.hash(&text)? {
+                    None => Err(ApprovalError::NothingThere(text)),
+                    Some(_) => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The mode in force, and the settings that say so.
+    fn config(&self) -> Result<(String, String), ApprovalError> {
+        let bytes = self.text(CONFIG)?.unwrap_or_default();
+        let text = String::from_utf8(bytes)
+            .map_err(|error| ApprovalError::NotUtf8(error.utf8_error().valid_up_to()))?;
+        Ok((instructions::mode(&text)?, text))
+    }
+
+    /// The settings with another mode in force.
+    pub(super) fn config_with(&self, mode: &SkillName) -> Result<Vec<u8>, ApprovalError> {
+        let (_, text) = self.config()?;
+        Ok(instructions::with_mode(&text, mode)?.into_bytes())
     }
 
     /// The text at `path`, if there is one.
@@ -136,7 +180,11 @@ impl Files {
     /// Lays the new text beside its target, durably.
     pub(super) fn stage(&self, _basis: &Basis, waiting: &Waiting) -> Result<(), ApprovalError> {
         let target = self.target(waiting)?;
-        let content = waiting.content.as_deref();
+        let content = match waiting.proposal.change.has_content() {
+            true => waiting.content.as_deref(),
+            // The empty file stands for the removal that is to come.
+            false => Some(&[][..]),
+        };
         let content = content.ok_or(ApprovalError::Content("needs"))?;
         stage(&target, &waiting.id, content)?;
         Ok(())
@@ -150,6 +198,9 @@ impl Files {
             return Ok(true);
         }
         let proposal = &waiting.proposal;
+        if !proposal.change.has_content() {
+            return self.take_away(&staged, &target, proposal);
+        }
         let hash = ContentHash::of(read(&staged, CONTENT_MAX)?);
         if Some(hash) != proposal.content_hash() {
             let (id, reason) = (
@@ -163,6 +214,24 @@ impl Files {
             return Ok(false);
         }
         place(&staged, &target)?;
+        Ok(true)
+    }
+
+    /// Takes a text away, and then what stands for that; where the text is gone, only the latter is left to do.
+    fn take_away(
+        &self,
+        staged: &Path,
+        target: &Path,
+        proposal: &Proposal,
+    ) -> Result<bool, ApprovalError> {
+        if crate::staging::exists(target)? {
+            if self.changed(&proposal.files)?.is_some() {
+                return Ok(false);
+            }
+            fs::remove_file(target)?;
+            sync_directory(target.parent().unwrap_or(Path::new(".")))?;
+        }
+        fs::remove_file(staged)?;
         Ok(true)
     }
 
@@ -214,6 +283,7 @@ impl Files {
         &self,
         basis: &Basis,
         waiting: &Waiting,
+        verdict: Option<&Verdict>,
         now: Timestamp,
     ) -> Result<Option<Entry>, ApprovalError> {
         let proposal = &waiting.proposal;
@@ -223,16 +293,23 @@ impl Files {
         let hashes = (file.before, file.after);
         let reason = proposal.reason.clone();
         Ok(match &proposal.change {
-            Change::Law => {
+            Change::Law
+            | Change::SkillEvolve { .. }
+            | Change::SkillAdd { .. }
+            | Change::SkillRemove { .. }
+            | Change::LawRollback { .. } => {
                 let version = self.keep_version(basis, waiting, now)?;
                 let text = |bytes: &Option<Vec<u8>>| {
                     String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
                 };
                 let (before, after) = (text(&basis.before), text(&waiting.content));
                 let texts = (before.as_str(), after.as_str());
-                let subject = proposal.change.subject();
-                let mut transition = SkillTransition::new(subject, texts, Some(version), now);
+                // Several skills may change on the way back.
+                let skill = verdict.and_then(Verdict::skill).unwrap_or(LAW);
+                let mut transition = SkillTransition::new(skill, texts, Some(version), now);
                 transition.actor = "Human".to_owned();
+                let hash = verdict.map(|verdict| verdict.diff.hash()).transpose();
+                transition.law_diff_hash = hash.map_err(io::Error::from)?;
                 Some(Entry::SkillTransition(transition))
             }
             Change::Instructions { mode } => {
@@ -248,6 +325,24 @@ impl Files {
                     &reason,
                     now,
                 )))
+            }
+            Change::InstructionsDelete { mode } => {
+                let reason = reason.unwrap_or_else(|| format!("approved as {}", waiting.id));
+                let (mode, action) = (mode.as_str(), InstructionsAction::Delete);
+                let update = InstructionsUpdate::new(mode, action, hashes, &reason, now);
+                Some(Entry::InstructionsUpdate(update))
+            }
+            Change::InstructionsMode { mode } => {
+                let reason = reason.unwrap_or_else(|| format!("approved as {}", waiting.id));
+                let before = basis.before.as_deref().unwrap_or_default();
+                let before = instructions::mode(&String::from_utf8_lossy(before))?;
+                let names = (
+                    Some(ContentHash::of(before)),
+                    Some(ContentHash::of(mode.as_str())),
+                );
+                let (mode, action) = (mode.as_str(), InstructionsAction::SetMode);
+                let update = InstructionsUpdate::new(mode, action, names, &reason, now);
+                Some(Entry::InstructionsUpdate(update))
             }
             Change::KnowledgeCreate { .. }
             | Change::KnowledgeUpdate { .. }

@@ -15,17 +15,27 @@ use crate::chain::store::memory::MemoryStore;
 use crate::knowledge::store::{KnowledgeStore, Reach};
 use crate::knowledge::{KnowledgeActor, KnowledgePolicy};
 use crate::skill_set::{Options, SkillSetActor, SkillSetStore};
+use crate::skills::SkillsActor;
 
 mod crashes;
+mod evolution;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TEA: &str = "# Tea\n\nGreen.\n";
+const LAW: &str = "skills/kairos.rb";
+const SETTINGS: &str = "evolution_enabled: true\nmax_evolutions_per_session: 3\n";
+
+/// A law of one skill that says this.
+fn law(word: &str) -> String {
+    format!("skill :tea do\n  content \"{word}\"\nend\n")
+}
 
 struct Rig {
     temp: TempDir,
     clock: Arc<ManualClock>,
     chain: ChainHandle,
     sets: SkillSetHandle,
+    skills: SkillsHandle,
     approvals: ApprovalHandle,
 }
 
@@ -48,7 +58,8 @@ impl Rig {
         let sets = SkillSetActor::start(store, chain.clone(), clock.clone(), None, 8, PATIENCE);
         let sets = sets.await.unwrap();
         fs_err::create_dir_all(temp.path().join("skills")).unwrap();
-        fs_err::write(temp.path().join("skills/kairos.rb"), "# law\n").unwrap();
+        fs_err::write(temp.path().join("skills/kairos.rb"), law("law")).unwrap();
+        fs_err::write(temp.path().join("skills/config.yml"), SETTINGS).unwrap();
         let policy = ApprovalPolicy {
             waiting: 3,
             per_user: 2,
@@ -58,12 +69,22 @@ impl Rig {
         let store = KnowledgeStore::new(temp.path(), KnowledgePolicy::default()).reaching(reach);
         let knowledge =
             KnowledgeActor::start_on(store, chain.clone(), clock.clone(), 8, PATIENCE).unwrap();
+        let log = ActionLog::new(temp.path());
+        let skills = SkillsActor::start(
+            temp.path(),
+            chain.clone(),
+            log.clone(),
+            clock.clone(),
+            8,
+            PATIENCE,
+        );
         let parts = ApprovalParts {
             policy,
             chain: chain.clone(),
             knowledge,
+            skills: skills.clone(),
             skill_sets: sets.clone(),
-            log: ActionLog::new(temp.path()),
+            log,
             clock: clock.clone(),
         };
         let approvals = ApprovalActor::start(temp.path(), parts, 8, PATIENCE);
@@ -72,6 +93,7 @@ impl Rig {
             clock,
             chain,
             sets,
+            skills,
             approvals,
         }
     }
@@ -192,18 +214,18 @@ async fn knowledge_is_made_changed_and_taken_away_each_with_its_record() {
 #[actix::test]
 async fn the_law_is_replaced_whole_and_its_old_text_is_kept() {
     let rig = Rig::new().await;
-    let law = rig.propose(Change::Law, Some("# other law\n")).await;
-    rig.decide(&law, true).await.unwrap();
+    let other = rig.propose(Change::Law, Some(law("other").as_str())).await;
+    rig.decide(&other, true).await.unwrap();
     assert_eq!(
         rig.read("skills/kairos.rb").as_deref(),
-        Some("# other law\n")
+        Some(law("other").as_str())
     );
     let versions: Vec<_> = fs_err::read_dir(rig.path("skills/versions"))
         .unwrap()
         .collect();
     assert_eq!(versions.len(), 2);
-    let version = format!("skills/versions/kairos_20260120_103000_{}.rb", law.id);
-    assert_eq!(rig.read(&version).as_deref(), Some("# law\n"));
+    let version = format!("skills/versions/kairos_20260120_103000_{}.rb", other.id);
+    assert_eq!(rig.read(&version).as_deref(), Some(law("law").as_str()));
     let mode = Change::Instructions {
         mode: "poet".parse().unwrap(),
     };
@@ -346,7 +368,10 @@ async fn what_lies_in_the_store_is_believed_only_as_far_as_its_hashes_go() {
         .await
         .unwrap();
     assert_eq!(rig.approvals.list(None).await.unwrap(), Overview::default());
-    assert_eq!(rig.read("skills/kairos.rb").as_deref(), Some("# law\n"));
+    assert_eq!(
+        rig.read("skills/kairos.rb").as_deref(),
+        Some(law("law").as_str())
+    );
 }
 
 #[actix::test]
@@ -378,6 +403,7 @@ async fn what_cannot_be_is_refused_before_it_waits() {
     let set = |name: &str| Change::SkillsetEnable {
         name: name.parse().unwrap(),
     };
+    let same = law("law");
     let large = "x".repeat(kairos_place::proposal::CONTENT_MAX + 1);
     for (change, content, words) in [
         (update(), Some(TEA), "there is no `knowledge/tea`"),
@@ -385,7 +411,7 @@ async fn what_cannot_be_is_refused_before_it_waits() {
         (create(), None, "needs a text"),
         (delete(), Some(TEA), "does not take a text"),
         (create(), Some(""), "needs a text"),
-        (Change::Law, Some("# law\n"), "would change nothing"),
+        (Change::Law, Some(same.as_str()), "would change nothing"),
         (Change::Law, Some(large.as_str()), "larger than"),
         (mode("none"), Some("x"), "has no file"),
         (set("nothing"), None, "'nothing' not found"),

@@ -32,7 +32,7 @@ enum What {
         #[command(subcommand)]
         what: KnowledgeWhat,
     },
-    /// Another law of the agent: the whole file skills/kairos.rb (L0)
+    /// Another law of the agent: the whole file skills/kairos.rb (L0), in which one skill differs
     L0 {
         /// The new text; - reads standard input
         file: PathBuf,
@@ -43,6 +43,16 @@ enum What {
         mode: SkillName,
         /// The new text; - reads standard input
         file: PathBuf,
+    },
+    /// Another instructions mode in force
+    InstructionsMode {
+        /// The mode: developer, user, none, or one of your own
+        mode: SkillName,
+    },
+    /// The text of an instructions mode goes
+    DeleteInstructions {
+        /// The mode
+        mode: SkillName,
     },
     /// A change of a SkillSet, also on L0
     Skillset {
@@ -142,6 +152,8 @@ fn change(what: What) -> anyhow::Result<(Change, Option<PathBuf>)> {
         },
         What::L0 { file } => (Change::Law, Some(file)),
         What::Instructions { mode, file } => (Change::Instructions { mode }, Some(file)),
+        What::InstructionsMode { mode } => (Change::InstructionsMode { mode }, None),
+        What::DeleteInstructions { mode } => (Change::InstructionsDelete { mode }, None),
         What::Skillset { what } => {
             let change = match what {
                 SkillsetWhat::Install { path, force, layer } => {
@@ -166,7 +178,7 @@ fn change(what: What) -> anyhow::Result<(Change, Option<PathBuf>)> {
     })
 }
 
-fn text(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn text(file: &std::path::Path) -> anyhow::Result<Vec<u8>> {
     if file.as_os_str() != "-" {
         return read(file, CONTENT_MAX);
     }

@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod difference;
+mod evolve;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -30,6 +31,14 @@ pub struct SkillsArgs {
 
 #[derive(Debug, Subcommand)]
 enum SkillsCommand {
+    #[command(flatten)]
+    Read(ReadCommand),
+    #[command(flatten)]
+    Evolve(evolve::EvolveCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ReadCommand {
     /// List the skills of the law
     List,
     /// Show one skill
@@ -81,23 +90,35 @@ struct Source {
     law: Law,
 }
 
-/// Runs `skills`. Needs nothing but the file, so it works where nothing else does.
+/// Runs `skills`.
 pub fn run(args: SkillsArgs, session: &mut Session) -> anyhow::Result<Exit> {
-    let path = match args.file {
+    match args.command {
+        SkillsCommand::Read(command) => look(command, args.file, session),
+        SkillsCommand::Evolve(command) => evolve::run(command, args.file, session),
+    }
+}
+
+/// Reads the law. Needs nothing but the file, so it works where nothing else does.
+fn look(
+    command: ReadCommand,
+    file: Option<PathBuf>,
+    session: &mut Session,
+) -> anyhow::Result<Exit> {
+    let path = match file {
         Some(file) => file,
         None => session.data_dir().existing()?.law(),
     };
     let source = read(&path)?;
     let out = &mut session.out;
-    match args.command {
-        SkillsCommand::List => list(&source, out),
-        SkillsCommand::Show { id, source: raw } => show(&source, &id, raw, out),
-        SkillsCommand::Check => check(&source, out),
-        SkillsCommand::Diff { with } => difference::show(&source, &read(&with)?, out),
-        SkillsCommand::Verify { id, with } => verified(&source, &id, &with, out),
-        SkillsCommand::Decompile { id } => decompiled(&source, &id, out),
-        SkillsCommand::Drift { id } => drifted(&source, &id, out),
-        SkillsCommand::Why { id, field } => why(&source, &id, &field, out),
+    match command {
+        ReadCommand::List => list(&source, out),
+        ReadCommand::Show { id, source: raw } => show(&source, &id, raw, out),
+        ReadCommand::Check => check(&source, out),
+        ReadCommand::Diff { with } => difference::show(&source, &read(&with)?, out),
+        ReadCommand::Verify { id, with } => verified(&source, &id, &with, out),
+        ReadCommand::Decompile { id } => decompiled(&source, &id, out),
+        ReadCommand::Drift { id } => drifted(&source, &id, out),
+        ReadCommand::Why { id, field } => why(&source, &id, &field, out),
     }
 }
 
@@ -436,7 +457,7 @@ fn why(source: &Source, id: &str, field: &str, out: &mut Out) -> anyhow::Result<
             .map(|line| format!(" (line {line})"))
             .unwrap_or_default();
         out.line(format_args!("{field} of '{id}' {may}: {reason}{line}."))?;
-        out.line("Whatever its rules say, a change of the law waits for a person: kairos-chain propose l0")?;
+        out.line("Whatever its rules say, a change of the law waits for a person: kairos-chain skills propose")?;
     }
     Ok(Exit::Done)
 }

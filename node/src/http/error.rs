@@ -21,6 +21,7 @@ use kairos_actors::meeting::inbox::InboxError;
 use kairos_actors::peer_manager::PeerError;
 use kairos_actors::peer_manager::table::PeerTableError;
 use kairos_actors::skill_set::SkillSetError;
+use kairos_actors::skills::SkillsError;
 use kairos_place::role::Forbidden;
 use kairos_place::session::Refusal;
 use kairos_protocol::package::PackageError;
@@ -332,6 +333,25 @@ impl From<AuthError> for ApiError {
     }
 }
 
+impl From<SkillsError> for ApiError {
+    fn from(error: SkillsError) -> Self {
+        let text = error.to_string();
+        match error {
+            SkillsError::Refused(_) => Self::conflict("law_refuses", text),
+            SkillsError::Edit(_) | SkillsError::NoLaw(_) | SkillsError::TooLarge(_) => {
+                Self::invalid(text)
+            }
+            SkillsError::NothingThere(_) | SkillsError::NoVersion(_) => Self::not_found(text),
+            SkillsError::NotThatVersion(_) => Self::conflict("basis_changed", text),
+            SkillsError::NotAFile(_) => Self::conflict("not_a_file", text),
+            SkillsError::Full { .. } => Self::conflict("versions_full", text),
+            SkillsError::Forbidden(error) => error.into(),
+            SkillsError::Ask(error) => error.into(),
+            error @ (SkillsError::Ledger(_) | SkillsError::Io(_)) => Self::failed(&error),
+        }
+    }
+}
+
 impl From<ApprovalError> for ApiError {
     fn from(error: ApprovalError) -> Self {
         let text = error.to_string();
@@ -360,6 +380,9 @@ impl From<ApprovalError> for ApiError {
                 | SkillSetError::Unchanged(_) => Self::conflict("not_possible", error.to_string()),
                 error => error.into(),
             },
+            ApprovalError::Law(error) => error.into(),
+            ApprovalError::InForce(_) => Self::conflict("in_force", text),
+            ApprovalError::Settings(_) => Self::conflict("settings", text),
             ApprovalError::Knowledge(error) => error.into(),
             ApprovalError::NotAFile(_)
             | ApprovalError::TooLarge { .. }

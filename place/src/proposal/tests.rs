@@ -116,6 +116,49 @@ fn modes_have_the_files_of_the_reference() {
 }
 
 #[test]
+fn a_version_is_one_file_of_one_directory() {
+    for name in [
+        "kairos_20260120_103000.rb",
+        "kairos_20260120_103000_pabababababab.rb",
+    ] {
+        assert_eq!(name.parse::<VersionName>().unwrap().as_str(), name);
+    }
+    for bad in [
+        "",
+        "kairos_.rb",
+        "../kairos_1.rb",
+        "kairos_../../x.rb",
+        "kairos_1.rb.meta.json",
+        "kairos_1.md",
+    ] {
+        assert_eq!(bad.parse::<VersionName>(), Err(VersionNameError), "{bad}");
+    }
+}
+
+#[test]
+fn changes_of_the_law_are_of_its_one_file() {
+    let id = || "tea".parse().unwrap();
+    let version = "kairos_1.rb".parse().unwrap();
+    for change in [
+        Change::Law,
+        Change::SkillEvolve { id: id() },
+        Change::SkillAdd { id: id() },
+        Change::SkillRemove { id: id() },
+        Change::LawRollback { version },
+    ] {
+        assert!(change.is_law() && change.has_content());
+        assert_eq!(change.main_file().as_deref(), Some("skills/kairos.rb"));
+    }
+    let mode = Change::InstructionsMode { mode: id() };
+    assert_eq!(mode.main_file().as_deref(), Some("skills/config.yml"));
+    let gone = Change::InstructionsDelete { mode: id() };
+    assert!(!gone.has_content() && !gone.is_law());
+    proposal(gone, &[("skills/tea.md", true, false)])
+        .to_bytes()
+        .unwrap();
+}
+
+#[test]
 fn ids_are_never_those_of_the_quarantine() {
     let id = ProposalId::from_random([0xab; 32]);
     assert_eq!(id.as_str(), "pabababababab");

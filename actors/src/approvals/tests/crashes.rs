@@ -35,7 +35,7 @@ async fn rig_at(point: Point, happens: impl Fn(&Path) -> bool + Send + Sync + 's
 }
 
 /// Leaves the decision as a crash would leave it: begun.
-fn begin(rig: &Rig, waiting: &Waiting, decided: Decided) {
+pub(super) fn begin(rig: &Rig, waiting: &Waiting, decided: Decided) {
     let decision = Decision {
         decided,
         by: person("ada", Role::Owner),
@@ -52,7 +52,7 @@ fn begin(rig: &Rig, waiting: &Waiting, decided: Decided) {
 }
 
 /// As above, and recorded.
-async fn record(rig: &Rig, waiting: &Waiting, decided: Decided) {
+pub(super) async fn record(rig: &Rig, waiting: &Waiting, decided: Decided) {
     begin(rig, waiting, decided);
     let entry = Entry::ApprovalDecision(ApprovalDecision {
         approval_id: waiting.id.to_string(),
@@ -70,7 +70,7 @@ async fn record(rig: &Rig, waiting: &Waiting, decided: Decided) {
 }
 
 /// Lays the new text where it waits for its rename.
-fn stage(rig: &Rig, waiting: &Waiting, text: &str) -> PathBuf {
+pub(super) fn stage(rig: &Rig, waiting: &Waiting, text: &str) -> PathBuf {
     let staged = rig.path(&format!("skills/.approved-{}", waiting.id));
     fs_err::write(&staged, text).unwrap();
     staged
@@ -186,42 +186,40 @@ async fn what_comes_to_an_entry_after_it_was_shown_does_not_go_with_it() {
 #[actix::test]
 async fn the_law_is_replaced_once_after_any_crash() {
     let rig = Rig::new().await;
-    let law = "skills/kairos.rb";
     // Nothing was recorded: the decision is taken back.
-    let waiting = rig.propose(Change::Law, Some("# new\n")).await;
+    let waiting = rig.propose(Change::Law, Some(&law("new"))).await;
     begin(&rig, &waiting, Decided::Approved);
-    stage(&rig, &waiting, "# new\n");
+    stage(&rig, &waiting, &law("new"));
     assert_eq!(rig.state(&waiting).await, "unfinished");
     rig.approvals.recover().await.unwrap();
     assert_eq!(rig.state(&waiting).await, "open");
-    assert_eq!(rig.read(law).as_deref(), Some("# law\n"));
+    assert_eq!(rig.read(LAW).as_deref(), Some(law("law").as_str()));
     // Recorded and not made: it is made.
     record(&rig, &waiting, Decided::Approved).await;
-    stage(&rig, &waiting, "# new\n");
+    stage(&rig, &waiting, &law("new"));
     rig.approvals.recover().await.unwrap();
     assert_eq!(rig.state(&waiting).await, "approved");
-    assert_eq!(rig.read(law).as_deref(), Some("# new\n"));
+    assert_eq!(rig.read(LAW).as_deref(), Some(law("new").as_str()));
     // Recorded and made, and somebody wrote since: that stays, and nothing is void.
     begin(&rig, &waiting, Decided::Approved);
-    fs_err::write(rig.path(law), "# law\n").unwrap();
+    fs_err::write(rig.path(LAW), law("law")).unwrap();
     rig.approvals.recover().await.unwrap();
     assert_eq!(rig.state(&waiting).await, "approved");
-    assert_eq!(rig.read(law).as_deref(), Some("# law\n"));
+    assert_eq!(rig.read(LAW).as_deref(), Some(law("law").as_str()));
     assert_eq!(rig.ledger().await.len(), 1);
 }
 
 #[actix::test]
 async fn a_law_that_came_to_nothing_is_told_once_and_what_was_staged_is_cleared_away() {
     let rig = Rig::new().await;
-    let law = "skills/kairos.rb";
-    let late = rig.propose(Change::Law, Some("# late\n")).await;
+    let late = rig.propose(Change::Law, Some(&law("late"))).await;
     record(&rig, &late, Decided::Approved).await;
-    let staged = stage(&rig, &late, "# late\n");
-    fs_err::write(rig.path(law), "# faster\n").unwrap();
+    let staged = stage(&rig, &late, &law("late"));
+    fs_err::write(rig.path(LAW), law("faster")).unwrap();
     for _ in 0..2 {
         rig.approvals.recover().await.unwrap();
         assert_eq!(rig.state(&late).await, "void");
-        assert_eq!(rig.read(law).as_deref(), Some("# faster\n"));
+        assert_eq!(rig.read(LAW).as_deref(), Some(law("faster").as_str()));
         assert_eq!(rig.ledger().await.len(), 2);
         begin(&rig, &late, Decided::Approved);
     }
@@ -232,7 +230,7 @@ async fn a_law_that_came_to_nothing_is_told_once_and_what_was_staged_is_cleared_
     for path in &unknown {
         fs_err::write(path, "").unwrap();
     }
-    let other = rig.propose(Change::Law, Some("# other\n")).await;
+    let other = rig.propose(Change::Law, Some(&law("other"))).await;
     rig.decide(&other, false).await.unwrap();
     for gone in unknown.iter().chain([&staged]) {
         assert!(!gone.exists(), "{}", gone.display());
@@ -242,9 +240,9 @@ async fn a_law_that_came_to_nothing_is_told_once_and_what_was_staged_is_cleared_
 #[actix::test]
 async fn a_decision_that_is_stuck_is_told_and_keeps_no_other_waiting() {
     let rig = Rig::new().await;
-    let stuck = rig.propose(Change::Law, Some("# new\n")).await;
+    let stuck = rig.propose(Change::Law, Some(&law("new"))).await;
     record(&rig, &stuck, Decided::Approved).await;
-    stage(&rig, &stuck, "# forged\n");
+    stage(&rig, &stuck, &law("forged"));
     let other = rig.try_propose(create(), Some(TEA), "cy").await.unwrap();
     rig.decide(&other, true).await.unwrap();
     assert_eq!(rig.read(MAIN).as_deref(), Some(TEA));
@@ -259,11 +257,17 @@ async fn a_decision_that_is_stuck_is_told_and_keeps_no_other_waiting() {
         matches!(&again, ApprovalError::Unfinished { reason, .. } if reason.contains("staged text")),
         "{again}"
     );
-    assert_eq!(rig.read("skills/kairos.rb").as_deref(), Some("# law\n"));
-    stage(&rig, &stuck, "# new\n");
+    assert_eq!(
+        rig.read("skills/kairos.rb").as_deref(),
+        Some(law("law").as_str())
+    );
+    stage(&rig, &stuck, &law("new"));
     rig.approvals.recover().await.unwrap();
     assert_eq!(rig.state(&stuck).await, "approved");
-    assert_eq!(rig.read("skills/kairos.rb").as_deref(), Some("# new\n"));
+    assert_eq!(
+        rig.read("skills/kairos.rb").as_deref(),
+        Some(law("new").as_str())
+    );
 }
 
 #[actix::test]
@@ -316,7 +320,7 @@ async fn a_decision_whose_record_is_unknown_says_so_and_is_found_later() {
     let (store, _begun, go) = gated();
     let patience = Duration::from_millis(200);
     let rig = Rig::with(store, patience, Box::new(|_| Ok(()))).await;
-    let waiting = rig.propose(Change::Law, Some("# new\n")).await;
+    let waiting = rig.propose(Change::Law, Some(&law("new"))).await;
     let unknown = rig.decide(&waiting, true).await.unwrap_err().to_string();
     assert!(unknown.contains("not settled yet"), "{unknown}");
     // Nobody takes it back while it is under way.
@@ -325,6 +329,9 @@ async fn a_decision_whose_record_is_unknown_says_so_and_is_found_later() {
     go.send(()).unwrap();
     rig.approvals.recover().await.unwrap();
     assert_eq!(rig.state(&waiting).await, "approved");
-    assert_eq!(rig.read("skills/kairos.rb").as_deref(), Some("# new\n"));
+    assert_eq!(
+        rig.read("skills/kairos.rb").as_deref(),
+        Some(law("new").as_str())
+    );
     assert_eq!(rig.ledger().await.len(), 1);
 }

@@ -55,7 +55,13 @@ impl SkillSetStore {
             | Wanted::KnowledgeUpdate { .. }
             | Wanted::KnowledgeDelete { .. }
             | Wanted::Law
-            | Wanted::Instructions { .. } => {
+            | Wanted::SkillEvolve { .. }
+            | Wanted::SkillAdd { .. }
+            | Wanted::SkillRemove { .. }
+            | Wanted::LawRollback { .. }
+            | Wanted::Instructions { .. }
+            | Wanted::InstructionsDelete { .. }
+            | Wanted::InstructionsMode { .. } => {
                 return Err(SkillSetError::NotFound(wanted.subject().to_owned()));
             }
         };

@@ -1,7 +1,9 @@
 //! What changed between two laws, for people and programs.
 
 use kairos_protocol::dsl::Literal;
-use kairos_protocol::dsl::diff::{Fate, FieldDiff, Move, NodeDiff, SkillDiff, SourceDiff, diff};
+use kairos_protocol::dsl::diff::{
+    Fate, FieldDiff, LawDiff, Move, NodeDiff, SkillDiff, SourceDiff, diff,
+};
 use serde_json::json;
 use similar::{ChangeTag, TextDiff};
 
@@ -23,6 +25,15 @@ pub(super) fn show(before: &Source, after: &Source, out: &mut Out) -> anyhow::Re
         };
         out.line(same)?;
     }
+    changes(&found, out)?;
+    for side in [before, after] {
+        side.warn(out)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// All that changed, and the hash that stands for it in the ledger.
+pub(super) fn changes(found: &LawDiff, out: &mut Out) -> anyhow::Result<()> {
     for change in &found.skills {
         skill(change, out)?;
     }
@@ -33,10 +44,7 @@ pub(super) fn show(before: &Source, after: &Source, out: &mut Out) -> anyhow::Re
     if !found.is_empty() {
         out.line(format_args!("Hash of this diff: {}", found.hash()?))?;
     }
-    for side in [before, after] {
-        side.warn(out)?;
-    }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn fate(fate: Fate, out: &Out) -> String {

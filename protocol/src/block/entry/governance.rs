@@ -33,6 +33,9 @@ pub struct SkillTransition {
     pub timestamp: Timestamp,
     /// The file name of the version kept from before.
     pub reason_ref: Option<String>,
+    /// The hash of the difference, skill by skill and field by field, which the reference does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub law_diff_hash: Option<ContentHash>,
 }
 
 impl SkillTransition {
@@ -53,6 +56,7 @@ impl SkillTransition {
             agent_id: "Kairos".to_owned(),
             timestamp: at,
             reason_ref: version,
+            law_diff_hash: None,
         }
     }
 }

@@ -1,0 +1,412 @@
+//! The skills of the law (L0): what it says, what its former texts were, and whether a change of it may be.
+//!
+//! Owns: `skills/versions` and `storage/evolution.json`, which tells since when a session counts its changes; reads
+//! `skills/kairos.rb` and `skills/config.yml`. Talks to: the chain, which tells how many changes there were. Asked by:
+//! the approvals, which change the law with a person's consent, and HTTP, MCP and the command line, through
+//! [`SkillsHandle`].
+//! Invariants: it never changes the law itself; every change of it, from wherever it comes, passes the same gates,
+//! [`kairos_protocol::dsl::gate`], when it is proposed and again when it is carried out; nothing in the law is run.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use kairos_place::proposal::{Change, Person, VersionName};
+use kairos_place::role::Action;
+use kairos_protocol::dsl::Law;
+use kairos_protocol::dsl::gate::{Asked, Step, Verdict, judge};
+use kairos_protocol::id::SkillName;
+use kairos_protocol::time::Clock;
+use serde_json::json;
+
+use crate::action_log::{ActionLog, Record};
+use crate::bounded_addr::{Asks, BoundedAddr};
+use crate::chain::ChainHandle;
+
+mod draft;
+mod error;
+mod session;
+mod store;
+
+pub use draft::{Drafted, Edit};
+pub use error::SkillsError;
+pub use session::Session;
+use store::SkillsStore;
+pub use store::{VERSIONS_MAX, Version};
+
+/// The law as it is.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Text, SkillsError>")]
+pub struct Read;
+
+/// What an edit would make of the law, and what the gates say to that. Changes nothing.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Drafted, SkillsError>")]
+pub struct Draft {
+    /// The edit.
+    pub edit: Edit,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Whether a change of the law passes every gate. Fails with [`SkillsError::Refused`] if it does not.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Verdict, SkillsError>")]
+pub struct Judge {
+    /// A change of the law.
+    pub change: Change,
+    /// The law that it comes with, whole.
+    pub content: Vec<u8>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Whether it is about to be carried out, so that a session begins where none is open.
+    pub begins: bool,
+}
+
+/// Every law that was kept, the newest first.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Vec<Version>, SkillsError>")]
+pub struct Versions;
+
+/// A law that was kept.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Text, SkillsError>")]
+pub struct View {
+    /// Which.
+    pub version: VersionName,
+}
+
+/// Keeps the law as it is, under a name that nothing else has.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<VersionName, SkillsError>")]
+pub struct Snapshot {
+    /// Why.
+    pub reason: Option<String>,
+    /// Who asks.
+    pub by: Person,
+}
+
+/// How many changes this session has had.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Session, SkillsError>")]
+pub struct GetSession;
+
+/// Begins a new session. Fails with [`SkillsError::Forbidden`] unless `by` is an owner.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Session, SkillsError>")]
+pub struct Reset {
+    /// Who asks.
+    pub by: Person,
+}
+
+/// Whether the actor answers.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), SkillsError>")]
+pub struct Health;
+
+/// Stops; nothing is under way that a crash could not interrupt.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), SkillsError>")]
+pub struct Shutdown;
+
+/// A law and its bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Text {
+    /// As they lie on disk.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub law: Law,
+}
+
+/// See the module.
+pub struct SkillsActor {
+    parts: Arc<Parts>,
+}
+
+/// What judging needs.
+struct Parts {
+    store: SkillsStore,
+    chain: ChainHandle,
+    log: ActionLog,
+    clock: Arc<dyn Clock>,
+}
+
+/// Reaches the skills.
+#[derive(Clone)]
+pub struct SkillsHandle(BoundedAddr<SkillsActor>);
+
+impl SkillsHandle {
+    /// See [`Read`].
+    pub async fn read(&self) -> Result<Text, SkillsError> {
+        self.0.ask(Read).await?
+    }
+
+    /// See [`Draft`].
+    pub async fn draft(&self, edit: Edit, reason: Option<String>) -> Result<Drafted, SkillsError> {
+        self.0.ask(Draft { edit, reason }).await?
+    }
+
+    /// See [`Judge`].
+    pub async fn judge(&self, message: Judge) -> Result<Verdict, SkillsError> {
+        self.0.ask(message).await?
+    }
+
+    /// See [`Versions`].
+    pub async fn versions(&self) -> Result<Vec<Version>, SkillsError> {
+        self.0.ask(Versions).await?
+    }
+
+    /// See [`View`].
+    pub async fn view(&self, version: VersionName) -> Result<Text, SkillsError> {
+        self.0.ask(View { version }).await?
+    }
+
+    /// See [`Snapshot`].
+    pub async fn snapshot(
+        &self,
+        reason: Option<String>,
+        by: Person,
+    ) -> Result<VersionName, SkillsError> {
+        self.0.ask(Snapshot { reason, by }).await?
+    }
+
+    /// See [`GetSession`].
+    pub async fn session(&self) -> Result<Session, SkillsError> {
+        self.0.ask(GetSession).await?
+    }
+
+    /// See [`Reset`].
+    pub async fn reset(&self, by: Person) -> Result<Session, SkillsError> {
+        self.0.ask(Reset { by }).await?
+    }
+
+    /// The bound of asks, and what was counted at it.
+    pub fn asks(&self) -> &Arc<Asks> {
+        self.0.asks()
+    }
+
+    /// See [`Health`].
+    pub async fn health(&self) -> Result<(), SkillsError> {
+        self.0.probe(Health).await?
+    }
+
+    /// See [`Shutdown`].
+    pub async fn shutdown(&self) -> Result<(), SkillsError> {
+        self.0.ask(Shutdown).await?
+    }
+}
+
+type Answered<T> = ResponseFuture<Result<T, SkillsError>>;
+
+impl SkillsActor {
+    /// Starts the skills of the data directory `data`; touches no file before it is asked.
+    pub fn start(
+        data: &Path,
+        chain: ChainHandle,
+        log: ActionLog,
+        clock: Arc<dyn Clock>,
+        permits: usize,
+        patience: Duration,
+    ) -> SkillsHandle {
+        let parts = Arc::new(Parts {
+            store: SkillsStore::new(data),
+            chain,
+            log,
+            clock,
+        });
+        SkillsHandle(BoundedAddr::start(permits, patience, |_| Self { parts }))
+    }
+
+    /// Runs `work`, which touches nothing but files and other actors.
+    fn answer<T: 'static, F>(&self, work: impl FnOnce(Arc<Parts>) -> F) -> Answered<T>
+    where
+        F: Future<Output = Result<T, SkillsError>> + 'static,
+    {
+        Box::pin(work(Arc::clone(&self.parts)))
+    }
+}
+
+/// What `change` means to the gates; nothing if it is none of the law.
+fn step(change: &Change) -> Option<Step> {
+    let id = |id: &SkillName| id.to_string();
+    match change {
+        Change::Law => Some(Step::Whole),
+        Change::SkillEvolve { id: skill } => Some(Step::Evolve(id(skill))),
+        Change::SkillAdd { id: skill } => Some(Step::Add(id(skill))),
+        Change::SkillRemove { id: skill } => Some(Step::Remove(id(skill))),
+        Change::LawRollback { .. } => Some(Step::Rollback),
+        Change::KnowledgeCreate { .. }
+        | Change::KnowledgeUpdate { .. }
+        | Change::KnowledgeDelete { .. }
+        | Change::Instructions { .. }
+        | Change::InstructionsDelete { .. }
+        | Change::InstructionsMode { .. }
+        | Change::SkillsetInstall { .. }
+        | Change::SkillsetEnable { .. }
+        | Change::SkillsetDisable { .. }
+        | Change::SkillsetRemove { .. } => None,
+    }
+}
+
+/// What the gates say to a change from the law as it is.
+async fn verdict(parts: &Arc<Parts>, message: Judge) -> Result<Verdict, SkillsError> {
+    let session = session::now(parts, message.begins).await?;
+    let parts = Arc::clone(parts);
+    blocking(move || {
+        let Judge {
+            change,
+            content,
+            reason,
+            ..
+        } = message;
+        let Some(step) = step(&change) else {
+            return Err(SkillsError::NoLaw(change.subject().to_owned()));
+        };
+        if let Change::LawRollback { version } = &change
+            && parts.store.version(version)? != content
+        {
+            return Err(SkillsError::NotThatVersion(version.clone()));
+        }
+        let before = parts.store.law()?;
+        Ok(judge(Asked {
+            before: &before,
+            after: &content,
+            step: &step,
+            reason: reason.as_deref(),
+            settings: &parts.store.settings()?,
+            used: session.used,
+        }))
+    })
+    .await
+}
+
+async fn judged(parts: Arc<Parts>, message: Judge) -> Result<Verdict, SkillsError> {
+    let verdict = verdict(&parts, message).await?;
+    match verdict.passed() {
+        true => Ok(verdict),
+        false => Err(SkillsError::Refused(verdict.checks)),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SkillsError> + Send + 'static,
+) -> Result<T, SkillsError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => Err(io::Error::other(panic).into()),
+    }
+}
+
+impl Text {
+    fn of(bytes: Vec<u8>) -> Self {
+        let law = Law::read(&bytes);
+        Self { bytes, law }
+    }
+}
+
+impl Actor for SkillsActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Read> for SkillsActor {
+    type Result = Answered<Text>;
+
+    fn handle(&mut self, _: Read, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| blocking(move || Ok(Text::of(parts.store.law()?))))
+    }
+}
+
+impl Handler<Draft> for SkillsActor {
+    type Result = Answered<Drafted>;
+
+    fn handle(&mut self, Draft { edit, reason }: Draft, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| draft::draft(parts, edit, reason))
+    }
+}
+
+impl Handler<Judge> for SkillsActor {
+    type Result = Answered<Verdict>;
+
+    fn handle(&mut self, message: Judge, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| judged(parts, message))
+    }
+}
+
+impl Handler<Versions> for SkillsActor {
+    type Result = Answered<Vec<Version>>;
+
+    fn handle(&mut self, _: Versions, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| blocking(move || parts.store.versions()))
+    }
+}
+
+impl Handler<View> for SkillsActor {
+    type Result = Answered<Text>;
+
+    fn handle(&mut self, View { version }: View, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| blocking(move || Ok(Text::of(parts.store.version(&version)?))))
+    }
+}
+
+impl Handler<Snapshot> for SkillsActor {
+    type Result = Answered<VersionName>;
+
+    fn handle(&mut self, Snapshot { reason, by }: Snapshot, _: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| {
+            blocking(move || {
+                by.role.authorize(Action::Propose)?;
+                let now = parts.clock.now();
+                let name = parts.store.snapshot(reason.as_deref(), now)?;
+                let details = json!({"by": by.user, "door": by.door, "reason": reason});
+                let told = Record::new("law_snapshot").about(name.as_str());
+                parts.log.tell(&told.details(details), now);
+                Ok(name)
+            })
+        })
+    }
+}
+
+impl Handler<GetSession> for SkillsActor {
+    type Result = Answered<Session>;
+
+    fn handle(&mut self, _: GetSession, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| async move { session::now(&parts, false).await })
+    }
+}
+
+impl Handler<Reset> for SkillsActor {
+    type Result = Answered<Session>;
+
+    fn handle(&mut self, Reset { by }: Reset, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| async move {
+            by.role.authorize(Action::WriteLaw)?;
+            let session = session::begin(&parts).await?;
+            let details = json!({"by": by.user, "door": by.door});
+            let told = Record::new("evolution_reset").details(details);
+            parts.log.tell(&told, parts.clock.now());
+            Ok(session)
+        })
+    }
+}
+
+impl Handler<Health> for SkillsActor {
+    type Result = Result<(), SkillsError>;
+
+    fn handle(&mut self, _: Health, _ctx: &mut Self::Context) -> Self::Result {
+        Ok(())
+    }
+}
+
+impl Handler<Shutdown> for SkillsActor {
+    type Result = Result<(), SkillsError>;
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        ctx.stop();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
