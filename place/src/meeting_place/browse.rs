@@ -76,8 +76,10 @@ impl Query {
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Entries in random order, each compact JSON.
-    pub entries: Vec<Arc<str>>,
+    /// Entries in random order, each compact JSON, with commas between them.
+    pub entries: String,
+    /// How many these are.
+    pub returned: usize,
     /// How many there are on the board.
     pub total: usize,
     /// Agents behind what is returned.
@@ -87,7 +89,7 @@ pub struct Answer {
 impl Answer {
     /// `random_sample` if not all that was found is returned, else `all_shuffled`; the reference's words.
     pub fn sampling(&self) -> &'static str {
-        match self.total > self.entries.len() {
+        match self.total > self.returned {
             true => "random_sample",
             false => "all_shuffled",
         }
@@ -142,21 +144,22 @@ impl Search {
     }
 }
 
-/// As many of what was drawn as fit into an answer.
+/// As many of what was drawn as fit into an answer. Texts are copied at once instead of shared: counting who shares a
+/// text that lies far from the processor takes longer than copying it.
 fn answered<'a>(total: usize, drawn: impl Iterator<Item = (&'a AgentId, &'a Arc<str>)>) -> Answer {
     let mut bytes = 0_usize;
     let fitting = drawn.take_while(|(_, text)| {
         bytes = bytes.saturating_add(text.len());
         bytes <= ANSWER_BYTES_MAX
     });
-    let (mut agents, entries): (Vec<_>, Vec<_>) = fitting
-        .map(|(agent, text)| (agent, Arc::clone(text)))
-        .unzip();
+    let (mut agents, texts): (Vec<&AgentId>, Vec<&str>) =
+        fitting.map(|(agent, text)| (agent, &**text)).unzip();
     agents.sort_unstable();
     agents.dedup();
     Answer {
         agents: agents.len(),
-        entries,
+        returned: texts.len(),
+        entries: texts.join(","),
         total,
     }
 }

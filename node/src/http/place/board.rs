@@ -51,22 +51,15 @@ fn query(text: &str) -> Query {
     }
 }
 
-/// Joins cards that are text already.
 fn written(found: &Answer, trust: &Value) -> String {
-    let bytes: usize = found.entries.iter().map(|entry| entry.len() + 1).sum();
-    let mut text = String::with_capacity(bytes + 256);
-    text.push_str("{\"entries\":[");
-    for (at, entry) in found.entries.iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
-        text.push_str(entry);
-    }
-    text.push_str(&format!(
-        "],\"total_available\":{},\"returned\":{},\"sampling\":\"{}\",\"agents_contributing\":{},\"place_trust\":{trust}}}",
-        found.total, found.entries.len(), found.sampling(), found.agents,
-    ));
-    text
+    format!(
+        "{{\"entries\":[{}],\"total_available\":{},\"returned\":{},\"sampling\":\"{}\",\"agents_contributing\":{},\"place_trust\":{trust}}}",
+        found.entries,
+        found.total,
+        found.returned,
+        found.sampling(),
+        found.agents,
+    )
 }
 
 /// Puts up what the caller looks for, instead of what it looked for before.
