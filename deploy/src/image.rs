@@ -1,4 +1,5 @@
-//! The container image: the two programs, a directory for the agent, and nothing else.
+//! The container image: the program, a directory for the agent, and nothing else. `kairos-verify` is not in it: it is for
+//! those who do not trust the node, and who would not take it from where the node came from.
 //!
 //! It is written as the archive that `docker load` and `podman load` read, without a build engine: names in order, one
 //! time for all, so that the same programs give the same image, bit for bit.
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
@@ -97,7 +98,7 @@ impl Image {
     ///
     /// # Errors
     ///
-    /// Where a program cannot be read, is not static, or is for another processor than the other.
+    /// Where the program cannot be read, or is not static.
     pub(crate) fn of(
         programs: &Programs,
         tag: &str,
@@ -105,12 +106,7 @@ impl Image {
         epoch: u64,
     ) -> anyhow::Result<Self> {
         let (node, processor) = program(&programs.node)?;
-        let (verify, other) = program(&programs.verify)?;
-        ensure!(
-            processor == other,
-            "the two programs are for different processors"
-        );
-        let layer = layer(&node, &verify, epoch)?;
+        let layer = layer(&node, epoch)?;
         let size = layer.len();
         let config = config(processor, &digest(&layer), revision, epoch)?.to_string();
         let id = digest(config.as_bytes());
@@ -150,7 +146,7 @@ struct Entry<'a> {
 }
 
 /// The file system. The directory for the agent is its user's, which a new volume that is mounted there takes over.
-fn layer(node: &[u8], verify: &[u8], epoch: u64) -> anyhow::Result<Vec<u8>> {
+fn layer(node: &[u8], epoch: u64) -> anyhow::Result<Vec<u8>> {
     let passwd = format!("kairos:x:{USER}:{USER}::{DATA}:/sbin/nologin\n");
     let group = format!("kairos:x:{USER}:\n");
     let folder = |path, mode, owner| Entry {
@@ -169,7 +165,6 @@ fn layer(node: &[u8], verify: &[u8], epoch: u64) -> anyhow::Result<Vec<u8>> {
         &[
             folder("bin/", 0o755, 0),
             file("bin/kairos-chain", 0o755, node),
-            file("bin/kairos-verify", 0o755, verify),
             folder("data/", 0o700, USER),
             // There also for whoever mounts a file into it: the engine would make it, and not for this user.
             folder("data/agent/", 0o700, USER),

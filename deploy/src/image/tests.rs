@@ -77,7 +77,6 @@ fn the_image_holds_what_engines_look_for() {
         [
             ("bin/", 0o755, 0),
             ("bin/kairos-chain", 0o755, 0),
-            ("bin/kairos-verify", 0o755, 0),
             ("data/", 0o700, USER),
             ("data/agent/", 0o700, USER),
             ("data/agent/config/", 0o755, USER),
