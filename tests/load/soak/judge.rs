@@ -87,7 +87,7 @@ pub(super) fn judge(samples: &[Sample], bounds: &Bounds) -> anyhow::Result<(Soak
         let well = format!("{} parts of the data directory", soaked.disk.len());
         checks.push(Check::of("disk", odd.len() as u64, &odd, well));
     }
-    checks.extend(figures(first, last));
+    checks.extend(figures(&judged));
     Ok((soaked, checks))
 }
 
@@ -106,10 +106,9 @@ fn memory(soaked: &Soaked, hours: f64, anchors: u64, bounds: &Bounds) -> Check {
 }
 
 /// What the node itself says must not happen.
-fn figures(first: &Sample, last: &Sample) -> Option<Check> {
-    if last.figures.is_empty() {
-        return None;
-    }
+fn figures(judged: &[&Sample]) -> Option<Check> {
+    let mut told = judged.iter().filter(|sample| !sample.figures.is_empty());
+    let (first, last) = (told.next()?, told.next_back()?);
     let mut odd = Vec::new();
     for name in [
         "kairos_place_records_lost_total",

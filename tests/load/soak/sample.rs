@@ -78,8 +78,13 @@ impl Eyes {
 
     pub(super) async fn look(&self, since: Duration, meter: &Meter) -> anyhow::Result<Sample> {
         let told = match &self.figures {
-            Some(url) => self.told(url).await?,
-            None => BTreeMap::new(),
+            Some(url) => self.told(url).await,
+            None => Ok(BTreeMap::new()),
+        };
+        let told = match self.process {
+            // A busy node may show no figures this time; the system still knows the process.
+            Some(_) => told.unwrap_or_default(),
+            None => told?,
         };
         let (process, data_dir) = (self.process, self.data_dir.clone());
         let seen = move || {
