@@ -25,6 +25,7 @@ pub mod skill_set;
 pub mod skills;
 mod staging;
 pub mod state_commit;
+pub mod trace;
 pub mod witness;
 
 use std::path::PathBuf;
@@ -48,7 +49,7 @@ use chain::store::place::{OpenError, Places};
 use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
-use meeting::client::ClientLimits;
+use meeting::client::{ClientLimits, PeerClient};
 use meeting::inbox::InboxLimits;
 use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use membership::{MembershipActor, MembershipHandle, MembershipParts, MembershipPolicy};
@@ -57,6 +58,7 @@ use quarantine::{QuarantineActor, QuarantineHandle, QuarantinePolicy};
 use skill_set::{Signer, SkillSetActor, SkillSetHandle, SkillSetStore};
 use skills::{SkillsActor, SkillsHandle};
 use state_commit::{StateCommitActor, StateCommitHandle};
+use trace::Tracer;
 use witness::{WitnessActor, WitnessHandle};
 
 /// What the actors are started with.
@@ -90,6 +92,8 @@ pub struct Config {
     pub auto_install: bool,
     /// How this agent lives at Places.
     pub membership: MembershipPolicy,
+    /// Follows requests to others.
+    pub tracer: Tracer,
 }
 
 /// Who the node is.
@@ -282,13 +286,14 @@ pub async fn start(
         patience,
     )?;
 
+    let client = PeerClient::new(config.client, config.tracer);
     let parts = MembershipParts {
         signed: Arc::clone(&who.signed),
         keypair: Arc::clone(&who.keypair),
         clock: Arc::clone(&clock),
         policy: config.policy.clone(),
         settings: config.membership,
-        client_limits: config.client.clone(),
+        client: client.clone(),
         proof_window,
         inbox_limits: config.inbox,
         peers: peers.clone(),
@@ -303,7 +308,7 @@ pub async fn start(
         clock,
         policy: config.policy,
         package_limits: config.packages,
-        client_limits: config.client,
+        client,
         proof_window,
         inbox_limits: config.inbox,
         auto_install: config.auto_install,

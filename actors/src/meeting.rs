@@ -36,10 +36,10 @@ pub mod encounter;
 mod history;
 pub mod inbox;
 mod message;
-mod outside;
+pub(crate) mod outside;
 mod witnessed;
 
-use client::{Answer, ClientError, ClientLimits, PeerClient, PeerUrl};
+use client::{Answer, ClientError, PeerClient, PeerUrl};
 use encounter::Encounter;
 use inbox::{Inbox, InboxEntry, InboxError, InboxLimits};
 
@@ -111,8 +111,8 @@ pub struct MeetingParts {
     pub policy: ExchangePolicy,
     /// Bounds of packages.
     pub package_limits: PackageLimits,
-    /// Bounds towards peers.
-    pub client_limits: ClientLimits,
+    /// Speaks to peers.
+    pub client: PeerClient,
     /// How far clocks may differ.
     pub proof_window: Duration,
     /// Bounds of the inbox.
@@ -279,7 +279,7 @@ impl MeetingActor {
     ) -> Result<MeetingHandle, MeetingError> {
         let inbox = Inbox::open(inbox, parts.inbox_limits).map_err(InboxError::from)?;
         let out = Outbound {
-            client: PeerClient::new(parts.client_limits),
+            client: parts.client,
             signed: parts.signed,
             keypair: parts.keypair,
             clock: parts.clock,

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::bounded_addr::{Asks, BoundedAddr};
 use crate::knowledge::KnowledgeHandle;
-use crate::meeting::client::{ClientLimits, PeerClient, PeerUrl};
+use crate::meeting::client::{PeerClient, PeerUrl};
 use crate::meeting::inbox::InboxLimits;
 use crate::peer_manager::PeerManagerHandle;
 use crate::quarantine::{Held, QuarantineHandle};
@@ -82,8 +82,8 @@ pub struct MembershipParts {
     pub policy: ExchangePolicy,
     /// How to live.
     pub settings: MembershipPolicy,
-    /// Bounds towards Places.
-    pub client_limits: ClientLimits,
+    /// Speaks to Places.
+    pub client: PeerClient,
     /// How far clocks may differ.
     pub proof_window: Duration,
     /// Bounds of the inbox.

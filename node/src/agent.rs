@@ -14,6 +14,7 @@ use kairos_actors::meeting::client::ClientLimits;
 use kairos_actors::meeting::inbox::InboxLimits;
 use kairos_actors::membership::MembershipPolicy;
 use kairos_actors::peer_manager::PeerPolicy;
+use kairos_actors::trace::Tracer;
 use kairos_actors::{Config, Handles, Identity as Who};
 use kairos_place::member::Pace;
 use kairos_place::session::SessionPolicy;
@@ -40,6 +41,8 @@ pub struct Agent {
     pub keypair: Arc<Keypair>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Follows its requests, once a server begins that.
+    pub tracer: Tracer,
     /// Its actors.
     pub handles: Handles,
     /// Keeps others from replacing the directory underneath.
@@ -78,7 +81,8 @@ impl Agent {
             keypair: keypair.clone(),
             log,
         };
-        let config = actor_config(&data_dir, &settings);
+        let tracer = Tracer::default();
+        let config = actor_config(&data_dir, &settings, tracer.clone());
         warn_of_another_database(&config.ledger, &settings);
         let handles = kairos_actors::start(config, who, clock.clone()).await?;
         Ok(Self {
@@ -87,6 +91,7 @@ impl Agent {
             signed,
             keypair,
             clock,
+            tracer,
             handles,
             _tenancy: tenancy,
         })
@@ -179,7 +184,7 @@ fn anchor_policy(data_dir: &DataDir, settings: &Settings) -> AnchorPolicy {
     }
 }
 
-fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
+fn actor_config(data_dir: &DataDir, settings: &Settings, tracer: Tracer) -> Config {
     let limits = &settings.limits;
     let package_max = SkillSetPackage::json_max(&package_limits(settings));
     Config {
@@ -233,5 +238,6 @@ fn actor_config(data_dir: &DataDir, settings: &Settings) -> Config {
             prekeys: settings.membership.prekeys,
             places: settings.membership.places,
         },
+        tracer,
     }
 }

@@ -17,6 +17,7 @@ use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::meeting::MeetingHandle;
 use kairos_actors::peer_manager::PeerManagerHandle;
 use kairos_actors::skill_set::SkillSetHandle;
+use kairos_actors::trace::Tracer;
 use kairos_actors::witness::WitnessHandle;
 use kairos_place::allowance::AddressAllowance;
 use kairos_place::session::Strength;
@@ -61,6 +62,7 @@ mod query;
 mod reply;
 mod room;
 mod routes;
+mod trace;
 mod unread;
 
 /// What requests are answered with; one for all workers.
@@ -105,6 +107,8 @@ pub struct Doors {
     pub keypair: Arc<Keypair>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Follows requests.
+    pub tracer: Tracer,
     /// Whether the meeting endpoints answer.
     pub meeting_enabled: bool,
     /// The Meeting Place, if one is hosted at this moment.
@@ -178,6 +182,7 @@ pub fn serve<D: ModelDoor>(
             .wrap(from_fn(room::needed))
             .wrap(from_fn(guard::never_panic))
             .wrap(from_fn(meter::count))
+            .wrap(from_fn(trace::follow))
             .wrap(from_fn(unread::hang_up))
             .configure(|app| {
                 if let Some(mcp) = &mcp {

@@ -136,6 +136,7 @@ impl Metrics {
             peers.conflicts,
         );
         table.gauge("kairos_sessions", "Sessions that are open", sessions);
+        add_traces(table, agent.tracer.figures());
         let figures = agent.handles.chain.figures();
         table.times(
             "kairos_ledger_append_seconds",
@@ -267,6 +268,24 @@ fn add_disk(table: &mut Table, room: &Room) {
         "kairos_disk_full",
         "Whether so little is left that nothing is written",
         room.is_full(),
+    );
+}
+
+fn add_traces(table: &mut Table, traces: kairos_actors::trace::Figures) {
+    table.gauge(
+        "kairos_trace_spans_waiting",
+        "Spans that wait to be told to the collector",
+        traces.waiting,
+    );
+    table.counter(
+        "kairos_trace_spans_exported",
+        "Spans that the collector took",
+        traces.exported,
+    );
+    table.counter(
+        "kairos_trace_spans_dropped",
+        "Spans that were lost, since they found no room to wait or the collector took none",
+        traces.dropped,
     );
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use anyhow::Context as _;
 use kairos_actors::HealthCheck;
+use kairos_actors::trace::{Exporter, Teller, TracePolicy};
 use kairos_place::allowance::AddressAllowance;
 use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -72,6 +74,8 @@ pub struct Node {
     /// Looks at the disk.
     room: JoinHandle<()>,
     reload: Reload,
+    /// Tells traces, where that is wanted.
+    traces: Option<Exporter>,
 }
 
 /// Why a node stopped.
@@ -121,6 +125,7 @@ impl Node {
             load,
         } = operation;
         let agent = Arc::new(agent);
+        let traces = follow(&agent)?;
         let hosting = Hosting::new(Arc::clone(&agent));
         if agent.settings.place.enabled {
             hosting.begin()?;
@@ -203,6 +208,7 @@ impl Node {
             readiness,
             room: actix::spawn(room.watch()),
             reload,
+            traces,
         })
     }
 
@@ -284,7 +290,31 @@ impl Node {
         if let Some(figures) = self.figures {
             figures.stop(false).await;
         }
+        if let Some(traces) = self.traces {
+            traces.stop().await;
+        }
     }
+}
+
+/// Begins to follow requests, where that is wanted.
+fn follow(agent: &Agent) -> anyhow::Result<Option<Exporter>> {
+    let traces = &agent.settings.traces;
+    if !traces.enabled {
+        return Ok(None);
+    }
+    let policy = TracePolicy {
+        endpoint: traces.endpoint.clone(),
+        percent: traces.percent,
+        queue: traces.queue,
+        interval: traces.interval.get(),
+        timeout: traces.timeout.get(),
+    };
+    let teller = Teller {
+        agent: agent.signed.instance_id.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let begun = agent.tracer.begin(policy, teller, agent.clock.clone());
+    begun.context("there can be no thread for traces")
 }
 
 fn mcp_limits(settings: &Settings) -> McpLimits {
@@ -368,6 +398,7 @@ fn doors(agent: &Agent, parts: Parts) -> Doors {
         signed: agent.signed.clone(),
         keypair: agent.keypair.clone(),
         clock: agent.clock.clone(),
+        tracer: agent.tracer.clone(),
         meeting_enabled: settings.meeting.enabled,
         hosting,
         place_write_strength: strength(settings.place.write),

@@ -33,5 +33,6 @@ mod proofs;
 mod serving;
 mod state;
 mod tokens;
+mod traces;
 mod transcripts;
 mod upgrades;

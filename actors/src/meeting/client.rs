@@ -13,22 +13,25 @@ pub use reqwest::Method;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
 };
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, redirect};
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use url::Url;
 
 use super::outside;
+use crate::trace::{Kind, Tracer};
 
 mod address;
 mod error;
 mod listener;
+mod traced;
 
 pub use address::{PeerUrl, PeerUrlError};
 use address::{endpoint, place_endpoint};
 pub use error::ClientError;
 pub(crate) use listener::Listener;
+use traced::{Asking, operation};
 
 /// Bounds of a conversation with a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +71,7 @@ pub struct PeerClient {
     http: Arc<OnceCell<Client>>,
     listening: Arc<OnceCell<Client>>,
     limits: ClientLimits,
+    tracer: Tracer,
 }
 
 /// The client in `cell`, made in a thread that may block if there is none: a hundred certificates are read for it.
@@ -127,12 +131,14 @@ pub enum Answer {
 }
 
 impl PeerClient {
-    /// A client that keeps to `limits`. What it needs of the system is read once it is first used.
-    pub fn new(limits: ClientLimits) -> Self {
+    /// A client that keeps to `limits`, and whose requests `tracer` follows. What it needs of the system is read once it
+    /// is first used.
+    pub fn new(limits: ClientLimits, tracer: Tracer) -> Self {
         Self {
             http: Arc::default(),
             listening: Arc::default(),
             limits,
+            tracer,
         }
     }
 
@@ -172,7 +178,7 @@ impl PeerClient {
         let request = match only_if {
             None => request,
             Some(OnlyIf::Absent) => request.header(IF_NONE_MATCH, "*"),
-            Some(OnlyIf::Is(content)) => request.header(IF_MATCH, format!("\"{content}\"")),
+            Some(OnlyIf::Is(content)) => request.header(IF_MATCH, &format!("\"{content}\"")),
         };
         self.exchange(&host, request, Answer::Ordinary, progress)
             .await
@@ -259,7 +265,10 @@ impl PeerClient {
         url: Url,
         token: Option<&str>,
         body: Option<&Value>,
-    ) -> Result<RequestBuilder, ClientError> {
+    ) -> Result<Asking, ClientError> {
+        let name = || operation(&method, &url);
+        let span = self.tracer.span(Kind::Client, name, None);
+        let span = span.map(|span| traced::describe(span, &method, &url));
         let mut request = self.http().await?.request(method, url);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -269,20 +278,22 @@ impl PeerClient {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.to_string());
         }
-        Ok(request)
+        Ok(Asking::new(request, span))
     }
 
     async fn exchange(
         &self,
         host: &str,
-        request: RequestBuilder,
+        asking: Asking,
         answer: Answer,
         progress: Progress<'_>,
     ) -> Result<Map<String, Value>, ClientError> {
         let began = Instant::now();
+        let Asking { request, span } = asking;
         let sent = request.send().await;
         let response = sent.map_err(|e| self.failed(host, began, &e))?;
         let status = response.status();
+        let span = span.map(|span| traced::answered(span, status));
         if status.is_redirection() {
             let location = response
                 .headers()
@@ -299,6 +310,9 @@ impl PeerClient {
         let bytes = self
             .body(response, limit, progress, |e| self.failed(host, began, e))
             .await?;
+        if let Some(span) = span {
+            span.end(!status.is_success());
+        }
         understand(status, &bytes, retry_after)
     }
 

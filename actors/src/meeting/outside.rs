@@ -16,7 +16,7 @@ use reqwest::{Certificate, Client, ClientBuilder};
 const ROOTS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Builds a client that trusts the roots of the system, or those of Mozilla where the system has none.
-pub(super) fn build(builder: impl Fn() -> ClientBuilder) -> reqwest::Result<Client> {
+pub(crate) fn build(builder: impl Fn() -> ClientBuilder) -> reqwest::Result<Client> {
     let named = || {
         if cfg!(target_feature = "crt-static") {
             builder().dns_resolver(NameServers)

@@ -19,7 +19,7 @@ use super::session::Sessions;
 use super::store::{Records, Stamp};
 use super::{FOLDER, MAIL, Member, MembershipHandle, MembershipParts, blocking, life};
 use crate::bounded_addr::BoundedAddr;
-use crate::meeting::client::{PeerClient, PeerUrl};
+use crate::meeting::client::PeerUrl;
 use crate::passing::INBOX;
 use crate::quarantine::Held;
 
@@ -52,7 +52,7 @@ impl MembershipActor {
         let mail = MailStore::new(&folder.join(MAIL), &data.join(INBOX), parts.inbox_limits);
         mail.recover().map_err(MembershipError::Store)?;
         let member = Member {
-            client: PeerClient::new(parts.client_limits),
+            client: parts.client,
             signed: parts.signed,
             keypair: parts.keypair,
             clock: parts.clock,

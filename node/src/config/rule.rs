@@ -7,6 +7,7 @@ use kairos_place::role::Role;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use url::Url;
 
 use super::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 
@@ -86,6 +87,22 @@ pub(super) fn host() -> Rule<String> {
     Rule {
         wanted: "a host name or an IP address".to_owned(),
         accepts: Box::new(|text: &String| is_line(text, 253) && !text.contains([' ', '/', '\\'])),
+    }
+}
+
+/// A URL of HTTP, without a password in it: settings are shown.
+pub(super) fn web_address() -> Rule<String> {
+    Rule {
+        wanted: "a URL such as http://127.0.0.1:4318/v1/traces, without a user in it".to_owned(),
+        accepts: Box::new(|text: &String| {
+            is_line(text, 2_048)
+                && Url::parse(text).is_ok_and(|url| {
+                    matches!(url.scheme(), "http" | "https")
+                        && url.has_host()
+                        && url.username().is_empty()
+                        && url.password().is_none()
+                })
+        }),
     }
 }
 

@@ -5,7 +5,9 @@ use kairos_place::role::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rule::{Rule, Shape, any, between, filter, host, line, networks, prose, words};
+use super::rule::{
+    Rule, Shape, any, between, filter, host, line, networks, prose, web_address, words,
+};
 use super::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 
 /// A group of settings, for listings.
@@ -409,6 +411,23 @@ settings! {
         host: String = "127.0.0.1".to_owned(), host();
         /// The port to listen on; 0 takes a free one.
         port: u16 = 9464, between(0, u16::MAX);
+    }
+
+    /// Traces for OpenTelemetry: which requests belong together, also from this node to the next.
+    traces: Traces {
+        /// Whether `serve` tells them to a collector, and others which trace a request belongs to.
+        enabled: bool = false, any();
+        /// Where the collector takes spans as JSON: OTLP over HTTP.
+        endpoint: String = "http://127.0.0.1:4318/v1/traces".to_owned(), web_address();
+        /// How many of a hundred traces are told. What others say about a trace does not count; nodes with the same
+        /// number tell the same ones.
+        percent: u32 = 10, between(0, 100);
+        /// Spans that may wait to be told; what is beyond is lost, and the figures say how much.
+        queue: usize = 2_048, between(16, 65_536);
+        /// How often they are told.
+        interval: Period = Period::secs(5), between(Period::secs(1), Period::secs(60));
+        /// How long the collector may take to answer. Nothing of the node waits for it.
+        timeout: Period = Period::secs(5), between(Period::secs(1), Period::secs(60));
     }
 
     /// What the node says about itself while it runs.

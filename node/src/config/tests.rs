@@ -240,6 +240,12 @@ mcp.session_idle 10m
 metrics.enabled false
 metrics.host 127.0.0.1
 metrics.port 9464
+traces.enabled false
+traces.endpoint "http://127.0.0.1:4318/v1/traces"
+traces.percent 10
+traces.queue 2048
+traces.interval 5s
+traces.timeout 5s
 log.level info
 log.format human
 log.file """#;

@@ -13,6 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use kairos_actors::meeting::Approval;
 use kairos_actors::meeting::client::{AtPlace, ClientLimits, Method, PeerClient, PeerUrl};
 use kairos_actors::membership::{Acquire, Browse, Deposit, MembershipError, Post};
+use kairos_actors::trace::Tracer;
 use kairos_place::relay::audit::AuditFilter;
 use kairos_protocol::time::Clock as _;
 use serde_json::{Value, json};
@@ -182,7 +183,7 @@ async fn impersonate(
     to: &str,
     story: &mut Story<'_>,
 ) -> anyhow::Result<()> {
-    let client = PeerClient::new(ClientLimits::default());
+    let client = PeerClient::new(ClientLimits::default(), Tracer::default());
     let copied = json!({
         "id": ada.signed.instance_id, "public_key": ada.signed.public_key, "identity": ada.signed.identity,
         "identity_signature": ada.signed.signature,
