@@ -171,9 +171,9 @@ async fn send(mut stream: TcpStream, load: Rc<Load>) {
 
 /// Reads one answer and returns where it ends.
 pub(crate) async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> usize {
-    let mut end = None;
+    let mut body = None;
     loop {
-        if end.is_none()
+        if body.is_none()
             && let Some(head) = find_head(buffer)
         {
             assert!(
@@ -181,13 +181,51 @@ pub(crate) async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> usiz
                 "{}",
                 String::from_utf8_lossy(buffer)
             );
-            end = Some(head + content_length(buffer.get(..head).unwrap_or_default()));
+            body = Some(Body::of(buffer.get(..head).unwrap_or_default()));
         }
-        if let Some(end) = end.filter(|end| *end <= buffer.len()) {
+        if let Some(end) = body.as_mut().and_then(|body| body.end(buffer)) {
             return end;
         }
         let read = stream.read_buf(buffer).await.expect("the server answers");
         assert!(read > 0, "the server hung up");
+    }
+}
+
+/// How the end of a body is found.
+enum Body {
+    /// It ends there.
+    Until(usize),
+    /// It comes in pieces; the next begins there.
+    Chunks(usize),
+}
+
+impl Body {
+    fn of(head: &[u8]) -> Self {
+        match content_length(head) {
+            Some(length) => Self::Until(head.len() + length),
+            None => Self::Chunks(head.len()),
+        }
+    }
+
+    /// Where it ends, once all of it is there.
+    fn end(&mut self, buffer: &[u8]) -> Option<usize> {
+        match self {
+            Self::Until(end) => (*end <= buffer.len()).then_some(*end),
+            Self::Chunks(next) => loop {
+                let rest = buffer.get(*next..)?;
+                let line = rest.windows(2).position(|two| two == b"\r\n")?;
+                let size = std::str::from_utf8(rest.get(..line)?).expect("a size is text");
+                let size = usize::from_str_radix(size, 16).expect("a size");
+                let end = *next + line + 2 + size + 2;
+                if end > buffer.len() {
+                    return None;
+                }
+                if size == 0 {
+                    return Some(end);
+                }
+                *next = end;
+            },
+        }
     }
 }
 
@@ -196,7 +234,7 @@ pub(crate) fn find_head(buffer: &[u8]) -> Option<usize> {
     Some(end + 4)
 }
 
-fn content_length(head: &[u8]) -> usize {
+fn content_length(head: &[u8]) -> Option<usize> {
     let head = std::str::from_utf8(head).expect("a head is text");
     let mut lines = head.lines();
     let length = lines.find_map(|line| {
@@ -204,8 +242,5 @@ fn content_length(head: &[u8]) -> usize {
         name.eq_ignore_ascii_case("content-length")
             .then_some(value.trim())
     });
-    length
-        .expect("an answer has a length")
-        .parse()
-        .expect("a number")
+    Some(length?.parse().expect("a number"))
 }

@@ -10,9 +10,11 @@
 )]
 
 mod bare;
+mod echo;
 mod http;
 mod ledger;
 mod load;
+mod mcp;
 mod package;
 mod place;
 mod process;
@@ -32,9 +34,16 @@ fn main() {
         bare::serve(rest);
         return;
     }
+    if let [first, rest @ ..] = args.as_slice()
+        && first == echo::ARGUMENT
+    {
+        echo::serve(rest);
+        return;
+    }
     let parts = [
         ("http", http::run as fn() -> Vec<Row>),
         ("ledger", ledger::run),
+        ("mcp", mcp::run),
         ("package", package::run),
         ("place", place::run),
         ("place-relay", place::relay),
