@@ -102,6 +102,35 @@ pub struct Item {
     after: Option<String>,
 }
 
+impl Item {
+    /// How it stands, in the reference's words: `OK`, `UP`, `USER`, `CONFLICT` or `NEW`.
+    pub fn word(&self) -> &'static str {
+        match (self.status, self.step) {
+            (_, Step::Create) => "NEW",
+            (Status::Unchanged, _) => "OK",
+            (_, Step::Replace) | (Status::AutoUpdatable, Step::Merge) => "UP",
+            (Status::UserModified, _) | (_, Step::Keep) => "USER",
+            _ => "CONFLICT",
+        }
+    }
+
+    /// What is done about it, in words.
+    pub fn intent(&self) -> &'static str {
+        match (self.step, self.what) {
+            (Step::Keep, _) => match self.status {
+                Status::Unchanged => "as in this version",
+                _ => "yours, kept",
+            },
+            (Step::Create, _) => "is made",
+            (Step::Replace, _) => "is replaced, a copy kept",
+            (Step::Merge, _) => "gets the settings it lacks, a copy kept",
+            (Step::Beside, _) => "kept; what is new goes beside it as .new",
+            (Step::Propose, What::Law) => "kept; it governs the agent, take it over with --take",
+            (Step::Propose, _) => "kept; take over what is new with --take",
+        }
+    }
+}
+
 /// Everything an upgrade would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {

@@ -7,8 +7,10 @@ use kairos_tests::{Call, Ended, Home};
 use serde_json::{Value, json};
 
 mod consent;
+mod consent_elsewhere;
 mod events;
 mod http;
+mod orientation;
 mod reading;
 mod setup;
 mod stdio;

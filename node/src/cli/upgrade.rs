@@ -126,19 +126,16 @@ fn preview(plan: &Plan, out: &mut Out) -> anyhow::Result<()> {
     out.line("# Upgrade Preview")?;
     out.line(format_args!("{} -> {}", plan.from_version, plan.to_version))?;
     for item in &plan.items {
-        let (tone, word) = match (item.status, item.step) {
-            (_, Step::Create) => (Tone::Good, "NEW"),
-            (Status::Unchanged, _) => (Tone::Quiet, "OK"),
-            (_, Step::Replace) => (Tone::Good, "UP"),
-            (Status::UserModified, _) | (_, Step::Keep) => (Tone::Quiet, "USER"),
-            (Status::AutoUpdatable, Step::Merge) => (Tone::Good, "UP"),
-            _ => (Tone::Careful, "CONFLICT"),
+        let tone = match item.word() {
+            "NEW" | "UP" => Tone::Good,
+            "OK" | "USER" => Tone::Quiet,
+            _ => Tone::Careful,
         };
         out.line(format_args!(
             "### {} {}: {}",
-            out.paint(tone, word),
+            out.paint(tone, item.word()),
             item.path,
-            intent(item)
+            item.intent()
         ))?;
         if let Some(diff) = &item.diff {
             for line in diff.lines() {
@@ -153,22 +150,6 @@ fn preview(plan: &Plan, out: &mut Out) -> anyhow::Result<()> {
         false => tell_none(plan, out)?,
     }
     Ok(())
-}
-
-/// What happens to an item, in words.
-fn intent(item: &Item) -> &'static str {
-    match (item.step, item.what) {
-        (Step::Keep, _) => match item.status {
-            Status::Unchanged => "as in this version",
-            _ => "yours, kept",
-        },
-        (Step::Create, _) => "is made",
-        (Step::Replace, _) => "is replaced, a copy kept",
-        (Step::Merge, _) => "gets the settings it lacks, a copy kept",
-        (Step::Beside, _) => "kept; what is new goes beside it as .new",
-        (Step::Propose, What::Law) => "kept; it governs the agent, take it over with --take",
-        (Step::Propose, _) => "kept; take over what is new with --take",
-    }
 }
 
 fn tag(item: &Item) -> (Tone, Option<&'static str>) {

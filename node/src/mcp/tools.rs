@@ -11,7 +11,9 @@ mod anchor;
 mod approvals;
 mod chain;
 mod context;
+mod definition;
 mod formalization;
+mod guide;
 mod hello;
 pub(super) mod instructions;
 mod knowledge;
@@ -24,6 +26,7 @@ mod skills;
 mod state;
 mod text;
 mod token;
+mod upgrade;
 mod why;
 
 /// All of them, in the order of the reference, ours last.
@@ -48,10 +51,15 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<chain::History>()
         .with::<formalization::Record>()
         .with::<formalization::History>()
+        .with::<definition::Verify>()
+        .with::<definition::Decompile>()
+        .with::<definition::Drifted>()
         .with::<state::Commit>()
         .with::<state::Status>()
         .with::<state::History>()
+        .with::<guide::Guide>()
         .with::<token::Manage>()
+        .with::<upgrade::Upgrade>()
         .with::<meeting::Connect>()
         .with::<meeting::Disconnect>()
         .with::<meeting::Acquire>()

@@ -9,7 +9,7 @@ use super::{call, meta, request};
 
 /// A running node and the tokens of two who may ask it.
 pub(super) struct House {
-    home: Home,
+    pub(super) home: Home,
     pub(super) node: TestNode,
     pub(super) owner: String,
     pub(super) guest: String,

@@ -8,21 +8,16 @@ use serde_json::{Value, json};
 use super::{Open, data, refused, text, tool};
 
 /// Tools of the reference that are not here, because what they work on is not.
-const ABSENT: [&str; 11] = [
+const ABSENT: [&str; 6] = [
     "chain_export",
     "chain_import",
     "skills_evolve",
     "skills_rollback",
     "skills_promote",
     "skills_audit",
-    "definition_verify",
-    "definition_decompile",
-    "definition_drift",
-    "tool_guide",
-    "system_upgrade",
 ];
 
-fn listed(home: &Home) -> Vec<Value> {
+pub(super) fn listed(home: &Home) -> Vec<Value> {
     let mut open = Open::on(home);
     open.shake_hands("2025-11-25", &json!({}));
     let (mut tools, mut cursor) = (Vec::new(), None::<Value>);
@@ -190,6 +185,15 @@ fn what_a_tool_gives_fits_what_it_promised() {
         ("skills_get", json!({"section_id": "philosophy-001"})),
         ("skills_dsl_list", json!({})),
         ("skills_dsl_get", json!({"skill_id": "core_safety"})),
+        ("definition_verify", json!({"skill_id": "core_safety"})),
+        ("definition_decompile", json!({"skill_id": "core_safety"})),
+        ("definition_drift", json!({"skill_id": "core_safety"})),
+        ("tool_guide", json!({"command": "catalog"})),
+        (
+            "tool_guide",
+            json!({"command": "validate", "metadata": {"category": "x"}}),
+        ),
+        ("system_upgrade", json!({"command": "preview"})),
         ("instructions_update", json!({"command": "status"})),
         (
             "chain_record",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kairos_place::role::Action;
-use kairos_protocol::dsl::{Fault, Keyword, Law, Literal, Skill};
+use kairos_protocol::dsl::{Fault, Keyword, Law, Literal, Skill, Spanned};
 use kairos_protocol::resource::{Law as LawFile, ResourceUri};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -293,9 +293,21 @@ impl Tool<AgentDoor> for LawList {
 }
 
 /// Parsing takes time that other requests must not wait for.
-async fn law(door: &AgentDoor) -> Result<Law, Refusal> {
+pub(super) async fn law(door: &AgentDoor) -> Result<Law, Refusal> {
     let source = file(door, LawFile::Ruby).await?;
     Ok(tokio::task::spawn_blocking(move || Law::read(&source)).await?)
+}
+
+/// The skill with this id, or those that there are.
+pub(super) fn found<'a>(law: &'a Law, id: &str) -> Result<&'a Spanned<Skill>, Refusal> {
+    law.skill(id).ok_or_else(|| {
+        let ids: Vec<_> = law.skills.iter().map(|skill| skill.id.as_str()).collect();
+        Refusal::say(format!(
+            "Skill '{}' not found. Available: {}",
+            start(id, 64),
+            ids.join(", ")
+        ))
+    })
 }
 
 pub(super) struct LawGet;
@@ -338,14 +350,7 @@ impl Tool<AgentDoor> for LawGet {
         params: LawGetParams,
     ) -> Result<Answer<LawText>, Refusal> {
         let law = law(door).await?;
-        let Some(skill) = law.skills.iter().find(|skill| skill.id == params.skill_id) else {
-            let ids: Vec<_> = law.skills.iter().map(|skill| skill.id.as_str()).collect();
-            let wanted = start(&params.skill_id, 64);
-            return Err(Refusal::say(format!(
-                "Skill '{wanted}' not found. Available skills: {}",
-                ids.join(", ")
-            )));
-        };
+        let skill = found(&law, &params.skill_id)?;
         let words = |values: &[Value]| values.iter().filter_map(literal).collect::<Vec<_>>();
         let fields = |fields: &[Literal]| fields.iter().map(ToString::to_string).collect();
         let within =
