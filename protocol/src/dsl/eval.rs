@@ -28,13 +28,14 @@
 //! # Ok::<(), kairos_protocol::dsl::eval::EvalError>(())
 //! ```
 //!
-//! Reading order: `tree` (what code may be), `word` (its words), `host`, `error`; then `machine` (control), `call`
-//! (methods), `number`, `text`, `list`, `map`, `object` (their values), `value`; last `tool`.
+//! Reading order: `tree` (what code may be), `word` (its words), `host`, `error`; then `machine`
+//! (what it may take), `program`, `scope`, `form` (control), `block`, `call` (methods), `number`, `text`, `list`, `map`, `object` (their values), `value`; last `tool`.
 
 mod block;
 mod call;
 mod convert;
 mod error;
+mod form;
 mod host;
 mod list;
 mod machine;
@@ -42,6 +43,9 @@ mod map;
 mod number;
 mod object;
 mod order;
+mod program;
+mod relist;
+mod scope;
 mod text;
 mod tool;
 pub(super) mod tree;

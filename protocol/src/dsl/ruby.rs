@@ -14,9 +14,8 @@ use std::thread;
 
 use lib_ruby_parser::{Loc, Node as Tree, Parser, ParserOptions, ParserResult};
 
+pub(super) use self::code::{CODE_PREFIX, code};
 use super::Span;
-use super::eval::tree;
-use super::fault::{FaultCode, Refused};
 
 /// Longest source read, in bytes; twice the longest file that the reference ships. The worst text of this length
 /// keeps the parser, which takes quadratic time for some, busy for seconds.
@@ -178,33 +177,6 @@ fn parse_whole(source: &str) -> Parsed {
 pub(super) fn complaint(text: &str) -> Option<String> {
     let mut complaints = parse_whole(text).complaints.into_iter();
     complaints.next().map(|complaint| complaint.what)
-}
-
-/// What stands before a block, so that it is one.
-pub(super) const CODE_PREFIX: &str = "code ";
-
-/// The code of a block, with [`CODE_PREFIX`] before it; or everything in it that is not evaluated.
-pub(super) fn code(text: &str) -> Result<tree::Block, Vec<Refused>> {
-    let refused = |what: String| {
-        let at = Span::default();
-        vec![Refused::new(at, FaultCode::NotEvaluated, what)]
-    };
-    if text.len() > SOURCE_MAX {
-        let what = format!(
-            "the block has {} bytes, the limit is {SOURCE_MAX}",
-            text.len()
-        );
-        return Err(refused(what));
-    }
-    let block = on_a_thread(text, || {
-        let complaint =
-            |complaint: Complaint| Refused::new(complaint.at, FaultCode::Syntax, complaint.what);
-        match grammar(text) {
-            Ok(tree) => code::block(tree.as_deref()),
-            Err(complaints) => Err(complaints.into_iter().map(complaint).collect()),
-        }
-    });
-    block.unwrap_or_else(|what| Err(refused(what.to_owned())))
 }
 
 /// Parses on a thread that can bear it.
