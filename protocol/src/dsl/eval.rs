@@ -61,7 +61,8 @@ pub use self::tree::Class;
 
 use self::machine::Machine;
 use self::value::Value;
-use super::{Law, Literal};
+use super::model::Member;
+use super::{Fault, Keyword, Law, Literal};
 
 /// Most steps of one evaluation: one for each part of the code that is looked at, one for each few bytes or items that
 /// are gone over. The longest block of the shipped laws takes less than a thousand.
@@ -170,6 +171,24 @@ impl<'a> Evaluation<'a> {
     pub fn spent(&self) -> Spent {
         self.machine.spent()
     }
+}
+
+/// Everything in the blocks of a law that is not evaluated, as warnings: it is kept, and refused when it is called.
+pub fn check(law: &Law, source: &str) -> Vec<Fault> {
+    let machine = Machine::new(law, source, &(), Limits::default());
+    let blocks = law.skills.iter().flat_map(|skill| {
+        let members = [Keyword::Behavior, Keyword::Tool].into_iter();
+        members.filter_map(|keyword| skill.member(keyword))
+    });
+    let faults = blocks.filter_map(|member| {
+        let code = match &member.node {
+            Member::Behavior(code) => Some(code),
+            Member::Tool(tool) => tool.execute.as_ref(),
+            _ => None,
+        };
+        machine.read(member.span, code?).err()
+    });
+    faults.flatten().collect()
 }
 
 #[cfg(test)]

@@ -114,6 +114,15 @@ impl Refused {
         self
     }
 
+    /// The same at another place.
+    pub(super) fn moved(mut self, to: impl Fn(usize) -> usize) -> Self {
+        self.span = Span {
+            start: to(self.span.start),
+            end: to(self.span.end),
+        };
+        self
+    }
+
     /// What is there.
     pub(super) fn what(&self) -> &str {
         &self.what

@@ -2,9 +2,10 @@
 //! whoever makes something takes its bytes before.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 
-use super::super::{Law, Span, ruby};
+use super::super::{Law, Span};
 use super::error::{EvalError, Limit, Place};
 use super::program::Program;
 use super::scope::{Lambda, Scope};
@@ -89,16 +90,12 @@ impl<'a> Machine<'a> {
     }
 
     fn place(&self) -> Place {
-        let Some(program) = self.programs.get(self.current) else {
-            return Place {
-                skill: String::new(),
-                line: std::num::NonZero::<usize>::MIN,
-            };
-        };
-        let (line, _) = ruby::position(&program.text, self.at.start);
+        let program = self.programs.get(self.current);
         Place {
-            skill: program.skill.clone(),
-            line: line.saturating_add(program.line.saturating_sub(1)),
+            skill: program
+                .map(|program| program.skill.clone())
+                .unwrap_or_default(),
+            line: program.map_or(NonZero::<usize>::MIN, |program| program.line(self.at.start)),
         }
     }
 

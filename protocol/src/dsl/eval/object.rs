@@ -10,6 +10,9 @@ use super::tree::Class;
 use super::value::{Object, Value};
 use super::word::Ask;
 
+/// What parsing a text as Ruby takes beyond a step for each of its bytes: a thread of its own.
+const PARSE_STEPS: usize = 1_000;
+
 impl<'a> Machine<'a> {
     pub(super) fn ask(&mut self, ask: Ask, values: &[Value]) -> Run {
         match (ask, values) {
@@ -116,7 +119,7 @@ impl<'a> Machine<'a> {
         if self.parsed > SOURCE_MAX {
             return Err(self.exceeded(Limit::Parsed(SOURCE_MAX)));
         }
-        self.step(text.len())?;
+        self.step(PARSE_STEPS.saturating_add(text.len()))?;
         match ruby::complaint(&text) {
             None => Ok(Value::Object(Object::Parsed)),
             Some(complaint) => Err(self.raise(Class::Syntax, complaint)),

@@ -1,5 +1,6 @@
 //! The code of blocks: read once, and run as often as it is called.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use super::super::fault::{Fault, Severity};
@@ -14,51 +15,71 @@ use super::value::Value;
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) skill: String,
-    /// As it was parsed.
-    pub(super) text: String,
     /// The line of the law on which it begins.
-    pub(super) line: usize,
+    first_line: usize,
+    /// Where each further line of its text begins: errors are many, and lines are looked up for each.
+    line_starts: Vec<usize>,
     block: Arc<Block>,
+}
+
+impl Program {
+    /// The line of the law on which this byte of its text stands.
+    pub(super) fn line(&self, at: usize) -> NonZero<usize> {
+        let before = self.line_starts.partition_point(|start| *start <= at);
+        let line = self.first_line.saturating_add(before);
+        NonZero::new(line).unwrap_or(NonZero::<usize>::MIN)
+    }
 }
 
 impl<'a> Machine<'a> {
     /// Reads the code of a block of the skill.
     pub(super) fn load(&mut self, id: &str, within: Span, code: &Code) -> Run<usize> {
-        let line = self.first_line(within, code);
-        let text = format!("{}{}", ruby::CODE_PREFIX, code.0);
-        let block = ruby::code(&text).map_err(|refused| {
-            let faults = refused.into_iter().map(|refused| {
-                let fault = refused.located(&text, Severity::Error);
-                Fault {
-                    line: fault.line.saturating_add(line.saturating_sub(1)),
-                    ..fault
-                }
-            });
+        let block = self.read(within, code).map_err(|faults| {
             Stop::Error(Box::new(EvalError::Refused {
                 skill: id.to_owned(),
-                faults: faults.collect(),
+                faults,
             }))
         })?;
+        let text = format!("{}{}", ruby::CODE_PREFIX, code.0);
+        let first_line = self.begin(within, code).map_or(1, |begin| {
+            let (line, _) = ruby::position(self.source, begin);
+            line.get()
+        });
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         self.programs.push(Arc::new(Program {
             skill: id.to_owned(),
-            text,
-            line,
+            first_line,
+            line_starts: ends.map(|(end, _)| end.saturating_add(1)).collect(),
             block: Arc::new(block),
         }));
         Ok(self.programs.len().saturating_sub(1))
     }
 
-    /// The line on which the block of a member begins.
-    fn first_line(&self, within: Span, code: &Code) -> usize {
-        let member = self.source.get(within.start..within.end);
-        let at = member.and_then(|member| member.find(&code.0));
-        match at {
-            None => 1,
-            Some(at) => {
-                let (line, _) = ruby::position(self.source, within.start.saturating_add(at));
-                line.get()
-            }
-        }
+    /// Lowers the code of a block, or tells everything in it that is not evaluated: with places of the law, if its
+    /// text is at hand, otherwise of the block.
+    pub(super) fn read(&self, within: Span, code: &Code) -> Result<Block, Vec<Fault>> {
+        let text = format!("{}{}", ruby::CODE_PREFIX, code.0);
+        let begin = self.begin(within, code);
+        ruby::code(&text).map_err(|refused| {
+            let faults = refused.into_iter().map(|refused| {
+                let prefix = ruby::CODE_PREFIX.len();
+                let from = begin.unwrap_or_default();
+                let moved = refused.moved(|at| at.saturating_sub(prefix).saturating_add(from));
+                let source = match begin {
+                    Some(_) => self.source,
+                    None => &code.0,
+                };
+                moved.located(source, Severity::Warning)
+            });
+            faults.collect()
+        })
+    }
+
+    /// Where the block of a member begins in the text of the law.
+    fn begin(&self, within: Span, code: &Code) -> Option<usize> {
+        let member = self.source.get(within.start..within.end)?;
+        let at = member.find(&code.0).filter(|_| !code.0.is_empty())?;
+        Some(within.start.saturating_add(at))
     }
 
     /// Runs a program from its first line.

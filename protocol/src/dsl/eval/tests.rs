@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
-use super::super::model::{Code, Member, Skill};
-use super::super::{FaultCode, Keyword};
+use super::super::model::{Code, Skill};
+use super::super::{FaultCode, Severity};
 use super::*;
 
 mod hostile;

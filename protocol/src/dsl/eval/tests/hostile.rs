@@ -173,6 +173,29 @@ fn names_all_that_it_refuses_at_once_with_what_to_write_instead() {
     );
 }
 
+#[test]
+fn tells_beforehand_what_will_be_refused_with_its_place_in_the_law() {
+    let source = "skill :é do\n  behavior do\n    `id`\n  end\nend\nskill :b do\n  tool do\n    execute { |é| é; puts \
+                  1 }\n  end\nend\nskill :c do\n  behavior { 1 }\nend\n";
+    let law = Law::read(source.as_bytes());
+    let faults = check(&law, source);
+    let told: Vec<_> = faults
+        .iter()
+        .map(|fault| {
+            let text = &source[fault.span.start..fault.span.end];
+            (fault.line.get(), fault.column.get(), text, fault.severity)
+        })
+        .collect();
+    let warning = Severity::Warning;
+    assert_eq!(told, [(3, 5, "`id`", warning), (8, 22, "puts 1", warning)]);
+    // Without the text of the law, places are those of the blocks.
+    let lines: Vec<_> = check(&law, "")
+        .iter()
+        .map(|fault| fault.line.get())
+        .collect();
+    assert_eq!(lines, [2, 1]);
+}
+
 /// Code that would never end, or take all memory, and the limit that ends it.
 const BOMBS: &[(&str, Limit)] = &[
     ("\"a\" * 10 ** 9", Limit::Bytes(BYTES_MAX)),
@@ -272,6 +295,10 @@ const BOMBS: &[(&str, Limit)] = &[
     (
         "(10 ** 9).times { begin; raise \"a\" * 1000; rescue => e; 1; end }",
         Limit::Bytes(BYTES_MAX),
+    ),
+    (
+        "(10 ** 9).times { RubyVM::AbstractSyntaxTree.parse(\"\") }",
+        Limit::Steps(STEPS_MAX),
     ),
     (
         "begin; (10 ** 9).times { |n| n }; rescue Exception; 1; end",
