@@ -11,6 +11,8 @@
 //! | quotes are part of an argument, `a, b` is one text | `"red"` is the text, two arguments are refused |
 //! | `empty?()` and its like get an argument and fail | they get none, and `tags.empty?` is read as well |
 //! | whether a method is allowed is asked after whether there is one | the list is all there is |
+//! | over MCP, no value can be given | [`Context::of`] tells what the host knows, and callers bind more |
+//! | `skill not in immutable_skills` needs the id in another form | a skill is looked for by its id |
 //! | a symbol looked up in a text raises out of the report | unknown, with the reason |
 //! | `decompile` raises for steps that are no list | it says that there are none |
 //! | `drift` of an empty definition raises in the tool | it says that there is nothing to compare |

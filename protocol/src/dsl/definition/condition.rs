@@ -395,13 +395,25 @@ fn includes(list: &Literal, item: &Literal) -> Option<Result<bool, String>> {
 
 fn within(condition: &str, item: &str, wanted: bool, list: &str, context: &Context<'_>) -> Judged {
     let cannot = || undecided(format!("Cannot evaluate exclusion: {condition}"));
-    let (Some(Bound::Value(value)), Some(Bound::Value(values))) =
-        (context.get(item), context.get(list))
-    else {
+    let (Some(bound), Some(Bound::Value(values))) = (context.get(item), context.get(list)) else {
         return cannot();
     };
     let word = if wanted { "in" } else { "not in" };
-    match includes(values, value) {
+    let found = match bound {
+        Bound::Value(value) => includes(values, value),
+        // Lists name skills by their ids, as symbols in laws and as texts in settings.
+        Bound::Skill(skill) => {
+            let ids = [
+                Literal::Symbol(skill.id.clone()),
+                Literal::Text(skill.id.clone()),
+            ];
+            match values {
+                Literal::Array(values) => Some(Ok(values.iter().any(|value| ids.contains(value)))),
+                _ => None,
+            }
+        }
+    };
+    match found {
         None => cannot(),
         Some(Err(reason)) => undecided(format!("Cannot evaluate exclusion: {condition}: {reason}")),
         Some(Ok(found)) => {

@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use super::super::eval::{BlockFacts, Facts, LedgerFacts};
 use super::super::{Law, Literal, Skill};
 use super::*;
 
@@ -447,4 +448,64 @@ fn the_own_rules_of_a_skill_can_be_asked() {
     let verdicts = verify(&law.skills[0], &context).results.into_iter();
     let verdicts: Vec<_> = verdicts.map(|result| result.verdict).collect();
     assert_eq!(verdicts, [Ok(true), Ok(false)]);
+}
+
+#[test]
+fn decides_conditions_by_what_the_host_tells() {
+    let source = "skill :core do\n  definition do\n    check :enabled, condition: \"evolution_enabled == true\"\n    \
+                  check :limit, condition: \"evolution_count < max_evolutions_per_session\"\n    \
+                  check :free, condition: \"skill not in immutable_skills\"\n    \
+                  check :open, condition: \"skill.can_evolve?(:content)\"\n    \
+                  check :whole, condition: \"is_valid == true\"\n    check :long, condition: \"block_count > 5\"\n    \
+                  check :state, condition: \"ledger_state == :readable\"\n    \
+                  check :first, condition: \"genesis_timestamp == latest_hash\"\n  end\nend\n";
+    let law = Law::read(source.as_bytes());
+    let skill = law.skill("core").unwrap();
+    let verdicts = |context: &Context<'_>| {
+        let results = verify(skill, context).results.into_iter();
+        results
+            .map(|result| result.verdict.ok())
+            .collect::<Vec<_>>()
+    };
+    let text = |text: &str| Literal::Text(text.to_owned());
+    let block = BlockFacts {
+        index: 0,
+        hash: "a".to_owned(),
+        previous_hash: "0".to_owned(),
+        timestamp: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    let facts = Facts {
+        settings: Some(Literal::Map(vec![
+            (
+                text("max_evolutions_per_session"),
+                Literal::Integer(3.into()),
+            ),
+            (text("evolution_enabled"), Literal::Bool(false)),
+            (text("immutable_skills"), Literal::Array(vec![text("core")])),
+        ])),
+        evolution_enabled: Some(true),
+        evolution_count: Some(2),
+        ledger: Some(LedgerFacts {
+            state: "readable".to_owned(),
+            valid: true,
+            length: 6,
+            first: Some(block.clone()),
+            last: Some(block),
+        }),
+        ..Facts::default()
+    };
+    let (yes, no) = (Some(true), Some(false));
+    let mut context = Context::of(skill, &facts);
+    assert_eq!(verdicts(&context), [yes, yes, no, yes, yes, yes, yes, no]);
+    // Callers may ask what would be.
+    context.bind("evolution_count", Bound::Value(Literal::Integer(3.into())));
+    let listed = Literal::Array(vec![Literal::Symbol("other".to_owned())]);
+    context.bind("immutable_skills", Bound::Value(listed));
+    assert_eq!(verdicts(&context)[1..3], [no, yes]);
+    // What is not told is not decided.
+    let context = Context::of(skill, &());
+    assert_eq!(
+        verdicts(&context),
+        [None, None, None, yes, None, None, None, None]
+    );
 }

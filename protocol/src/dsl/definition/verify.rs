@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::super::eval::Host;
 use super::super::model::Node;
 use super::super::{Literal, Skill};
 use super::condition;
@@ -25,6 +26,62 @@ pub enum Bound<'a> {
 }
 
 impl<'a> Context<'a> {
+    /// What the host tells about the agent, by the names that laws use for it, and the skill itself.
+    ///
+    /// The settings of evolution keep their names, but for those that are told by themselves: `evolution_enabled` and
+    /// `evolution_count`. Of the ledger there are `block_count`, `is_valid`, `latest_hash`, `genesis_timestamp` and
+    /// `ledger_state`. What the host does not tell is not bound, so what needs it stays undecided. Whoever binds more
+    /// may do so with names of these, to ask what would be.
+    pub fn of(skill: &'a Skill, host: &dyn Host) -> Self {
+        let mut context = Self::default();
+        if let Some(Literal::Map(settings)) = host.settings() {
+            for (name, value) in settings {
+                if let Some(name) = name.text() {
+                    context.bind(name, Bound::Value(value.clone()));
+                }
+            }
+        }
+        let ledger = host.ledger();
+        let block = |last: bool| {
+            let ledger = ledger?;
+            if last {
+                ledger.last.as_ref()
+            } else {
+                ledger.first.as_ref()
+            }
+        };
+        let number = |value: u64| Literal::integer(value.into());
+        let text = |text: &str| Literal::Text(text.to_owned());
+        let told = [
+            (
+                "evolution_enabled",
+                host.evolution_enabled().map(Literal::Bool),
+            ),
+            ("evolution_count", host.evolution_count().and_then(number)),
+            (
+                "block_count",
+                ledger.and_then(|ledger| number(ledger.length)),
+            ),
+            ("is_valid", ledger.map(|ledger| Literal::Bool(ledger.valid))),
+            (
+                "ledger_state",
+                ledger.map(|ledger| Literal::Symbol(ledger.state.clone())),
+            ),
+            ("latest_hash", block(true).map(|block| text(&block.hash))),
+            (
+                "genesis_timestamp",
+                block(false).map(|block| text(&block.timestamp)),
+            ),
+        ];
+        for (name, value) in told {
+            if let Some(value) = value {
+                context.bind(name, Bound::Value(value));
+            }
+        }
+        context.bind("skill", Bound::Skill(skill));
+        context
+    }
+
     /// Binds a name; what it stood for before is forgotten.
     pub fn bind(&mut self, name: impl Into<String>, to: Bound<'a>) {
         self.values.insert(name.into(), to);
