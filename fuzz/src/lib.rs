@@ -8,6 +8,7 @@ pub mod backup;
 pub mod dsl;
 pub mod envelope;
 pub mod eval;
+pub mod extension;
 pub mod frontmatter;
 pub mod ledger;
 pub mod ledger_text;
@@ -34,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("dsl", dsl::run),
     ("envelope", envelope::run),
     ("eval", eval::run),
+    ("extension", extension::run),
     ("frontmatter", frontmatter::run),
     ("ledger", ledger::run),
     ("ledger_text", ledger_text::run),

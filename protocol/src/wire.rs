@@ -4,9 +4,10 @@
 //! and SkillSets ([`listing`] and [`envelope`]), one says goodbye. [`possession`] is this implementation's
 //! addition: proof that a peer holds its key now, and [`rotation`] changes a key under the old one's signature; both in
 //! members that other implementations ignore. [`history`] is another: how a ledger continues what was seen of it. What a
-//! Meeting Place answers its members is [`place`].
+//! Meeting Place answers its members is [`place`]. [`extension`] is what agents may add to all this: names, never code.
 
 pub mod envelope;
+pub mod extension;
 pub mod history;
 pub mod introduction;
 pub mod listing;
