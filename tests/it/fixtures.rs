@@ -30,7 +30,10 @@ const FIXTURES: [Fixture; 32] = [
     },
     Fixture {
         file: "protocol/tests/fixtures/eval/as_ruby.txt",
-        read_by: &["protocol/src/dsl/eval/tests/language.rs"],
+        read_by: &[
+            "protocol/src/dsl/eval/tests/language.rs",
+            "tests/it/ruby.rs",
+        ],
         recorded: None,
     },
     Fixture {

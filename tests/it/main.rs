@@ -30,6 +30,7 @@ mod place_operator;
 mod places;
 mod policy;
 mod proofs;
+mod ruby;
 mod serving;
 mod state;
 mod tokens;
