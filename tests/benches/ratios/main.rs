@@ -10,6 +10,7 @@
 )]
 
 mod bare;
+mod dsl;
 mod echo;
 mod http;
 mod ledger;
@@ -41,7 +42,8 @@ fn main() {
         return;
     }
     let parts = [
-        ("http", http::run as fn() -> Vec<Row>),
+        ("dsl", dsl::run as fn() -> Vec<Row>),
+        ("http", http::run),
         ("ledger", ledger::run),
         ("mcp", mcp::run),
         ("package", package::run),
