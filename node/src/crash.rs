@@ -11,8 +11,10 @@ use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use kairos_actors::durable;
+use kairos_protocol::dsl::GRAMMAR_THREAD;
 use kairos_protocol::time::{Clock as _, Timestamp};
 
 use crate::clock::SystemClock;
@@ -40,12 +42,17 @@ pub struct Report {
     pub what: String,
 }
 
-/// Has every panic of this process leave a report in `dir`, beside what it says on standard error.
+/// Has every panic of this process leave a report in `dir`, beside what it says on standard error. Those of the grammar's
+/// parser are faults of a text, and leave none.
 pub fn install(dir: &DataDir) {
     let folder = folder(dir);
     let before = panic::take_hook();
     let writing = AtomicBool::new(false);
     panic::set_hook(Box::new(move |panic| {
+        // The reader of laws catches these, and says what is wrong with the text.
+        if thread::current().name() == Some(GRAMMAR_THREAD) {
+            return;
+        }
         before(panic);
         // A panic while one is written leaves none.
         if !writing.swap(true, Ordering::SeqCst) {

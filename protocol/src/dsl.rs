@@ -34,7 +34,7 @@ pub use self::model::{
     Spanned, Tool,
 };
 pub use self::print::Unprintable;
-pub use self::ruby::SOURCE_MAX;
+pub use self::ruby::{GRAMMAR_THREAD, SOURCE_MAX};
 pub use self::value::Literal;
 pub use self::word::{Keyword, Maker};
 

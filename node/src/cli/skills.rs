@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Subcommand;
 use kairos_protocol::dsl::definition::{Bound, Context, Drift, Needs, decompile, drift, verify};
-use kairos_protocol::dsl::{Keyword, Law, Literal, SOURCE_MAX, Skill, Spanned};
+use kairos_protocol::dsl::{Keyword, Law, Literal, SOURCE_MAX, Skill, Spanned, eval};
 use serde_json::json;
 
 use super::exit::Exit;
@@ -49,7 +49,7 @@ enum ReadCommand {
         #[arg(long)]
         source: bool,
     },
-    /// Tell everything in the law that cannot be read or has no effect
+    /// Tell everything in the law that cannot be read, is not evaluated, or has no effect
     Check,
     /// Compare the law with another file, skill by skill and field by field
     Diff {
@@ -262,7 +262,10 @@ fn show(source: &Source, id: &str, raw: bool, out: &mut Out) -> anyhow::Result<E
 }
 
 fn check(source: &Source, out: &mut Out) -> anyhow::Result<Exit> {
-    let faults = &source.law.faults;
+    let text = String::from_utf8_lossy(&source.bytes);
+    let mut faults = source.law.faults.clone();
+    faults.extend(eval::check(&source.law, &text));
+    faults.sort_by_key(|fault| fault.span.start);
     let errors = source.law.errors().count();
     let exit = match (errors, faults.len()) {
         (0, 0) => Exit::Done,
@@ -276,8 +279,7 @@ fn check(source: &Source, out: &mut Out) -> anyhow::Result<Exit> {
         }))?;
         return Ok(exit);
     }
-    let text = String::from_utf8_lossy(&source.bytes);
-    for fault in faults {
+    for fault in &faults {
         out.line(diagnostics::drawn(
             &text,
             &source.path,

@@ -20,6 +20,8 @@ use super::Span;
 /// Longest source read, in bytes; twice the longest file that the reference ships. The worst text of this length
 /// keeps the parser, which takes quadratic time for some, busy for seconds.
 pub const SOURCE_MAX: usize = 64 * 1024;
+/// The name of the thread on which the grammar's parser works. What panics there is told as a fault of the text.
+pub const GRAMMAR_THREAD: &str = "ruby-grammar";
 /// Deepest nesting of the tree handed out; declarations need about ten levels.
 const DEPTH_MAX: usize = 64;
 /// Stack for each byte of source: what dropping one level of a tree takes without optimisation, twice over.
@@ -199,7 +201,7 @@ fn on_a_thread<T: Send>(source: &str, work: impl FnOnce() -> T + Send) -> Result
     let stack = STACK_BASE + source.len() * STACK_PER_BYTE;
     let done = thread::scope(|scope| {
         let reader = thread::Builder::new()
-            .name("ruby-grammar".to_owned())
+            .name(GRAMMAR_THREAD.to_owned())
             .stack_size(stack)
             .spawn_scoped(scope, work);
         reader.map(thread::ScopedJoinHandle::join)
