@@ -232,8 +232,24 @@ pub async fn start(
     )
     .await?;
 
-    let state =
-        StateCommitActor::start(&data, chain.clone(), clock.clone(), permits, patience).await;
+    let log = ActionLog::new(&data);
+    let skills = SkillsActor::start(
+        &data,
+        chain.clone(),
+        log.clone(),
+        clock.clone(),
+        permits,
+        patience,
+    );
+    let state = StateCommitActor::start(
+        &data,
+        chain.clone(),
+        skills.clone(),
+        clock.clone(),
+        permits,
+        patience,
+    )
+    .await;
 
     let quarantine = QuarantineActor::start(
         &data,
@@ -245,15 +261,6 @@ pub async fn start(
         patience,
     );
 
-    let log = ActionLog::new(&data);
-    let skills = SkillsActor::start(
-        &data,
-        chain.clone(),
-        log.clone(),
-        clock.clone(),
-        permits,
-        patience,
-    );
     let auth = AuthActor::start(&data, log.clone(), clock.clone(), permits, patience);
 
     let parts = ApprovalParts {

@@ -36,6 +36,9 @@ pub use session::Session;
 use store::SkillsStore;
 pub use store::{VERSIONS_MAX, Version};
 
+/// Why a law is that of a snapshot again.
+const RESTORED: &str = "a snapshot is restored";
+
 /// The law as it is.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Text, SkillsError>")]
@@ -63,6 +66,14 @@ pub struct Judge {
     pub reason: Option<String>,
     /// Whether it is about to be carried out, so that a session begins where none is open.
     pub begins: bool,
+}
+
+/// Whether a law from before, that of a snapshot, may be the law again. Fails as [`Judge`] does.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Verdict, SkillsError>")]
+pub struct MayBecome {
+    /// The law, whole.
+    pub law: Vec<u8>,
 }
 
 /// Every law that was kept, the newest first.
@@ -151,6 +162,11 @@ impl SkillsHandle {
     /// See [`Judge`].
     pub async fn judge(&self, message: Judge) -> Result<Verdict, SkillsError> {
         self.0.ask(message).await?
+    }
+
+    /// See [`MayBecome`].
+    pub async fn may_become(&self, law: Vec<u8>) -> Result<Verdict, SkillsError> {
+        self.0.ask(MayBecome { law }).await?
     }
 
     /// See [`Versions`].
@@ -252,23 +268,35 @@ fn step(change: &Change) -> Option<Step> {
 
 /// What the gates say to a change from the law as it is.
 async fn verdict(parts: &Arc<Parts>, message: Judge) -> Result<Verdict, SkillsError> {
-    let session = session::now(parts, message.begins).await?;
+    let Judge {
+        change,
+        content,
+        reason,
+        begins,
+    } = message;
+    let Some(step) = step(&change) else {
+        return Err(SkillsError::NoLaw(change.subject().to_owned()));
+    };
+    if let Change::LawRollback { version } = change {
+        let (parts, of) = (Arc::clone(parts), version.clone());
+        if blocking(move || parts.store.version(&of)).await? != content {
+            return Err(SkillsError::NotThatVersion(version));
+        }
+    }
+    asked(parts, step, content, reason, begins).await
+}
+
+/// What the gates say to a step from the law as it is to `content`.
+async fn asked(
+    parts: &Arc<Parts>,
+    step: Step,
+    content: Vec<u8>,
+    reason: Option<String>,
+    begins: bool,
+) -> Result<Verdict, SkillsError> {
+    let session = session::now(parts, begins).await?;
     let parts = Arc::clone(parts);
     blocking(move || {
-        let Judge {
-            change,
-            content,
-            reason,
-            ..
-        } = message;
-        let Some(step) = step(&change) else {
-            return Err(SkillsError::NoLaw(change.subject().to_owned()));
-        };
-        if let Change::LawRollback { version } = &change
-            && parts.store.version(version)? != content
-        {
-            return Err(SkillsError::NotThatVersion(version.clone()));
-        }
         let before = parts.store.law()?;
         Ok(judge(Asked {
             before: &before,
@@ -283,7 +311,10 @@ async fn verdict(parts: &Arc<Parts>, message: Judge) -> Result<Verdict, SkillsEr
 }
 
 async fn judged(parts: Arc<Parts>, message: Judge) -> Result<Verdict, SkillsError> {
-    let verdict = verdict(&parts, message).await?;
+    passed(verdict(&parts, message).await?)
+}
+
+fn passed(verdict: Verdict) -> Result<Verdict, SkillsError> {
     match verdict.passed() {
         true => Ok(verdict),
         false => Err(SkillsError::Refused(verdict.checks)),
@@ -331,6 +362,17 @@ impl Handler<Judge> for SkillsActor {
 
     fn handle(&mut self, message: Judge, _ctx: &mut Self::Context) -> Self::Result {
         self.answer(|parts| judged(parts, message))
+    }
+}
+
+impl Handler<MayBecome> for SkillsActor {
+    type Result = Answered<Verdict>;
+
+    fn handle(&mut self, MayBecome { law }: MayBecome, _: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| async move {
+            let reason = Some(RESTORED.to_owned());
+            passed(asked(&parts, Step::Rollback, law, reason, true).await?)
+        })
     }
 }
 

@@ -34,6 +34,7 @@ use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, Asks, BoundedAddr, Health, Shutdown};
 use crate::chain::ChainHandle;
+use crate::skills::SkillsHandle;
 use ledger::{Asking, Ledger};
 use store::StateStore;
 
@@ -55,6 +56,7 @@ pub const HISTORY_MAX: usize = 1_000;
 pub struct StateCommitActor {
     store: Arc<StateStore>,
     chain: ChainHandle,
+    skills: SkillsHandle,
     /// Held by whoever works, on its blocking thread, so that the actor answers meanwhile.
     turn: Arc<Mutex<()>>,
     /// The tip of the ledger at the last look.
@@ -182,6 +184,7 @@ impl StateCommitActor {
     pub async fn start(
         data: &Path,
         chain: ChainHandle,
+        skills: SkillsHandle,
         clock: Arc<dyn Clock>,
         permits: usize,
         patience: Duration,
@@ -192,6 +195,7 @@ impl StateCommitActor {
         let actor = Self {
             store: Arc::new(StateStore { data, clock }),
             chain,
+            skills,
             turn: Arc::default(),
             reviewed: tip.map(|tip| tip.index),
             reviewing: false,
@@ -307,7 +311,11 @@ impl Handler<Restore> for StateCommitActor {
 
     fn handle(&mut self, message: Restore, _ctx: &mut Self::Context) -> Self::Result {
         let Restore { snapshot, dry_run } = message;
-        Box::pin(self.work(move |store, ledger| store.restore(ledger, &snapshot, dry_run)))
+        let (skills, runtime) = (self.skills.clone(), Handle::current());
+        Box::pin(self.work(move |store, ledger| {
+            let may = |law| runtime.block_on(skills.may_become(law)).map(drop);
+            store.restore(ledger, &snapshot, dry_run, &may)
+        }))
     }
 }
 

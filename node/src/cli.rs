@@ -26,6 +26,7 @@ pub mod context;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
+pub mod formalization;
 pub mod health;
 pub mod identity;
 pub mod init;
@@ -120,6 +121,8 @@ enum Command {
     Skill(skill::SkillArgs),
     /// The law of the agent (layer L0): read it, check it, compare it; it is never run
     Skills(skills::SkillsArgs),
+    /// How texts were put into the language of the law, and why others were not
+    Formalization(formalization::FormalizationArgs),
     /// SkillSets: install, enable, package, and acquire from other agents
     Skillset(skillset::SkillsetArgs),
     /// What was acquired and waits for a decision
@@ -373,6 +376,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Search(args)) => search::run(args, &mut session),
         Some(Command::Skill(args)) => skill::run(args, &mut session),
         Some(Command::Skills(args)) => skills::run(args, &mut session),
+        Some(Command::Formalization(args)) => formalization::run(args, &mut session),
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
         Some(Command::Propose(args)) => propose::run(args, &mut session),

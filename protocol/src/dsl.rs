@@ -7,7 +7,7 @@
 //!
 //! Reading order: `model` (the tree), `value` (its literals), `ruby` (the grammar), `read`, `check` (what reads, and
 //! never takes effect), `print`, `json`; then `definition` and `diff`, which say what a tree means and what changed,
-//! and `eval`, which evaluates what is left of its code once nothing of it reaches outside.
+//! `edit` and `gate`, which change one skill and judge whether that may be, and `eval`, which evaluates what is left of its code once nothing of it reaches outside.
 
 pub mod definition;
 pub mod diff;

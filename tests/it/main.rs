@@ -13,6 +13,7 @@ mod fixtures;
 mod hostile_packages;
 mod hostile_peers;
 mod hostile_place;
+mod law;
 mod life;
 mod load;
 mod mcp;

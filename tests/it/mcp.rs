@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 mod consent;
 mod consent_elsewhere;
 mod events;
+mod evolve;
 mod http;
 mod orientation;
 mod reading;

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use kairos_place::proposal::{Change, VersionName};
+use kairos_protocol::block::Block;
+use kairos_protocol::block::entry::Entry;
 use kairos_protocol::dsl::edit::Editor;
 use kairos_protocol::dsl::gate::Verdict;
 use kairos_protocol::dsl::{Law, edit};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
 
 use super::{Judge, Parts, SkillsError, blocking, verdict};
@@ -47,6 +50,9 @@ pub struct Drafted {
     pub content: Vec<u8>,
     /// What the gates say.
     pub verdict: Verdict,
+    /// The block of the last recorded change, where the law is not what it tells of: somebody changed it otherwise
+    /// since, by hand or with a snapshot.
+    pub changed_since: Option<u64>,
 }
 
 pub(super) async fn draft(
@@ -69,7 +75,28 @@ pub(super) async fn draft(
         change,
         content,
         verdict,
+        changed_since: changed_since(&parts).await?,
     })
+}
+
+/// See [`Drafted::changed_since`].
+async fn changed_since(parts: &Arc<Parts>) -> Result<Option<u64>, SkillsError> {
+    let transition = |block: &Block| {
+        let mut entries = block.data().iter().rev();
+        entries.find_map(|text| match Entry::read(text) {
+            Ok(Entry::SkillTransition(told)) => Some((block.index(), told.next_ast_hash)),
+            _ => None,
+        })
+    };
+    let Some((block, told)) = parts.chain.find_last(transition).await? else {
+        return Ok(None);
+    };
+    let parts = Arc::clone(parts);
+    blocking(move || {
+        let now = ContentHash::of(parts.store.law()?);
+        Ok((told != Some(now)).then_some(block))
+    })
+    .await
 }
 
 /// The change that an edit is, and the law that it makes.

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::bounded_addr::AskError;
 use crate::chain::ChainError;
+use crate::skills::SkillsError;
 
 /// What went wrong. [`StateError::Io`] may name local paths: its text is for the owner only.
 #[derive(Debug, Error)]
@@ -83,6 +84,9 @@ pub enum StateError {
         /// The bound.
         max: u64,
     },
+    /// The law may not change so.
+    #[error("the snapshot has another law: {0}")]
+    Law(Box<SkillsError>),
     /// A path leads through a link or a file.
     #[error("`{path}` cannot be restored: a directory on its way is a link or a file")]
     InTheWay {

@@ -23,14 +23,20 @@ use super::objects::OBJECT_MAX;
 use super::scan;
 use super::store::{Cause, Committed, Held, StateStore, write};
 use crate::passing::RESTORED;
+use crate::skills::SkillsError;
 use crate::staging::sync_directory;
 
+/// The law, which changes by its own rules also here.
+const LAW: &str = "skills/kairos.rb";
 /// The intent, beside the snapshots.
 const INTENT: &str = ".restore.json";
 /// The intent before it has its name: of a restore that has not begun.
 const UNBEGUN: &str = ".restore.new";
 /// Longest intent read, in bytes: two hashes and a path for each of the most files.
 const INTENT_MAX: u64 = 256 * 1024 * 1024;
+
+/// Whether this may be the law, in the place of the one that is.
+pub(super) type MayChange<'a> = &'a dyn Fn(Vec<u8>) -> Result<(), SkillsError>;
 
 /// A file that differs between the state and a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +85,7 @@ impl StateStore {
         ledger: &dyn Ledger,
         wanted: &str,
         dry_run: bool,
+        may: MayChange<'_>,
     ) -> Result<Restored, StateError> {
         let held = self.hold(ledger)?;
         if !held.settings.enabled {
@@ -118,6 +125,13 @@ impl StateStore {
         }
         if dry_run || restored.steps.is_empty() {
             return Ok(restored);
+        }
+        if let Some(step) = restored.steps.iter().find(|step| step.path == LAW) {
+            let law = match step.to {
+                Some(to) => held.objects.get(to.hash, OBJECT_MAX)?,
+                None => Vec::new(),
+            };
+            may(law).map_err(|error| StateError::Law(Box::new(error)))?;
         }
         let before = look.manifest.tree.clone();
         let is_kept = look.last_tree.as_ref() == Some(&before);

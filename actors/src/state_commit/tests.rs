@@ -126,7 +126,7 @@ impl Place {
     }
 
     fn restore(&self, wanted: &str) -> Result<Restored, StateError> {
-        self.store.restore(&self.ledger, wanted, false)
+        self.store.restore(&self.ledger, wanted, false, &|_| Ok(()))
     }
 
     fn review(&self) -> Option<Trigger> {
@@ -342,7 +342,10 @@ fn a_restore_brings_every_byte_back_and_keeps_what_was_there() {
     place.write("knowledge/new/deep/er/file", "x");
     place.write("skills/kairos.rb", "skill :b do\nend\n");
     fs::remove_dir_all(place.path("context/s1")).unwrap();
-    let plan = place.store.restore(&place.ledger, "last", true).unwrap();
+    let plan = place
+        .store
+        .restore(&place.ledger, "last", true, &|_| Ok(()))
+        .unwrap();
     assert_eq!(plan.steps.len(), 6);
     assert_eq!(place.tip(), 1, "a dry run writes nothing");
     let done = place.restore("last").unwrap();
@@ -832,7 +835,7 @@ async fn the_actor_commits_by_itself_once_the_ledger_has_grown() {
     let patience = Duration::from_secs(60);
     let ledger = Arc::new(MemoryStore::default());
     let chain = crate::chain::ChainActor::start(ledger, clock.clone(), 8, patience);
-    let state = StateCommitActor::start(dir.path(), chain.clone(), clock, 8, patience).await;
+    let state = started(dir.path(), chain.clone(), clock, patience).await;
     assert!(state.review().await.unwrap().is_none());
     for n in 0..5 {
         chain
@@ -906,7 +909,7 @@ async fn a_commit_whose_block_comes_late_has_its_snapshot() {
     let (store, begun, go) = crate::chain::tests::gated();
     let patience = Duration::from_millis(500);
     let chain = crate::chain::ChainActor::start(Arc::new(store), clock.clone(), 8, patience);
-    let state = StateCommitActor::start(dir.path(), chain.clone(), clock, 8, patience).await;
+    let state = started(dir.path(), chain.clone(), clock, patience).await;
     let late = async {
         let _begun = spawn_blocking(move || begun.recv().map(|()| begun)).await;
         // Asked after the append, so that one was not answered in time either.
@@ -920,4 +923,39 @@ async fn a_commit_whose_block_comes_late_has_its_snapshot() {
     let (committed, ()) = futures::join!(commit, late);
     assert_eq!(committed.unwrap().block.index, 1);
     assert_eq!(state.status().await.unwrap().snapshot_count, 1);
+}
+
+async fn started(
+    data: &Path,
+    chain: crate::chain::ChainHandle,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+) -> StateCommitHandle {
+    let log = crate::action_log::ActionLog::new(data);
+    let skills =
+        crate::skills::SkillsActor::start(data, chain.clone(), log, clock.clone(), 8, patience);
+    StateCommitActor::start(data, chain, skills, clock, 8, patience).await
+}
+
+#[test]
+fn a_law_that_may_not_change_is_not_restored_and_neither_is_the_rest() {
+    let place = place();
+    let law = "skill :a do\n  content \"one\"\nend\n";
+    place.write("skills/kairos.rb", law);
+    place.write("knowledge/a/a.md", "one\n");
+    let first = place.commit("one").unwrap();
+    place.write("skills/kairos.rb", &law.replace("one", "two"));
+    place.write("knowledge/a/a.md", "two\n");
+    let before = place.tip();
+    let asked = std::cell::RefCell::new(Vec::new());
+    let refused = place
+        .store
+        .restore(&place.ledger, &first.snapshot_ref, false, &|law| {
+            asked.borrow_mut().push(law);
+            Err(crate::skills::SkillsError::NothingThere("permission"))
+        });
+    assert!(matches!(refused, Err(StateError::Law(_))), "{refused:?}");
+    assert_eq!(asked.into_inner(), [law.as_bytes()]);
+    assert_eq!(place.text("knowledge/a/a.md").unwrap(), "two\n");
+    assert_eq!(place.tip(), before, "nothing was begun");
 }

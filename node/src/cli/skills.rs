@@ -3,6 +3,7 @@
 mod diagnostics;
 mod difference;
 mod evolve;
+mod search;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -41,6 +42,11 @@ enum SkillsCommand {
 enum ReadCommand {
     /// List the skills of the law
     List,
+    /// Find words in the skills of the law
+    Search {
+        /// The words; those with most of them come first
+        words: String,
+    },
     /// Show one skill
     Show {
         /// Its id
@@ -112,6 +118,7 @@ fn look(
     let out = &mut session.out;
     match command {
         ReadCommand::List => list(&source, out),
+        ReadCommand::Search { words } => search::search(&source, &words, out),
         ReadCommand::Show { id, source: raw } => show(&source, &id, raw, out),
         ReadCommand::Check => check(&source, out),
         ReadCommand::Diff { with } => difference::show(&source, &read(&with)?, out),

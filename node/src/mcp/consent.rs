@@ -53,6 +53,13 @@ pub(super) struct Governed {
     approve_with: Option<String>,
 }
 
+impl Governed {
+    /// Whether a person approved it, and it is carried out.
+    pub(super) fn is_approved(&self) -> bool {
+        self.status == "approved"
+    }
+}
+
 /// What a client brings back with the answer, where it is asked without a connection.
 #[derive(Debug, Serialize, Deserialize)]
 struct Asked {

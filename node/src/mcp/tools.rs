@@ -12,6 +12,7 @@ mod approvals;
 mod chain;
 mod context;
 mod definition;
+mod evolve;
 mod formalization;
 mod guide;
 mod hello;
@@ -37,6 +38,8 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<skills::Get>()
         .with::<skills::LawList>()
         .with::<skills::LawGet>()
+        .with::<evolve::Evolve>()
+        .with::<evolve::Rollback>()
         .with::<instructions::Update>()
         .with::<resource::List>()
         .with::<resource::Read>()

@@ -8,11 +8,9 @@ use serde_json::{Value, json};
 use super::{Open, data, refused, text, tool};
 
 /// Tools of the reference that are not here, because what they work on is not.
-const ABSENT: [&str; 6] = [
+const ABSENT: [&str; 4] = [
     "chain_export",
     "chain_import",
-    "skills_evolve",
-    "skills_rollback",
     "skills_promote",
     "skills_audit",
 ];

@@ -20,6 +20,7 @@ use crate::cli::exit::Exit;
 use crate::cli::out::{Cell, Out, Tone};
 use crate::cli::propose::text;
 use crate::cli::{Session, Usage};
+use crate::promotion;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EvolveCommand {
@@ -77,6 +78,20 @@ pub(super) enum EvolveCommand {
         #[command(flatten)]
         why: Why,
     },
+    /// Make knowledge of a text of a session, or else propose a skill of the law that says what an entry of knowledge says
+    Promote {
+        /// The name of the text, or of the entry
+        name: SkillName,
+        /// The session that the text is of
+        #[arg(long)]
+        session: Option<SkillName>,
+        /// What it is to be called, if not the same
+        #[arg(long = "as", value_name = "NAME")]
+        target: Option<SkillName>,
+        /// Why; it is recorded
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Begin a new session, which may change the law as often as the settings say
     Reset,
 }
@@ -128,6 +143,24 @@ pub(super) fn run(
         EvolveCommand::Versions { version, diff } => return versions(version, diff, session),
         EvolveCommand::Snapshot { why } => return snapshot(why.reason, session),
         EvolveCommand::Reset => return reset(session),
+        EvolveCommand::Promote {
+            name,
+            session: Some(of),
+            target,
+            reason,
+        } => return to_knowledge((of, name), target, reason, session),
+        EvolveCommand::Promote {
+            name,
+            session: None,
+            target,
+            reason,
+        } => {
+            return session.with_agent(|agent, mut out| async move {
+                let knowledge = &agent.handles.knowledge;
+                let (edit, reason) = promotion::to_law(knowledge, name, target, &reason).await?;
+                propose(&agent, edit, Some(reason), &mut out).await
+            });
+        }
     };
     session
         .with_agent(|agent, mut out| async move { propose(&agent, edit, reason, &mut out).await })
@@ -190,7 +223,14 @@ async fn propose(
         change,
         content,
         verdict,
+        changed_since,
     } = agent.handles.skills.draft(edit, reason.clone()).await?;
+    if let Some(block) = changed_since {
+        let word = out.paint_note(Tone::Careful, "warning:");
+        out.note(format_args!(
+            "{word} the law is not what block {block} tells of: somebody changed it otherwise since"
+        ))?;
+    }
     if !verdict.passed() {
         return refused(&verdict, out);
     }
@@ -205,6 +245,7 @@ async fn propose(
         out.json(&json!({
             "id": waiting.id, "seal": waiting.seal, "expires_at": waiting.proposal.expires_at.wire(),
             "checks": verdict.checks, "diff": verdict.diff, "diff_hash": verdict.diff.hash()?,
+            "changed_since": changed_since,
         }))?;
         return Ok(Exit::Done);
     }
@@ -293,6 +334,23 @@ fn snapshot(reason: Option<String>, session: &mut Session) -> anyhow::Result<Exi
         match out.wants_json() {
             true => out.json(&json!({"version": name}))?,
             false => out.line(format_args!("Kept as {name}"))?,
+        }
+        Ok(Exit::Done)
+    })
+}
+
+fn to_knowledge(
+    (of, name): (SkillName, SkillName),
+    target: Option<SkillName>,
+    reason: String,
+    session: &mut Session,
+) -> anyhow::Result<Exit> {
+    session.with_agent(|agent, mut out| async move {
+        let knowledge = &agent.handles.knowledge;
+        let changed = promotion::to_knowledge(knowledge, of, name, target, &reason).await?;
+        match out.wants_json() {
+            true => out.json(&json!({"name": changed.name, "action": changed.action, "hash": changed.content_hash}))?,
+            false => out.line(format_args!("Promoted to knowledge '{}'", changed.name))?,
         }
         Ok(Exit::Done)
     })

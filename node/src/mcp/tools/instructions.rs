@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use kairos_place::proposal::Change;
 use kairos_place::role::Action;
 use kairos_protocol::id::SkillName;
+use kairos_protocol::instructions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,21 +25,10 @@ const SETTINGS_MAX: u64 = 1024 * 1024;
 /// Most texts that are listed.
 const FILES_MAX: usize = 1_000;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Settings {
-    instructions_mode: Option<String>,
-}
-
 /// The mode in force: `user` where nothing is set, as in the reference.
 pub(super) fn mode(data_dir: &DataDir) -> io::Result<String> {
-    let Some(text) = read(&data_dir.skills_config(), SETTINGS_MAX)? else {
-        return Ok("user".to_owned());
-    };
-    let settings: Settings = serde_saphyr::from_str(&text).map_err(io::Error::other)?;
-    Ok(settings
-        .instructions_mode
-        .unwrap_or_else(|| "user".to_owned()))
+    let text = read(&data_dir.skills_config(), SETTINGS_MAX)?.unwrap_or_default();
+    instructions::mode(&text).map_err(io::Error::other)
 }
 
 /// The file of a mode below `skills/`; nothing for `none` and for what is no name.
@@ -121,7 +111,7 @@ enum Command {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Params {
-    /// What to do. `delete` and `set_mode` are the owner's, at their files.
+    /// What to do.
     command: Command,
     /// The mode: developer for the constitution, user for the quick guide, or one of your own.
     #[schemars(with = "Option<String>")]
@@ -158,7 +148,7 @@ struct FileData {
 impl Tool<AgentDoor> for Update {
     const NAME: &'static str = "instructions_update";
     const TITLE: &'static str = "Instructions";
-    const ABOUT: &'static str = "Shows the texts that instruct models (status), or proposes another text of a mode (create, update). A person decides \
+    const ABOUT: &'static str = "Shows the texts that instruct models (status), or asks a person for another one of a mode (create, update), for its end (delete), or for another mode in force (set_mode). A person decides \
          about each change; nothing you pass stands for them.";
     const NEEDS: Action = Action::ReadKnowledge;
     const HINTS: Hints = Hints::CHANGE;
@@ -182,21 +172,9 @@ impl Tool<AgentDoor> for Update {
         let name = params
             .mode_name
             .ok_or_else(|| Refusal::say("Error: mode_name is required"))?;
-        let file = file_of(name.as_str())
-            .ok_or_else(|| Refusal::say("Error: the mode `none` has no text"))?;
-        let exists = found.iter().any(|(found, _)| *found == file);
+        let file = file_of(name.as_str());
+        let exists = file.is_some_and(|file| found.iter().any(|(found, _)| *found == file));
         match (command, exists) {
-            (Command::SetMode, _) => {
-                return Err(Refusal::say(format!(
-                    "Error: which mode is in force is the owner's to say: they set `instructions_mode: {name}` in \
-                     skills/config.yml"
-                )));
-            }
-            (Command::Delete, _) => {
-                return Err(Refusal::say(format!(
-                    "Error: only the owner takes a text away: they delete skills/{file}"
-                )));
-            }
             (Command::Create, true) => {
                 return Err(Refusal::say(format!(
                     "Error: there is a text of the mode `{name}` already; use update"
@@ -209,20 +187,20 @@ impl Tool<AgentDoor> for Update {
             }
             _ => {}
         }
-        let content = params
-            .content
-            .ok_or_else(|| Refusal::say("Error: content is required: the whole new text"))?;
         let reason = params
             .reason
             .ok_or_else(|| Refusal::say("Error: reason is required; a person will read it"))?;
-        let change = Change::Instructions { mode: name };
-        let answer = govern(
-            door,
-            call,
-            Self::NAME,
-            (change, Some(content), Some(reason)),
-        )
-        .await?;
+        let (change, content) = match command {
+            Command::Delete => (Change::InstructionsDelete { mode: name }, None),
+            Command::SetMode => (Change::InstructionsMode { mode: name }, None),
+            Command::Status | Command::Create | Command::Update => {
+                let content = params.content.ok_or_else(|| {
+                    Refusal::say("Error: content is required: the whole new text")
+                })?;
+                (Change::Instructions { mode: name }, Some(content))
+            }
+        };
+        let answer = govern(door, call, Self::NAME, (change, content, Some(reason))).await?;
         let data = Instructions {
             mode,
             files: Vec::new(),

@@ -1,0 +1,246 @@
+//! The law through the program, against what is known to go wrong elsewhere: each test names the defect that it rules out.
+
+use std::fs;
+use std::thread;
+
+use kairos_tests::{Call, Ended, Home};
+use serde_json::Value;
+
+/// An agent that may change its law.
+fn home() -> Home {
+    let home = Home::initialized();
+    let config = home.data_dir().join("skills/config.yml");
+    let settings = fs::read_to_string(&config).unwrap();
+    let on = "evolution_enabled: true\nmax_evolutions_per_session: 1000";
+    let settings = settings
+        .replace("evolution_enabled: false", on)
+        .replace("max_evolutions_per_session: 3\n", "");
+    fs::write(config, settings).unwrap();
+    home
+}
+
+fn law(home: &Home) -> String {
+    fs::read_to_string(home.data_dir().join("skills/kairos.rb")).unwrap()
+}
+
+fn skill(content: &str) -> String {
+    format!("skill :tea do\n  content {content}\n  evolve do\n    allow :content\n  end\nend")
+}
+
+/// Puts a small law in place, in which one skill may change.
+fn small(home: &Home, tea: &str) -> String {
+    let law = format!("# the law\n{tea}\n\nskill :milk do\n  content \"cold\"\nend\n");
+    fs::write(home.data_dir().join("skills/kairos.rb"), &law).unwrap();
+    let config = home.data_dir().join("skills/config.yml");
+    let settings = fs::read_to_string(&config).unwrap();
+    let settings = settings.replace(
+        "kairos_meta_skills:\n",
+        "kairos_meta_skills:\n  - tea\n  - milk\n",
+    );
+    fs::write(config, settings).unwrap();
+    law
+}
+
+fn propose(home: &Home, text: &str) -> Ended {
+    Call::new(["--json", "skills", "propose", "-", "--reason", "a test"])
+        .home(home)
+        .stdin(text)
+        .run()
+}
+
+fn proposed(home: &Home, text: &str) -> String {
+    propose(home, text).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+fn changed(home: &Home, text: &str) {
+    let id = proposed(home, text);
+    home.run(["approve", "--yes", &id]).done();
+}
+
+#[test]
+fn defect_1_what_is_proposed_approved_and_read_is_never_run() {
+    let home = home();
+    small(&home, &skill("\"green\""));
+    let witness = home.path().join("it-ran");
+    let run = format!("File.write({:?}, 'x')", witness.display().to_string());
+    // Beside a skill, in a value, and in code, which is carried and not run.
+    for text in [
+        format!("{run}\n{}", skill("\"black\"")),
+        skill(&run),
+        skill(&format!("\"#{{{run}}}\"")),
+    ] {
+        propose(&home, &text).failed(1);
+    }
+    let free = skill("\"black\"").replace(
+        "evolve do\n    allow :content\n  end",
+        &format!("behavior do\n    {run}\n  end"),
+    );
+    let told = propose(&home, &free);
+    told.failed(1);
+    fs::write(
+        home.data_dir().join("skills/kairos.rb"),
+        format!("{free}\n"),
+    )
+    .unwrap();
+    changed(&home, &free.replace("black", "red"));
+    for command in [
+        ["skills", "list"],
+        ["skills", "check"],
+        ["skills", "versions"],
+    ] {
+        home.run(command).done();
+    }
+    assert!(!witness.exists());
+}
+
+#[test]
+fn defect_7_the_ledger_tells_why_and_who_and_the_versions_what() {
+    let home = home();
+    let before = small(&home, &skill("\"green\""));
+    changed(&home, &skill("\"black\""));
+    let history = home.json(["chain", "history", "--limit", "10"]).to_string();
+    let history = history.replace("\\\"", "\"");
+    for told in [
+        "\"skill_id\":\"tea\"",
+        "\"reason\":\"a test\"",
+        "\"decided_by\":\"local\"",
+        "\"law_diff_hash\":\"",
+    ] {
+        assert!(history.contains(told), "{told}: {history}");
+    }
+    let versions = home.json(["skills", "versions"])["versions"].clone();
+    let name = versions[0]["name"].as_str().unwrap();
+    assert_eq!(home.run(["skills", "versions", name]).done(), before);
+    assert!(history.contains(versions[0]["hash"].as_str().unwrap()));
+    let diff = home.json(["skills", "versions", name, "--diff"]);
+    assert!(history.contains(diff["hash"].as_str().unwrap()));
+}
+
+#[test]
+fn defect_11_12_13_every_byte_of_a_text_gets_in_and_none_beside_it_changes() {
+    for written in [
+        skill("<<~MD\n    end\n    of it\n  MD"),
+        skill("\"green\"").replace("skill :tea do", "skill(:tea) do"),
+        skill("\"green\"").replace("skill :tea do", "skill   :tea   do # mine"),
+        skill("\"green\"")
+            .replace("skill :tea do", "skill(:tea) {")
+            .replace("\nend", "\n}"),
+    ] {
+        let home = home();
+        let before = small(&home, &written);
+        let new = skill("<<~'MD'\n    \\\\ \\0 \\1 \\k<x>\n    end\n  MD");
+        changed(&home, &new);
+        assert_eq!(law(&home), before.replace(&written, &new), "{written}");
+        assert_eq!(
+            home.json(["skills", "check"])["faults"],
+            serde_json::json!([])
+        );
+    }
+}
+
+#[test]
+fn defect_14_a_change_killed_at_any_moment_is_file_version_and_record_or_nothing() {
+    let home = home();
+    small(&home, &skill("\"text\""));
+    let begun = std::time::Instant::now();
+    home.json(["approvals"]);
+    let whole = begun.elapsed() * 2;
+    let rounds = 16u32;
+    for round in 0..rounds {
+        let before = law(&home);
+        let id = proposed(&home, &skill(&format!("\"text {round}\"")));
+        let mut child = Call::new(["approve", "--yes", &id]).home(&home).spawn();
+        thread::park_timeout(whole * round / rounds);
+        child.kill().unwrap();
+        let acknowledged = child.wait().unwrap().success();
+        // Whatever opens the agent next finishes what was begun.
+        let shown = home.json(["approvals", "show", &id]);
+        let made = law(&home) != before;
+        let state = if made { "approved" } else { "open" };
+        assert_eq!(shown["state"], state, "{round}");
+        assert!(made || !acknowledged, "{round}");
+        let ledger = home
+            .json(["chain", "history", "--limit", "1000"])
+            .to_string();
+        assert_eq!(ledger.contains(&id), made, "{round}");
+        if made {
+            assert!(law(&home).contains(&format!("\"text {round}\"")));
+            let versions = home.json(["skills", "versions"])["versions"].clone();
+            let of = |version: &&Value| version["name"].as_str().unwrap().contains(&id);
+            let kept = versions.as_array().unwrap().iter().find(of).unwrap()["name"].clone();
+            assert_eq!(
+                home.run(["skills", "versions", kept.as_str().unwrap()])
+                    .done(),
+                before
+            );
+        } else {
+            home.run(["reject", &id]).done();
+        }
+    }
+    assert_eq!(home.json(["chain", "verify"])["valid"], true);
+    let left = fs::read_dir(home.data_dir().join("skills")).unwrap();
+    let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let staged: Vec<_> = left.filter(|name| name.starts_with(".approved-")).collect();
+    assert_eq!(staged, Vec::<String>::new());
+}
+
+#[test]
+fn defect_15_the_locale_decides_nothing() {
+    let home = home();
+    small(&home, &skill("\"grün\""));
+    let id = Call::new(["--json", "skills", "propose", "-", "--reason", "é"])
+        .home(&home)
+        .env("LANG", "C")
+        .env("LC_ALL", "C")
+        .stdin(skill("\"schwarz, 黒\""))
+        .run()
+        .json()["id"]
+        .clone();
+    Call::new(["approve", "--yes", id.as_str().unwrap()])
+        .home(&home)
+        .env("LC_ALL", "C")
+        .run()
+        .done();
+    assert!(law(&home).contains("黒"));
+}
+
+#[test]
+fn defect_25_of_a_list_that_is_given_twice_the_law_itself_decides() {
+    let home = home();
+    let config = home.data_dir().join("skills/config.yml");
+    let settings = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        format!("{settings}\nkairos_meta_skills:\n  - core_safety\n"),
+    )
+    .unwrap();
+    let law = law(&home);
+    let audit = &law[law.find("skill :audit_rules").unwrap()..];
+    // Listed by l0_governance, and not by the list that comes last.
+    proposed(&home, &audit.replace("180 days", "365 days"));
+}
+
+#[test]
+fn a_law_edited_by_hand_is_told_from_what_was_recorded_and_voids_what_waits() {
+    let home = home();
+    let before = small(&home, &skill("\"green\""));
+    let id = proposed(&home, &skill("\"black\""));
+    let by_hand = before.replace("cold", "warm");
+    fs::write(home.data_dir().join("skills/kairos.rb"), &by_hand).unwrap();
+    let told = home.run(["approve", "--yes", &id]).failed(1);
+    assert!(
+        told.contains("`skills/kairos.rb` has changed since it was made"),
+        "{told}"
+    );
+    assert_eq!(law(&home), by_hand);
+    // What is recorded next, the ledger can tell from what was not.
+    changed(&home, &skill("\"black\""));
+    let clean = propose(&home, &skill("\"red\"")).json();
+    assert_eq!(clean["changed_since"], Value::Null);
+    fs::write(home.data_dir().join("skills/kairos.rb"), &by_hand).unwrap();
+    let told = propose(&home, &skill("\"white\"")).json();
+    assert!(told["changed_since"].is_u64(), "{told}");
+}
