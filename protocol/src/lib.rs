@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod manifest;
 pub mod package;
 pub mod provenance;
+pub mod record;
 pub mod relay;
 pub mod resource;
 pub mod search;

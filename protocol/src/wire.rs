@@ -6,6 +6,7 @@
 //! members that other implementations ignore. [`history`] is another: how a ledger continues what was seen of it. What a
 //! Meeting Place answers its members is [`place`]. [`extension`] is what agents may add to all this: names, never code.
 
+pub mod carried;
 pub mod envelope;
 pub mod extension;
 pub mod history;

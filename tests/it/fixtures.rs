@@ -47,6 +47,11 @@ const FIXTURES: [Fixture; 32] = [
         recorded: None,
     },
     Fixture {
+        file: "protocol/tests/fixtures/record-1.json",
+        read_by: &["protocol/src/record/tests.rs"],
+        recorded: None,
+    },
+    Fixture {
         file: "protocol/tests/fixtures/relay-envelope-1.json",
         read_by: &["protocol/src/relay/version_1/tests.rs"],
         recorded: None,
