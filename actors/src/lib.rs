@@ -9,6 +9,7 @@ mod beneath;
 pub mod bounded_addr;
 pub mod chain;
 pub mod check;
+pub mod discovery;
 pub mod durable;
 pub mod file_lock;
 pub mod heartbeat;
@@ -49,7 +50,7 @@ use chain::store::place::{OpenError, Places};
 use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
-use meeting::client::{ClientLimits, PeerClient};
+use meeting::client::{Carriage, ClientLimits, PeerClient};
 use meeting::inbox::InboxLimits;
 use meeting::{MeetingActor, MeetingHandle, MeetingParts};
 use membership::{MembershipActor, MembershipHandle, MembershipParts, MembershipPolicy};
@@ -140,6 +141,8 @@ pub struct Handles {
     pub auth: AuthHandle,
     /// Who did what.
     pub log: ActionLog,
+    /// Who reaches peers by the names of their nodes, where somebody does.
+    pub carriage: Carriage,
 }
 
 /// Why the actors were not started.
@@ -309,13 +312,14 @@ pub async fn start(
     };
     let membership = MembershipActor::start(&data, parts, permits, patience)?;
 
+    let carriage = Carriage::default();
     let parts = MeetingParts {
         signed: who.signed,
         keypair: who.keypair,
         clock,
         policy: config.policy,
         package_limits: config.packages,
-        client,
+        client: client.with_carriage(carriage.clone()),
         proof_window,
         inbox_limits: config.inbox,
         auto_install: config.auto_install,
@@ -344,6 +348,7 @@ pub async fn start(
         approvals,
         auth,
         log,
+        carriage,
     })
 }
 
@@ -373,7 +378,7 @@ macro_rules! each_actor {
         )
     };
     ($handles:expr, $run:ident, $($actor:ident),+) => {{
-        let Handles { $($actor: _,)+ log: _ } = $handles;
+        let Handles { $($actor: _,)+ log: _, carriage: _ } = $handles;
         $run![$($actor: $handles.$actor),+]
     }};
 }

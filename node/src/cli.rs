@@ -16,10 +16,12 @@ use crate::data_dir::{DataDir, Surroundings};
 use crate::{config as settings, telemetry};
 use exit::Exit;
 use out::{Color, Out, Tone};
+use p2p::node::BesideNode;
 
 pub mod anchor;
 pub mod approvals;
 pub mod backup;
+mod beside;
 pub mod chain;
 pub mod config;
 pub mod context;
@@ -35,6 +37,7 @@ pub mod log;
 pub mod mcp;
 pub mod meet;
 pub mod out;
+pub mod p2p;
 pub mod peers;
 pub mod place;
 pub mod progress;
@@ -105,7 +108,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Whether a server is ready, for containers and supervisors
     Health(health::HealthArgs),
-    /// Introduce ourselves to the agent at a URL, verify it, and see what it offers
+    /// Introduce ourselves to an agent, verify it, and see what it offers
     Meet(meet::MeetArgs),
     /// Agents we know, and the keys by which we know them
     Peers(peers::PeersArgs),
@@ -143,6 +146,8 @@ enum Command {
     Message(say::MessageArgs),
     /// Messages that other agents left
     Inbox(say::InboxArgs),
+    /// Find agents and be found without a server: the libp2p node of `serve --p2p`
+    P2p(p2p::P2pArgs),
     /// Meeting Places: join one, look around, leave and take skills, write to agents that are away; or host one
     Place(place::PlaceArgs),
     /// Who this agent is, and a new key for it
@@ -273,10 +278,26 @@ impl Session {
     where
         F: Future<Output = anyhow::Result<Exit>>,
     {
+        self.with_node(|agent, _, out| work(agent, out))
+    }
+
+    /// The same with the way to the libp2p node of the server beside this command.
+    fn with_node<F>(
+        &mut self,
+        work: impl FnOnce(Arc<Agent>, BesideNode, Out) -> F,
+    ) -> anyhow::Result<Exit>
+    where
+        F: Future<Output = anyhow::Result<Exit>>,
+    {
         let (data_dir, settings, out) = self.begin()?;
         actix::System::new().block_on(async move {
             let agent = Arc::new(Agent::open(data_dir, settings).await?);
-            let result = work(Arc::clone(&agent), out).await;
+            let node = BesideNode::new(&agent);
+            agent.handles.carriage.begin(Arc::new(node.clone()));
+            let result = work(Arc::clone(&agent), node.clone(), out).await;
+            if let Err(error) = node.close().await {
+                tracing::error!(error = %causes(&error), "a token was not taken back");
+            }
             // What the command did stands; a snapshot of it is made again by whoever comes next.
             if let Err(error) = agent.handles.state.review().await {
                 tracing::error!(%error, "the state was not committed");
@@ -387,6 +408,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Reflect(args)) => say::reflect(args, &mut session),
         Some(Command::Message(args)) => say::message(args, &mut session),
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
+        Some(Command::P2p(args)) => p2p::run(args, &mut session),
         Some(Command::Place(args)) => place::run(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),

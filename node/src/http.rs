@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -13,6 +13,7 @@ use actix_web::{App, HttpServer, web};
 use kairos_actors::approvals::ApprovalHandle;
 use kairos_actors::auth::AuthHandle;
 use kairos_actors::chain::tlog::TlogHandle;
+use kairos_actors::discovery::DiscoveryHandle;
 use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::meeting::MeetingHandle;
 use kairos_actors::peer_manager::PeerManagerHandle;
@@ -34,6 +35,7 @@ use crate::status::Status;
 use crate::watchdog::Readiness;
 pub use address::Proxies;
 pub use body::BodyLimits;
+pub use carried::door as carried_door;
 pub use keys::Keys;
 pub use listing::Listings;
 pub use mcp::{Mcp, McpLimits};
@@ -47,6 +49,7 @@ pub use routes::{Door, place_doors};
 mod address;
 mod api;
 mod body;
+mod carried;
 mod error;
 mod guard;
 mod health;
@@ -143,6 +146,8 @@ pub struct Doors {
     pub room: Room,
     /// How the node is.
     pub status: Status,
+    /// Reaches the libp2p node, once there is one.
+    pub discovery: OnceLock<DiscoveryHandle>,
 }
 
 /// Bounds of the server.

@@ -4,6 +4,7 @@
 //! hash; it is stored beside the key because it outlives it.
 
 pub mod log_keys;
+pub mod peer_key;
 
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind, Write as _};

@@ -19,6 +19,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod node;
 pub mod operate;
+pub mod p2p;
 pub mod promotion;
 pub mod reload;
 pub mod rlimits;

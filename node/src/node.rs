@@ -1,13 +1,16 @@
 //! The running node: an agent, its HTTP server and its watchdog. Three verbs: start, join, shut down.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use anyhow::Context as _;
 use kairos_actors::HealthCheck;
+use kairos_actors::discovery::DiscoveryHandle;
 use kairos_actors::trace::{Exporter, Teller, TracePolicy};
 use kairos_place::allowance::AddressAllowance;
 use parking_lot::Mutex;
@@ -26,6 +29,7 @@ use crate::http::{
 use crate::mcp::AgentDoor;
 use crate::mcp::server::Door;
 use crate::metrics::Metrics;
+use crate::p2p;
 use crate::reload::{Load, Reload};
 use crate::rlimits;
 use crate::room::Room;
@@ -42,6 +46,8 @@ const ARCHIVE_MEMBERS_MAX: usize = 512 * 1024;
 
 /// The part of the node that may or may not be there.
 pub(crate) const PLACE: &str = "place";
+/// The libp2p node, where there is one.
+const DISCOVERY: &str = "discovery";
 
 /// How long the parts of a node may take to stop, all together, after its requests have ended.
 const STOP_MAX: Duration = Duration::from_secs(30);
@@ -61,6 +67,8 @@ pub struct Operation {
 pub struct Node {
     agent: Arc<Agent>,
     hosting: Hosting,
+    /// Reaches the libp2p node, if there is one.
+    discovery: Option<DiscoveryHandle>,
     /// Tells commands where this server is.
     serving: Serving,
     handle: ServerHandle,
@@ -137,6 +145,21 @@ impl Node {
             Box::pin(async move { place.is_well().await })
         });
         asks.push((PLACE, place));
+        let discovery: Rc<OnceCell<DiscoveryHandle>> = Rc::default();
+        if agent.settings.p2p.enabled {
+            let node = Rc::clone(&discovery);
+            let well: HealthCheck = Box::new(move || {
+                let node = node.get().cloned();
+                Box::pin(async move {
+                    match node {
+                        Some(node) => node.health().await.is_ok(),
+                        // It is about to start.
+                        None => true,
+                    }
+                })
+            });
+            asks.push((DISCOVERY, well));
+        }
         let readiness = Readiness::new(asks.iter().map(|(name, _)| *name));
         let reserve = agent.settings.limits.disk_reserve.get();
         let room = Room::new(agent.data_dir.path(), reserve);
@@ -179,6 +202,13 @@ impl Node {
             status,
         };
         let doors = Arc::new(doors(&agent, parts));
+        if agent.settings.p2p.enabled {
+            let node = p2p::start(&agent, http::carried_door(Arc::clone(&doors)))?;
+            agent.handles.carriage.begin(Arc::new(node.clone()));
+            let told = (doors.discovery.set(node.clone()), discovery.set(node));
+            // Both were empty, as they were made above.
+            debug_assert!(matches!(told, (Ok(()), Ok(()))));
+        }
         let reload = Reload {
             load,
             running: settings.clone(),
@@ -199,6 +229,7 @@ impl Node {
         Ok(Self {
             agent,
             hosting,
+            discovery: discovery.get().cloned(),
             serving,
             handle,
             models,
@@ -232,6 +263,11 @@ impl Node {
     /// The agent it serves.
     pub fn agent(&self) -> &Agent {
         &self.agent
+    }
+
+    /// The libp2p node, if it has one.
+    pub fn discovery(&self) -> Option<&DiscoveryHandle> {
+        self.discovery.as_ref()
     }
 
     /// The Meeting Place, if it hosts one.
@@ -282,6 +318,11 @@ impl Node {
         self.hosting.hang_up();
         self.models.cancel();
         self.handle.stop(true).await;
+        if let Some(node) = &self.discovery
+            && let Err(error) = node.shutdown().await
+        {
+            tracing::warn!(%error, "the libp2p node did not stop in order");
+        }
         if let Err(error) = self.agent.handles.state.end_session().await {
             tracing::error!(%error, "the state was not committed at the end of the session");
         }
@@ -432,6 +473,7 @@ fn doors(agent: &Agent, parts: Parts) -> Doors {
         metrics,
         room,
         status,
+        discovery: OnceLock::new(),
     }
 }
 

@@ -173,6 +173,14 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// Returns the standard output of a command, read as JSON, if it succeeded.
+    #[track_caller]
+    pub fn try_json(self) -> Option<serde_json::Value> {
+        (self.code == 0).then(|| self.json())
+    }
+}
+
 /// Returns the program without the `KAIROS_*` variables of the caller, which would be settings to it.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(binary());

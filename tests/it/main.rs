@@ -20,6 +20,7 @@ mod mcp;
 mod membership;
 mod metrics;
 mod operations;
+mod p2p;
 mod persona;
 mod place;
 mod place_board;

@@ -12,10 +12,12 @@ use serde::Deserialize;
 const ARROWS: &[(&str, &str, &[&str])] = &[
     ("kairos-protocol", "protocol", &[]),
     ("kairos-place", "place", &["kairos-protocol"]),
+    // Apart, so that libp2p's generic types are compiled in one place only.
+    ("kairos-p2p", "p2p", &[]),
     (
         "kairos-actors",
         "actors",
-        &["kairos-protocol", "kairos-place"],
+        &["kairos-protocol", "kairos-place", "kairos-p2p"],
     ),
     (
         "kairos-node",
@@ -45,7 +47,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("actix-web", &["kairos-node", "kairos-tests"]),
     ("clap", &["kairos-node", "kairos-verify", "kairos-deploy"]),
     ("config", &["kairos-node"]),
-    ("libp2p", &[]),
+    ("libp2p", &["kairos-p2p"]),
     ("reqwest", &["kairos-actors", "kairos-tests"]),
     ("rusqlite", &["kairos-actors", "kairos-place"]),
 ];

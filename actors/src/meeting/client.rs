@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::json;
+use kairos_protocol::wire::carried::Verb;
 pub use reqwest::Method;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION, RETRY_AFTER,
@@ -23,12 +24,15 @@ use super::outside;
 use crate::trace::{Kind, Tracer};
 
 mod address;
+mod carriage;
 mod error;
 mod listener;
 mod traced;
 
 pub use address::{PeerUrl, PeerUrlError};
 use address::{endpoint, place_endpoint};
+use carriage::Parcel;
+pub use carriage::{Carriage, Carried, Carrier};
 pub use error::ClientError;
 pub(crate) use listener::Listener;
 use traced::{Asking, operation};
@@ -70,6 +74,8 @@ pub type Progress<'p> = &'p (dyn Fn(u64, Option<u64>) + Send + Sync);
 pub struct PeerClient {
     http: Arc<OnceCell<Client>>,
     listening: Arc<OnceCell<Client>>,
+    /// For peers that are reached by the name of their node.
+    carriage: Carriage,
     limits: ClientLimits,
     tracer: Tracer,
 }
@@ -137,9 +143,21 @@ impl PeerClient {
         Self {
             http: Arc::default(),
             listening: Arc::default(),
+            carriage: Carriage::default(),
             limits,
             tracer,
         }
+    }
+
+    /// Has peers that are named by their node reached through `carriage`.
+    #[must_use]
+    pub fn with_carriage(self, carriage: Carriage) -> Self {
+        Self { carriage, ..self }
+    }
+
+    /// Who reaches nodes by their names.
+    pub(crate) fn carriage(&self) -> &Carriage {
+        &self.carriage
     }
 
     /// For answers that end.
@@ -169,6 +187,7 @@ impl PeerClient {
         request: AtPlace<'_>,
         progress: Progress<'_>,
     ) -> Result<Map<String, Value>, ClientError> {
+        over_http(place)?;
         let url = place_endpoint(place, request.path, request.query);
         let host = url.origin().ascii_serialization();
         let only_if = request.only_if;
@@ -191,6 +210,7 @@ impl PeerClient {
         path: &[&str],
         token: &str,
     ) -> Result<Listener, ClientError> {
+        over_http(place)?;
         let url = place_endpoint(place, path, &[]);
         let (host, began) = (url.origin().ascii_serialization(), Instant::now());
         let request = self
@@ -233,6 +253,16 @@ impl PeerClient {
         query: &[(&str, &str)],
         token: Option<&str>,
     ) -> Result<Map<String, Value>, ClientError> {
+        if let Some(node) = peer.node() {
+            let parcel = Parcel {
+                verb: Verb::Get,
+                path,
+                query,
+                token,
+                body: None,
+            };
+            return self.carried(node, parcel, Answer::Ordinary).await;
+        }
         let mut url = endpoint(peer, path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -253,6 +283,16 @@ impl PeerClient {
         answer: Answer,
         progress: Progress<'_>,
     ) -> Result<Map<String, Value>, ClientError> {
+        if let Some(node) = peer.node() {
+            let parcel = Parcel {
+                verb: Verb::Post,
+                path,
+                query: &[],
+                token,
+                body: Some(body),
+            };
+            return self.carried(node, parcel, answer).await;
+        }
         let url = endpoint(peer, path);
         let host = url.origin().ascii_serialization();
         let request = self.request(Method::POST, url, token, Some(body)).await?;
@@ -303,10 +343,7 @@ impl PeerClient {
             return Err(ClientError::Redirect { location });
         }
         let retry_after = retry_after(&response);
-        let limit = match answer {
-            Answer::Package if status.is_success() => self.limits.package_max,
-            _ => self.limits.answer_max,
-        };
+        let limit = self.limit(answer, status.is_success());
         let bytes = self
             .body(response, limit, progress, |e| self.failed(host, began, e))
             .await?;
@@ -314,6 +351,13 @@ impl PeerClient {
             span.end(!status.is_success());
         }
         understand(status, &bytes, retry_after)
+    }
+
+    fn limit(&self, answer: Answer, is_success: bool) -> usize {
+        match answer {
+            Answer::Package if is_success => self.limits.package_max,
+            _ => self.limits.answer_max,
+        }
     }
 
     async fn body(
@@ -354,6 +398,14 @@ impl PeerClient {
             url: host.to_owned(),
             reason: causes(error),
         }
+    }
+}
+
+/// Meeting Places answer over HTTP only.
+fn over_http(place: &PeerUrl) -> Result<(), ClientError> {
+    match place.node() {
+        Some(_) => Err(ClientError::NotOverNodes),
+        None => Ok(()),
     }
 }
 

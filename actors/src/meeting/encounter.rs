@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use kairos_p2p::PeerName;
 use kairos_place::session::Strength;
 use kairos_protocol::crypto;
 use kairos_protocol::wire::introduction::{ReceivedIntroduction, VerifiedIdentity};
@@ -77,6 +78,9 @@ pub(super) async fn meet(out: &Outbound, url: &PeerUrl) -> Result<Encounter, Mee
             "not ourselves",
             "the agent at this URL is this agent",
         ));
+    }
+    if let Some(node) = url.node() {
+        own_node(out, node, &identity, &mut checks).await?;
     }
     let before = out.peers.find(identity.agent_id.as_str()).await?;
     match &before {
@@ -152,6 +156,29 @@ pub(super) async fn meet(out: &Outbound, url: &PeerUrl) -> Result<Encounter, Mee
         skills: offered_skills(skills.get("skills"), LIST_MAX),
         skill_sets: offered_skill_sets(skill_sets.get("skillsets"), LIST_MAX),
     })
+}
+
+/// Checks that the node is the agent's: whoever merely passes on what another agent says has no record for its own node
+/// that the agent signed.
+async fn own_node(
+    out: &Outbound,
+    node: PeerName,
+    identity: &VerifiedIdentity,
+    checks: &mut Checks,
+) -> Result<(), MeetingError> {
+    let (record, way) = out.client.carriage().record(node).await?;
+    checks.pass("way", format!("libp2p, {}", way.as_str()));
+    let is_same = *record.identity_key() == identity.key && *record.id() == identity.agent_id;
+    match is_same {
+        true => {
+            checks.pass("node key", format!("{node}, signed by both keys"));
+            Ok(())
+        }
+        false => {
+            let detail = format!("the node belongs to {}, who is another agent", record.id());
+            Err(fail(checks, "node key", detail))
+        }
+    }
 }
 
 /// A session a peer gave us.

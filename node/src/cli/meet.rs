@@ -1,28 +1,37 @@
 //! `meet`: introduce ourselves to an agent, verify it, and look at what it offers.
 
+use anyhow::bail;
 use kairos_actors::check::{Checks, Outcome};
 use kairos_actors::meeting::MeetingError;
-use kairos_actors::meeting::client::PeerUrl;
 use kairos_actors::meeting::encounter::Encounter;
 use serde_json::{Value, json};
 
 use super::Session;
 use super::exit::Exit;
 use super::out::{Cell, Out, Tone};
+use super::p2p::node::Whom;
 
 /// Whom to meet.
 #[derive(Debug, clap::Args)]
 pub struct MeetArgs {
-    /// Where the agent is, such as http://192.0.2.7:8080
-    url: PeerUrl,
+    /// Where the agent is, such as http://192.0.2.7:8080 or the address of its libp2p node; or its id, which is then
+    /// looked for
+    #[arg(value_name = "WHOM")]
+    whom: Whom,
 }
 
 /// Runs `meet`. Exit code 1 if a check failed.
 pub fn run(args: &MeetArgs, session: &mut Session) -> anyhow::Result<Exit> {
-    let url = args.url.clone();
-    session.with_agent(|agent, mut out| async move {
+    let whom = args.whom.clone();
+    session.with_node(|agent, node, mut out| async move {
+        let url = node.resolve(&agent, &whom).await?;
         match agent.handles.meeting.meet(url).await {
             Ok(met) => {
+                if let Whom::Agent(id) = &whom
+                    && *id != met.peer.id
+                {
+                    bail!("the agent at {} is {}, not {id}", met.url, met.peer.id);
+                }
                 if out.wants_json() {
                     out.json(&encounter_json(&met))?;
                 } else {

@@ -32,6 +32,10 @@ pub struct ServeArgs {
     /// Host a Meeting Place too [default: the setting place.enabled, false]
     #[arg(long)]
     place: bool,
+
+    /// Have a libp2p node too, to find others and be found without a server [default: the setting p2p.enabled, false]
+    #[arg(long)]
+    p2p: bool,
 }
 
 impl ServeArgs {
@@ -44,7 +48,11 @@ impl ServeArgs {
         let place = self
             .place
             .then(|| ("place.enabled".to_owned(), "true".to_owned()));
-        host.into_iter().chain(port).chain(place).collect()
+        let p2p = self
+            .p2p
+            .then(|| ("p2p.enabled".to_owned(), "true".to_owned()));
+        let first = host.into_iter().chain(port);
+        first.chain(place).chain(p2p).collect()
     }
 }
 
@@ -109,6 +117,10 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
                 "Meeting Place '{}' at http://{address}/place/v1/",
                 place.name
             ))?;
+        }
+        if let Some(discovery) = node.discovery() {
+            let name = discovery.show().await?.status.peer;
+            out.note(format_args!("libp2p node {name}"))?;
         }
         if !address.ip().is_loopback() {
             out.note("Others can reach this address over plain HTTP; put TLS in front of it.")?;

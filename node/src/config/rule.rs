@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 
+use kairos_actors::discovery::Address;
 use kairos_place::network::Network;
 use kairos_place::role::Role;
+use kairos_protocol::record::Scope;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -119,6 +121,18 @@ pub(super) fn words() -> Rule<Vec<String>> {
     }
 }
 
+/// A short list of multiaddresses.
+pub(super) fn addresses() -> Rule<Vec<String>> {
+    Rule {
+        wanted: format!(
+            "a list of at most {MAX_LIST} multiaddresses, such as /ip4/192.0.2.1/tcp/4001"
+        ),
+        accepts: Box::new(|list: &Vec<String>| {
+            list.len() <= MAX_LIST && list.iter().all(|text| text.parse::<Address>().is_ok())
+        }),
+    }
+}
+
 /// A short list of networks.
 pub(super) fn networks() -> Rule<Vec<Network>> {
     Rule {
@@ -205,6 +219,10 @@ impl Shape for Strength {
 
 impl Shape for Role {
     const NOUN: &'static str = "owner, member or guest";
+}
+
+impl Shape for Scope {
+    const NOUN: &'static str = "private, lan or world";
 }
 
 impl Shape for Backend {

@@ -2,11 +2,12 @@
 
 use kairos_place::network::Network;
 use kairos_place::role::Role;
+use kairos_protocol::record::Scope;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rule::{
-    Rule, Shape, any, between, filter, host, line, networks, prose, web_address, words,
+    Rule, Shape, addresses, any, between, filter, host, line, networks, prose, web_address, words,
 };
 use super::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 
@@ -401,6 +402,31 @@ settings! {
         sessions: usize = 64, between(1, 10_000);
         /// How long a session is kept that nobody uses.
         session_idle: Period = Period::mins(10), between(Period::secs(1), Period::days(7));
+    }
+
+    /// Finding others and being found without a server: a libp2p node beside the HTTP server of `serve`.
+    p2p: P2p {
+        /// Whether the server has such a node; `serve --p2p` turns it on for once.
+        enabled: bool = false, any();
+        /// Where the node listens, as multiaddresses; port 0 takes a free one.
+        listen: Vec<String> = vec![
+            "/ip4/0.0.0.0/tcp/4001".to_owned(),
+            "/ip4/0.0.0.0/udp/4001/quic-v1".to_owned(),
+        ], addresses();
+        /// Where others reach it, if that is known; without it other nodes tell.
+        external: Vec<String> = Vec::new(), addresses();
+        /// Nodes to begin with, each with its name: /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…
+        bootstrap: Vec<String> = Vec::new(), addresses();
+        /// Who may learn of this agent: nobody who does not have its address already, who asks from the same network, or
+        /// everybody, through the table that all nodes keep together.
+        announce: Scope = Scope::Private, any();
+        /// Whether nodes on the local network are looked for by multicast, and told of this one. Never where
+        /// announce is private.
+        mdns: bool = true, any();
+        /// Whether the node passes on what other nodes send each other that cannot reach each other directly.
+        relay: bool = false, any();
+        /// Connections from others at once.
+        connections: u32 = 128, between(1, 10_000);
     }
 
     /// Figures for Prometheus, see /metrics in the handbook. Token holders find them at /api/v1/metrics in any case.

@@ -237,6 +237,14 @@ mcp.ask true
 mcp.http true
 mcp.sessions 64
 mcp.session_idle 10m
+p2p.enabled false
+p2p.listen ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"]
+p2p.external []
+p2p.bootstrap []
+p2p.announce private
+p2p.mdns true
+p2p.relay false
+p2p.connections 128
 metrics.enabled false
 metrics.host 127.0.0.1
 metrics.port 9464

@@ -4,6 +4,7 @@
 
 pub(super) mod approvals;
 pub(super) mod guard;
+pub(super) mod p2p;
 pub(super) mod place;
 pub(super) mod status;
 pub(super) mod whoami;

@@ -15,26 +15,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
     app.route("/health", web::get().to(health::alive));
     app.route("/ready", web::get().to(health::ready));
 
-    // Peers. Everything below `/meeting/` passes the guard, unknown paths too.
-    app.service(
-        web::scope("/meeting")
-            .wrap(from_fn(guard::admit))
-            .route("/v1/introduce", web::get().to(introduce::get))
-            .route("/v1/introduce", web::post().to(introduce::post))
-            .route("/v1/goodbye", web::post().to(introduce::goodbye))
-            .route("/v1/checkpoint", web::get().to(checkpoint::get))
-            .route("/v1/checkpoint", web::post().to(checkpoint::post))
-            .route("/v1/skills", web::get().to(skills::list))
-            .route("/v1/skill_details", web::get().to(skills::details))
-            .route("/v1/skill_content", web::post().to(skills::content))
-            .route("/v1/request_skill", web::post().to(messages::request_skill))
-            .route("/v1/reflect", web::post().to(messages::reflect))
-            .route("/v1/message", web::post().to(messages::message))
-            .route("/v1/skillsets", web::get().to(skill_sets::list))
-            .route("/v1/skillset_details", web::get().to(skill_sets::details))
-            .route("/v1/skillset_content", web::post().to(skill_sets::content))
-            .default_service(web::to(unknown_meeting)),
-    );
+    meetings(app);
 
     // Agents at the hosted Meeting Place. Everything below `/place/` passes the guard, unknown paths too.
     let scope = web::scope("/place").wrap(from_fn(place::guard::admit));
@@ -71,10 +52,34 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .route("/v1/place/unban", web::post().to(api::place::unban))
             .route("/v1/place/audit", web::get().to(api::place::audit))
             .route("/v1/place/stats", web::get().to(api::place::stats))
+            .route("/v1/p2p", web::post().to(api::p2p::order))
             .default_service(web::to(unknown)),
     );
 
     app.default_service(web::to(unknown));
+}
+
+/// Peers, whichever way they come. Everything below `/meeting/` passes the guard, unknown paths too.
+pub(super) fn meetings(app: &mut web::ServiceConfig) {
+    app.service(
+        web::scope("/meeting")
+            .wrap(from_fn(guard::admit))
+            .route("/v1/introduce", web::get().to(introduce::get))
+            .route("/v1/introduce", web::post().to(introduce::post))
+            .route("/v1/goodbye", web::post().to(introduce::goodbye))
+            .route("/v1/checkpoint", web::get().to(checkpoint::get))
+            .route("/v1/checkpoint", web::post().to(checkpoint::post))
+            .route("/v1/skills", web::get().to(skills::list))
+            .route("/v1/skill_details", web::get().to(skills::details))
+            .route("/v1/skill_content", web::post().to(skills::content))
+            .route("/v1/request_skill", web::post().to(messages::request_skill))
+            .route("/v1/reflect", web::post().to(messages::reflect))
+            .route("/v1/message", web::post().to(messages::message))
+            .route("/v1/skillsets", web::get().to(skill_sets::list))
+            .route("/v1/skillset_details", web::get().to(skill_sets::details))
+            .route("/v1/skillset_content", web::post().to(skill_sets::content))
+            .default_service(web::to(unknown_meeting)),
+    );
 }
 
 /// A way in.

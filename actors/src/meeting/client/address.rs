@@ -3,11 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use kairos_p2p::PeerName;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::Url;
 
-/// Where a peer is: scheme, host and port; a path is kept for peers behind a prefix.
+/// How a peer is named by its node: `p2p://12D3Koo…`.
+const NODE: &str = "p2p";
+
+/// Where a peer is: scheme, host and port; a path is kept for peers behind a prefix. Or which node is its, as
+/// `p2p://` and the node's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerUrl(Url);
@@ -21,9 +26,31 @@ pub enum PeerUrlError {
     /// A scheme that is not spoken.
     #[error("`{0}` URLs are not spoken; use http:// or https://")]
     Scheme(String),
+    /// The name of no node.
+    #[error("`{0}` names no node; write it like p2p://12D3Koo…")]
+    Node(String),
     /// Credentials, query or fragment.
     #[error("a peer's URL has no user, password, query or fragment")]
     Extra,
+}
+
+impl PeerUrl {
+    /// The peer whose node has this name.
+    pub fn of_node(node: PeerName) -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "the name of a node has letters and digits only"
+        )]
+        Self(Url::parse(&format!("{NODE}://{node}")).expect("a URL"))
+    }
+
+    /// Its node, where it is named by that.
+    pub fn node(&self) -> Option<PeerName> {
+        match self.0.scheme() == NODE {
+            true => self.0.host_str()?.parse().ok(),
+            false => None,
+        }
+    }
 }
 
 impl FromStr for PeerUrl {
@@ -32,6 +59,16 @@ impl FromStr for PeerUrl {
     fn from_str(text: &str) -> Result<Self, PeerUrlError> {
         let shown = || text.chars().take(200).collect::<String>();
         let mut url = Url::parse(text).map_err(|_| PeerUrlError::NotUrl(shown()))?;
+        if url.scheme() == NODE {
+            let host = url.host_str().unwrap_or_default();
+            let node = host.parse().map_err(|_| PeerUrlError::Node(shown()))?;
+            let whole = Self::of_node(node);
+            let told = text.trim_end_matches('/');
+            return match whole.0.as_str() == told {
+                true => Ok(whole),
+                false => Err(PeerUrlError::Extra),
+            };
+        }
         if !matches!(url.scheme(), "http" | "https") {
             // `localhost:8080` parses as the scheme `localhost`.
             return Err(match url.host() {
@@ -94,6 +131,25 @@ pub(super) fn endpoint(peer: &PeerUrl, path: &str) -> Url {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_named_by_its_key() {
+        let node = PeerName::of_ed25519(&[0; 32]).unwrap();
+        let url = PeerUrl::of_node(node);
+        assert_eq!(url.to_string().parse(), Ok(url.clone()));
+        assert_eq!(url.node(), Some(node));
+        assert_eq!("http://x".parse::<PeerUrl>().unwrap().node(), None);
+        for bad in [
+            "p2p://".to_owned(),
+            "p2p://localhost".to_owned(),
+            format!("{url}/x"),
+            format!("{url}:1"),
+            format!("{url}?q"),
+            url.to_string().to_lowercase(),
+        ] {
+            assert!(bad.parse::<PeerUrl>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_peer_url_is_scheme_host_and_port() {

@@ -55,6 +55,12 @@ pub enum ClientError {
         /// From its header `Retry-After`, if that is a number of seconds.
         retry_after: Option<Duration>,
     },
+    /// It is named by its node, and there is nobody to reach nodes.
+    #[error("this agent has no libp2p node; start a server with one: kairos-chain serve --p2p")]
+    NoNode,
+    /// A Place that is named by its node.
+    #[error("Meeting Places are reached by their URL, such as http://host:8080")]
+    NotOverNodes,
     /// The HTTP library could not be set up.
     #[error("the HTTP client could not be set up: {0}")]
     Setup(String),
@@ -87,7 +93,7 @@ impl ClientError {
             | Self::NotJson { .. }
             | Self::TooLarge { .. } => true,
             Self::Refused { status, .. } => *status >= 500,
-            Self::Redirect { .. } | Self::Setup(_) => false,
+            Self::Redirect { .. } | Self::Setup(_) | Self::NoNode | Self::NotOverNodes => false,
         }
     }
 }

@@ -5,20 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use kairos_actors::auth::Issue;
-use kairos_place::role::Role;
-use kairos_place::token::{Lifetime, RawToken, Token};
-use kairos_protocol::hash::ContentHash;
+use anyhow::bail;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
 use crate::agent::Agent;
+use crate::cli::beside;
 use crate::cli::token::LOCAL;
 use crate::hosted::Opened;
-use crate::local::Ask;
 use crate::operate::{self, Order};
-use crate::serving;
 
 /// How long a token for one command is good, if the command is killed before it takes it back. A command that waits for
 /// requests to end may take longer than that, and has been let in by then.
@@ -52,30 +47,18 @@ impl fmt::Display for Door {
 }
 
 /// A server of this data directory, and a token that opens it for this command.
-pub(super) struct Key {
-    raw: RawToken,
-    hash: ContentHash,
-}
+pub(super) struct Key(beside::Key);
 
 impl Key {
     /// Makes one; [`discard`](Self::discard) takes it back.
     pub(super) async fn make(agent: &Agent) -> anyhow::Result<Self> {
-        let issue = Issue {
-            user: LOCAL.parse()?,
-            role: Role::Owner,
-            lifetime: Lifetime::For(TOKEN_LIFE),
-            by: LOCAL.to_owned(),
-        };
-        let (raw, Token { hash, .. }) = agent.handles.auth.issue(issue).await?;
-        Ok(Self { raw, hash })
+        Ok(Self(
+            beside::Key::make(&agent.handles.auth, TOKEN_LIFE).await?,
+        ))
     }
 
     pub(super) async fn discard(self, agent: &Agent) -> anyhow::Result<()> {
-        let discarded = agent.handles.auth.discard(self.hash, LOCAL.to_owned());
-        discarded
-            .await
-            .context("the token of this command stays valid for a minute")?;
-        Ok(())
+        self.0.discard(&agent.handles.auth).await
     }
 
     /// Asks a server, whose refusal is an error.
@@ -87,24 +70,8 @@ impl Key {
         path: String,
         body: Option<Value>,
     ) -> anyhow::Result<Value> {
-        let ask = Ask {
-            method,
-            path,
-            token: Some(self.raw.reveal().to_owned()),
-            body,
-            patience: PATIENCE + agent.settings.http.shutdown_timeout.get(),
-        };
-        let sent = tokio::task::spawn_blocking(move || ask.send(address)).await?;
-        let (status, answer) =
-            sent.with_context(|| format!("the server at {address} does not answer"))?;
-        if (200..300).contains(&status) {
-            return Ok(answer);
-        }
-        let told = answer.get("message").and_then(Value::as_str);
-        bail!(
-            "{}",
-            told.unwrap_or("the server refused and did not say why")
-        );
+        let patience = PATIENCE + agent.settings.http.shutdown_timeout.get();
+        self.0.ask(address, patience, method, path, body).await
     }
 
     /// The server that hosts the Place, if one does.
@@ -126,8 +93,7 @@ impl Key {
 
 /// Servers of this data directory that run.
 pub(super) async fn servers(agent: &Agent) -> anyhow::Result<Vec<SocketAddr>> {
-    let dir = agent.data_dir.clone();
-    Ok(tokio::task::spawn_blocking(move || serving::servers(&dir)).await??)
+    beside::servers(&agent.data_dir).await
 }
 
 /// Carries out `order` where the Place is.

@@ -1,0 +1,338 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::*;
+
+static PORT: AtomicU64 = AtomicU64::new(1);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes `KEY:SEQUENCE` under `KEY`.
+fn judge(key: &[u8], value: &[u8]) -> Result<Kept, String> {
+    let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
+    let (named, sequence) = value.split_once(':').ok_or("malformed")?;
+    match (named == key, sequence.parse()) {
+        (true, Ok(sequence)) => Ok(Kept {
+            sequence,
+            lifetime: Duration::from_secs(60),
+        }),
+        _ => Err("of another key".to_owned()),
+    }
+}
+
+struct Node {
+    network: Network,
+    events: mpsc::Receiver<Event>,
+    address: Address,
+}
+
+fn settings(limits: Limits) -> Settings {
+    let n = PORT.fetch_add(1, Ordering::Relaxed);
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&n.to_be_bytes());
+    Settings {
+        key: NodeKey::from_seed(&seed).unwrap(),
+        listen: vec![format!("/memory/{n}").parse().unwrap()],
+        external: Vec::new(),
+        mdns: false,
+        relay: false,
+        autonat: false,
+        in_memory: true,
+        software: "test/1".to_owned(),
+        limits,
+        judge: Arc::new(judge),
+    }
+}
+
+fn node_with(settings: Settings) -> Node {
+    let address = settings.listen[0].clone().with_peer(settings.key.name());
+    let (network, events) = start(settings).unwrap();
+    Node {
+        network,
+        events,
+        address,
+    }
+}
+
+fn node() -> Node {
+    node_with(settings(Limits::default()))
+}
+
+impl Node {
+    /// Waits until a peer of ours is known.
+    async fn joined(&mut self) -> PeerName {
+        loop {
+            let event = timeout(PATIENCE, self.events.recv())
+                .await
+                .unwrap()
+                .unwrap();
+            if let Event::PeerJoined(peer) = event {
+                return peer;
+            }
+        }
+    }
+
+    async fn request(&mut self) -> Request {
+        loop {
+            let event = timeout(PATIENCE, self.events.recv())
+                .await
+                .unwrap()
+                .unwrap();
+            if let Event::Request(request) = event {
+                return request;
+            }
+        }
+    }
+}
+
+/// Several nodes, each of which knows the first.
+async fn swarm<const N: usize>() -> [Node; N] {
+    let mut nodes = [(); N].map(|()| node());
+    let hub = nodes[0].address.clone();
+    for node in nodes.iter_mut().skip(1) {
+        node.network.dial(hub.clone()).await.unwrap();
+        node.joined().await;
+    }
+    nodes
+}
+
+#[tokio::test]
+async fn nodes_find_a_record_that_only_others_have() {
+    let [_hub, author, seeker] = swarm().await;
+    author
+        .network
+        .put(b"tea".to_vec(), b"tea:1".to_vec())
+        .await
+        .unwrap();
+    let found = seeker.network.get(b"tea".to_vec()).await.unwrap();
+    assert_eq!(found.as_deref(), Some(b"tea:1".as_slice()));
+    assert_eq!(seeker.network.get(b"cha".to_vec()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn the_newest_record_is_kept_and_found() {
+    let [hub, author, seeker] = swarm().await;
+    for sequence in [2, 1, 3] {
+        let value = format!("tea:{sequence}").into_bytes();
+        author.network.put(b"tea".to_vec(), value).await.unwrap();
+    }
+    let found = seeker.network.get(b"tea".to_vec()).await.unwrap();
+    assert_eq!(found.as_deref(), Some(b"tea:3".as_slice()));
+    // An older one that is put later is not taken in place of it, wherever it is put from.
+    seeker
+        .network
+        .put(b"tea".to_vec(), b"tea:2".to_vec())
+        .await
+        .unwrap();
+    drop(seeker);
+    drop(author);
+    let found = hub.network.get(b"tea".to_vec()).await.unwrap();
+    assert_eq!(found.as_deref(), Some(b"tea:3".as_slice()));
+}
+
+#[tokio::test]
+async fn what_the_judge_refuses_is_not_stored() {
+    // A node of somebody who wrote another program.
+    let [hub] = swarm().await;
+    let mut liar = settings(Limits::default());
+    liar.judge = Arc::new(|_, _| {
+        Ok(Kept {
+            sequence: u64::MAX,
+            lifetime: Duration::from_secs(60),
+        })
+    });
+    let mut liar = node_with(liar);
+    liar.network.dial(hub.address.clone()).await.unwrap();
+    liar.joined().await;
+    for value in [&b"cha:1"[..], b"nothing", &[b'x'; 13 * 1024]] {
+        // The peer's own store may refuse what is too large.
+        drop(liar.network.put(b"tea".to_vec(), value.to_vec()).await);
+    }
+    let status = hub.network.status().await.unwrap();
+    assert_eq!((status.records, status.records_refused), (0, 2));
+    assert_eq!(hub.network.get(b"tea".to_vec()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_flood_of_records_ends_at_the_share_of_a_peer() {
+    let limits = Limits {
+        records_per_minute: 5,
+        ..Limits::default()
+    };
+    let hub = node_with(settings(limits));
+    let mut flooder = node();
+    flooder.network.dial(hub.address.clone()).await.unwrap();
+    flooder.joined().await;
+    for n in 0..20 {
+        let (key, value) = (format!("k{n}"), format!("k{n}:1"));
+        flooder
+            .network
+            .put(key.into_bytes(), value.into_bytes())
+            .await
+            .unwrap();
+    }
+    let status = hub.network.status().await.unwrap();
+    assert_eq!((status.records, status.records_refused), (5, 15));
+}
+
+#[tokio::test]
+async fn peers_ask_and_answer() {
+    let [mut host, guest] = swarm().await;
+    let (to, from) = (host.network.name(), guest.network.name());
+    let asked = guest
+        .network
+        .ask(Protocol::Meeting, to, Vec::new(), b"who?".to_vec());
+    let answering = async {
+        let request = host.request().await;
+        assert_eq!((request.peer, request.protocol), (from, Protocol::Meeting));
+        assert_eq!(request.bytes, b"who?");
+        request.answer.send(b"me".to_vec()).unwrap();
+    };
+    let (asked, ()) = tokio::join!(asked, answering);
+    let reply = asked.unwrap();
+    assert_eq!(
+        (reply.bytes.as_slice(), reply.way),
+        (&b"me"[..], Way::Direct)
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_answers_ends_for_the_peer() {
+    let [mut host, guest] = swarm().await;
+    let to = host.network.name();
+    let asked = guest
+        .network
+        .ask(Protocol::Records, to, Vec::new(), b"who?".to_vec());
+    let (asked, ()) = tokio::join!(asked, async { drop(host.request().await) });
+    assert!(matches!(asked, Err(NetworkError::NoAnswer { peer, .. }) if peer == to));
+    let too_long = vec![0; Limits::default().request + 1];
+    let asked = guest
+        .network
+        .ask(Protocol::Meeting, to, Vec::new(), too_long)
+        .await;
+    assert!(
+        matches!(asked, Err(NetworkError::NoAnswer { .. })),
+        "{asked:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_peer_that_is_somebody_else_is_not_taken() {
+    let [host, guest] = [node(), node()];
+    let other = node();
+    let wrong: Address = host
+        .address
+        .to_string()
+        .split("/p2p/")
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let dialled = guest
+        .network
+        .dial(wrong.with_peer(other.network.name()))
+        .await;
+    assert!(
+        matches!(dialled, Err(NetworkError::Unreachable { .. })),
+        "{dialled:?}"
+    );
+}
+
+#[tokio::test]
+async fn connections_beyond_the_bound_are_refused() {
+    let limits = Limits {
+        incoming: 3,
+        ..Limits::default()
+    };
+    let hub = node_with(settings(limits));
+    let mut guests = Vec::new();
+    for _ in 0..6 {
+        let guest = node();
+        drop(guest.network.dial(hub.address.clone()).await);
+        guests.push(guest);
+    }
+    let status = hub.network.status().await.unwrap();
+    assert!(status.peers <= 3, "{status:?}");
+    assert!(status.peers > 0);
+}
+
+#[tokio::test]
+async fn who_has_something_is_found() {
+    let [_hub, one, other, seeker] = swarm().await;
+    for node in [&one, &other] {
+        node.network.provide(b"tea".to_vec()).await.unwrap();
+    }
+    let mut found = seeker.network.providers(b"tea".to_vec()).await.unwrap();
+    let mut expected = vec![one.network.name(), other.network.name()];
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert_eq!(
+        seeker.network.providers(b"cha".to_vec()).await.unwrap(),
+        Vec::new()
+    );
+}
+
+#[tokio::test]
+async fn two_nodes_exchange_through_a_third() {
+    let mut relay = settings(Limits::default());
+    relay.relay = true;
+    relay.external = relay.listen.clone();
+    let relay = node_with(relay);
+    let [mut host, mut guest] = [node(), node()];
+    host.network.dial(relay.address.clone()).await.unwrap();
+    host.joined().await;
+    let circuit: Address = format!("{}/p2p-circuit", relay.address).parse().unwrap();
+    let listening = timeout(PATIENCE, host.network.listen(circuit))
+        .await
+        .unwrap();
+    let listening = listening.unwrap();
+    assert!(listening.is_relayed(), "{listening}");
+    let at = listening.with_peer(host.network.name());
+    guest.network.dial(at).await.unwrap();
+    guest.joined().await;
+    let asked = guest.network.ask(
+        Protocol::Meeting,
+        host.network.name(),
+        Vec::new(),
+        b"?".to_vec(),
+    );
+    let answering = async {
+        let request = host.request().await;
+        request.answer.send(b"!".to_vec()).unwrap();
+    };
+    let (asked, ()) = tokio::join!(asked, answering);
+    assert_eq!(asked.unwrap().bytes, b"!");
+}
+
+#[tokio::test]
+async fn a_node_ends_with_its_last_handle() {
+    let Node {
+        network,
+        mut events,
+        ..
+    } = node();
+    drop(network);
+    let ended = async { while events.recv().await.is_some() {} };
+    timeout(PATIENCE, ended).await.unwrap();
+}
+
+#[test]
+fn names_and_addresses_are_read_as_they_are_shown() {
+    let name = settings(Limits::default()).key.name();
+    assert_eq!(name.to_string().parse(), Ok(name));
+    let address: Address = format!("/ip4/192.0.2.7/tcp/1/p2p/{name}").parse().unwrap();
+    assert_eq!(address.peer(), Some(name));
+    assert_eq!(address.to_string().parse(), Ok(address));
+    for bad in [
+        "",
+        "192.0.2.7:1",
+        "/ip4/x",
+        &format!("/dns4/{}/tcp/1", "x".repeat(600)),
+    ] {
+        assert!(bad.parse::<Address>().is_err(), "{bad}");
+    }
+}
