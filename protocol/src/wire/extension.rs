@@ -2,7 +2,7 @@
 //!
 //! An extension is a Markdown text with frontmatter, as the reference writes them. Nothing in one is ever run, and an
 //! action of one has no handler here: it is known, advertised, and answered as an action without a handler. [`Guard`]
-//! says whether one may be adopted at all, [`load`] puts those that are adopted in their order, and [`Registry`] keeps
+//! says whether one may be adopted at all, [`load()`] puts those that are adopted in their order, and [`Registry`] keeps
 //! what became of each; it adopts nothing without a person's consent to exactly this text.
 //!
 //! | the reference | here |

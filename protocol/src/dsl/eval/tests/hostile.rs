@@ -1,3 +1,5 @@
+//! Code as strangers write it: forms that are refused, and bombs that meet a limit.
+
 use std::thread;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What the evaluated part of the language means, line by line as Ruby has it.
+
 use super::*;
 
 const AS_RUBY: &str = include_str!("../../../../tests/fixtures/eval/as_ruby.txt");

@@ -1,3 +1,5 @@
+//! Whatever is evaluated stays within its limits.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tools of a law: their schemas, and how one is run.
+
 use serde_json::json;
 
 use super::*;
