@@ -42,10 +42,18 @@ const ARROWS: &[(&str, &str, &[&str])] = &[
 
 /// Crates that only the named members may depend on directly: each keeps a concern in its layer.
 const OWNED: &[(&str, &[&str])] = &[
-    ("actix", &["kairos-actors", "kairos-node"]),
+    ("actix", &["kairos-actors", "kairos-node", "kairos-tests"]),
     ("actix-rt", &["kairos-actors", "kairos-node"]),
     ("actix-web", &["kairos-node", "kairos-tests"]),
-    ("clap", &["kairos-node", "kairos-verify", "kairos-deploy"]),
+    (
+        "clap",
+        &[
+            "kairos-node",
+            "kairos-verify",
+            "kairos-deploy",
+            "kairos-tests",
+        ],
+    ),
     ("config", &["kairos-node"]),
     ("libp2p", &["kairos-p2p"]),
     ("reqwest", &["kairos-actors", "kairos-tests"]),

@@ -178,6 +178,7 @@ fn is_ready_and_says_what_works() {
         "peers",
         "quarantine",
         "skill_sets",
+        "skills",
         "state",
         "tlog",
         "witness",
