@@ -78,7 +78,8 @@ fn table(settings: &Settings) -> kad::Behaviour<MemoryStore> {
     let store = MemoryStoreConfig {
         max_records: limits.records,
         max_value_bytes: limits.record,
-        max_provided_keys: limits.records,
+        // Nobody asks for providers here.
+        max_provided_keys: 0,
         ..MemoryStoreConfig::default()
     };
     let mut config = kad::Config::new(TABLE);

@@ -1,17 +1,18 @@
 //! The loop: alone owns the swarm, carries out commands, and keeps who waits for which answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
 use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{self, QueryId};
 use libp2p::multiaddr::Protocol as Part;
-use libp2p::request_response::{self, OutboundRequestId, ResponseChannel};
+use libp2p::request_response::OutboundRequestId;
 use libp2p::swarm::dial_opts::DialOpts;
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, autonat, identify, mdns, ping};
@@ -21,10 +22,16 @@ use crate::address::Address;
 use crate::behaviour::{Behaviour, BehaviourEvent, TABLE};
 use crate::key::PeerName;
 use crate::network::{
-    Answer, Command, Connection, Counts, Event, Kept, NetworkError, Protocol, Reply, Request,
-    Settings, Status, Way,
+    Answer, Command, Connection, Counts, Event, NetworkError, Protocol, Reply, Settings, Status,
+    Way,
 };
 use crate::share::PerMinute;
+
+mod exchange;
+mod table;
+
+use exchange::Made;
+use table::Get;
 
 /// Answers that are waited for at once, of each kind.
 const WAITING_MAX: usize = 64;
@@ -32,8 +39,6 @@ const WAITING_MAX: usize = 64;
 const NEIGHBOURS_MAX: usize = 32;
 /// Addresses of a peer that are taken over.
 const ADDRESSES_MAX: usize = 8;
-/// Peers that say they have something.
-const PROVIDERS_MAX: usize = 20;
 /// Peers whose records are counted in one minute.
 const SOURCES_MAX: usize = 4_096;
 /// Longest name of a program that is shown.
@@ -50,11 +55,9 @@ pub(crate) struct EventLoop {
     answering: FuturesUnordered<BoxFuture<'static, Made>>,
     // Who waits.
     dials: HashMap<ConnectionId, Answer<PeerName>>,
-    listens: HashMap<ListenerId, Answer<Address>>,
+    listens: HashMap<ListenerId, (Address, Answer<Address>)>,
     puts: HashMap<QueryId, Answer<()>>,
     gets: HashMap<QueryId, Get>,
-    provisions: HashMap<QueryId, Answer<()>>,
-    searches: HashMap<QueryId, (HashSet<PeerId>, Answer<Vec<PeerName>>)>,
     looks: HashMap<QueryId, Answer<()>>,
     /// Both protocols count their own ids.
     asks: HashMap<(Protocol, OutboundRequestId), Answer<Reply>>,
@@ -66,11 +69,6 @@ pub(crate) struct EventLoop {
     reach: &'static str,
 }
 
-struct Get {
-    best: Option<(Kept, Vec<u8>)>,
-    answer: Answer<Option<Vec<u8>>>,
-}
-
 struct Open {
     peer: PeerId,
     endpoint: ConnectedPoint,
@@ -80,13 +78,6 @@ struct Open {
 /// What a connected peer said of itself.
 struct Known {
     software: String,
-}
-
-/// An answer for a peer, or none.
-struct Made {
-    protocol: Protocol,
-    channel: ResponseChannel<Vec<u8>>,
-    bytes: Option<Vec<u8>>,
 }
 
 impl EventLoop {
@@ -111,8 +102,6 @@ impl EventLoop {
             listens: HashMap::new(),
             puts: HashMap::new(),
             gets: HashMap::new(),
-            provisions: HashMap::new(),
-            searches: HashMap::new(),
             looks: HashMap::new(),
             asks: HashMap::new(),
             open: HashMap::new(),
@@ -147,58 +136,10 @@ impl EventLoop {
             }
             Command::Peers(answer) => tell(answer, Ok(self.peers())),
             Command::Dial(address, answer) => self.dial(address, answer),
-            Command::Listen(address, answer) => match self.swarm.listen_on(address.0.clone()) {
-                Ok(id) if self.listens.len() < WAITING_MAX => {
-                    self.listens.insert(id, answer);
-                }
-                Ok(_) => tell(answer, Err(NetworkError::Busy)),
-                Err(error) => {
-                    let reason = error.to_string();
-                    tell(answer, Err(NetworkError::Address { address, reason }));
-                }
-            },
-            Command::Bootstrap(answer) => match self.table().bootstrap() {
-                Ok(id) if self.looks.len() < WAITING_MAX => {
-                    self.looks.insert(id, answer);
-                }
-                Ok(_) => tell(answer, Err(NetworkError::Busy)),
-                Err(_) => {
-                    let (peer, reason) = ("the network".to_owned(), "no peer is known".to_owned());
-                    tell(answer, Err(NetworkError::Unreachable { peer, reason }));
-                }
-            },
+            Command::Listen(address, answer) => self.listen(address, answer),
+            Command::Bootstrap(answer) => self.look_around(answer),
             Command::Put { key, value, answer } => self.put(key, value, answer),
-            Command::Get(key, answer) => {
-                if self.gets.len() >= WAITING_MAX {
-                    return tell(answer, Err(NetworkError::Busy));
-                }
-                let id = self.table().get_record(kad::RecordKey::from(key));
-                self.gets.insert(id, Get { best: None, answer });
-            }
-            Command::Forget(key, answer) => {
-                self.table().remove_record(&kad::RecordKey::from(key));
-                tell(answer, Ok(()));
-            }
-            Command::Provide(key, answer) => {
-                match self.table().start_providing(kad::RecordKey::from(key)) {
-                    Ok(id) if self.provisions.len() < WAITING_MAX => {
-                        self.provisions.insert(id, answer);
-                    }
-                    Ok(_) => tell(answer, Err(NetworkError::Busy)),
-                    Err(error) => tell(answer, Err(NetworkError::NotStored(error.to_string()))),
-                }
-            }
-            Command::Withdraw(key, answer) => {
-                self.table().stop_providing(&kad::RecordKey::from(key));
-                tell(answer, Ok(()));
-            }
-            Command::Providers(key, answer) => {
-                if self.searches.len() >= WAITING_MAX {
-                    return tell(answer, Err(NetworkError::Busy));
-                }
-                let id = self.table().get_providers(kad::RecordKey::from(key));
-                self.searches.insert(id, (HashSet::new(), answer));
-            }
+            Command::Get(key, answer) => self.get(key, answer),
             Command::Ask {
                 protocol,
                 peer,
@@ -214,6 +155,21 @@ impl EventLoop {
                 let exchange = self.exchange(protocol);
                 let id = exchange.send_request_with_addresses(&peer.0, bytes, addresses);
                 self.asks.insert((protocol, id), answer);
+            }
+        }
+    }
+
+    fn listen(&mut self, address: Address, answer: Answer<Address>) {
+        if self.listens.len() >= WAITING_MAX {
+            return tell(answer, Err(NetworkError::Busy));
+        }
+        match self.swarm.listen_on(address.0.clone()) {
+            Ok(id) => {
+                self.listens.insert(id, (address, answer));
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                tell(answer, Err(NetworkError::Address { address, reason }));
             }
         }
     }
@@ -240,28 +196,6 @@ impl EventLoop {
                 self.dials.insert(id, answer);
             }
             Err(error) => tell(answer, Err(unreachable(address.to_string(), &error))),
-        }
-    }
-
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>, answer: Answer<()>) {
-        if self.puts.len() >= WAITING_MAX {
-            return tell(answer, Err(NetworkError::Busy));
-        }
-        let kept = match (self.settings.judge)(&key, &value) {
-            Ok(kept) => kept,
-            Err(reason) => return tell(answer, Err(NetworkError::NotStored(reason))),
-        };
-        let record = kad::Record {
-            key: kad::RecordKey::from(key),
-            value,
-            publisher: None,
-            expires: Some(Instant::now() + kept.lifetime),
-        };
-        match self.table().put_record(record, kad::Quorum::One) {
-            Ok(id) => {
-                self.puts.insert(id, answer);
-            }
-            Err(error) => tell(answer, Err(NetworkError::NotStored(error.to_string()))),
         }
     }
 
@@ -300,7 +234,7 @@ impl EventLoop {
                 address,
             } => {
                 tracing::info!(%address, "libp2p listens");
-                if let Some(answer) = self.listens.remove(&listener_id) {
+                if let Some((_, answer)) = self.listens.remove(&listener_id) {
                     tell(answer, Ok(Address(address)));
                 }
                 self.send(Event::AddressesChanged);
@@ -315,8 +249,8 @@ impl EventLoop {
                     Err(error) => error.to_string(),
                 };
                 tracing::warn!(%reason, "libp2p listens no longer at one of its addresses");
-                if let Some(answer) = self.listens.remove(&listener_id) {
-                    tell(answer, Err(NetworkError::NotStored(reason)));
+                if let Some((address, answer)) = self.listens.remove(&listener_id) {
+                    tell(answer, Err(NetworkError::Address { address, reason }));
                 }
                 self.send(Event::AddressesChanged);
             }
@@ -428,218 +362,6 @@ impl EventLoop {
         }
     }
 
-    fn note_table(&mut self, event: kad::Event) {
-        match event {
-            kad::Event::InboundRequest {
-                request:
-                    kad::InboundRequest::PutRecord {
-                        source,
-                        record: Some(record),
-                        ..
-                    },
-            } => self.take_record(source, record),
-            kad::Event::InboundRequest {
-                request:
-                    kad::InboundRequest::AddProvider {
-                        record: Some(record),
-                    },
-            } => {
-                // What it says is asked of the provider itself, in a signed record; here it only takes room.
-                let provider = record.provider;
-                if !self.left.admit(provider, Instant::now())
-                    || self.table().store_mut().add_provider(record).is_err()
-                {
-                    Counts::add(&self.counts.refused);
-                }
-            }
-            kad::Event::OutboundQueryProgressed {
-                id, result, step, ..
-            } => self.progressed(id, result, step.last),
-            other => tracing::trace!(event = ?other, "the table tells something"),
-        }
-    }
-
-    /// Stores a record of a peer's if it is good, within the peer's share, and newer than what is there.
-    fn take_record(&mut self, source: PeerId, mut record: kad::Record) {
-        let refused = match self.left.admit(source, Instant::now()) {
-            false => Err("too many in a minute".to_owned()),
-            true => self.judge(&record),
-        };
-        let refused = refused.and_then(|kept| {
-            let held = self
-                .table()
-                .store_mut()
-                .get(&record.key)
-                .map(|r| r.into_owned());
-            let held = held.and_then(|held| self.judge(&held).ok());
-            if held.is_some_and(|held| held.sequence >= kept.sequence) {
-                return Ok(());
-            }
-            record.expires = Some(Instant::now() + kept.lifetime);
-            record.publisher = None;
-            let put = self.table().store_mut().put(record);
-            put.map_err(|error| error.to_string())
-        });
-        if let Err(reason) = refused {
-            Counts::add(&self.counts.refused);
-            tracing::debug!(peer.id = %source, %reason, "a record was refused");
-        }
-    }
-
-    fn judge(&self, record: &kad::Record) -> Result<Kept, String> {
-        if record.value.len() > self.settings.limits.record {
-            return Err("it is too large".to_owned());
-        }
-        (self.settings.judge)(record.key.as_ref(), &record.value)
-    }
-
-    fn progressed(&mut self, id: QueryId, result: kad::QueryResult, last: bool) {
-        use kad::QueryResult as Result;
-        match result {
-            Result::GetRecord(found) => {
-                if let Ok(kad::GetRecordOk::FoundRecord(found)) = found {
-                    let judged = self.judge(&found.record);
-                    if let (Ok(kept), Some(get)) = (judged, self.gets.get_mut(&id)) {
-                        let best = get.best.as_ref().map(|(best, _)| best.sequence);
-                        if best.is_none_or(|best| best < kept.sequence) {
-                            get.best = Some((kept, found.record.value));
-                        }
-                    }
-                }
-                if last && let Some(get) = self.gets.remove(&id) {
-                    tell(get.answer, Ok(get.best.map(|(_, value)| value)));
-                }
-            }
-            Result::PutRecord(put) => {
-                if let Some(answer) = self.puts.remove(&id) {
-                    let told = put.map(drop);
-                    tell(
-                        answer,
-                        told.map_err(|e| NetworkError::NotStored(e.to_string())),
-                    );
-                }
-            }
-            Result::StartProviding(told) => {
-                if let Some(answer) = self.provisions.remove(&id) {
-                    let told = told.map(drop);
-                    tell(
-                        answer,
-                        told.map_err(|e| NetworkError::NotStored(e.to_string())),
-                    );
-                }
-            }
-            Result::GetProviders(found) => {
-                if let Ok(kad::GetProvidersOk::FoundProviders { providers, .. }) = found
-                    && let Some((all, _)) = self.searches.get_mut(&id)
-                {
-                    let room = PROVIDERS_MAX.saturating_sub(all.len());
-                    all.extend(providers.into_iter().take(room));
-                }
-                if last && let Some((all, answer)) = self.searches.remove(&id) {
-                    tell(answer, Ok(all.into_iter().map(PeerName).collect()));
-                }
-            }
-            Result::Bootstrap(_) if last => {
-                if let Some(answer) = self.looks.remove(&id) {
-                    tell(answer, Ok(()));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn exchanged(&mut self, protocol: Protocol, event: request_response::Event<Vec<u8>, Vec<u8>>) {
-        use request_response::{Event as Exchange, Message};
-        match event {
-            Exchange::Message {
-                peer,
-                connection_id,
-                message:
-                    Message::Request {
-                        request, channel, ..
-                    },
-            } => self.hand_over(protocol, peer, connection_id, request, channel),
-            Exchange::Message {
-                connection_id,
-                message:
-                    Message::Response {
-                        request_id,
-                        response,
-                    },
-                ..
-            } => {
-                let way = self.way(connection_id);
-                if let Some(answer) = self.asks.remove(&(protocol, request_id)) {
-                    let bytes = response;
-                    tell(answer, Ok(Reply { bytes, way }));
-                }
-            }
-            Exchange::OutboundFailure {
-                peer,
-                request_id,
-                error,
-                ..
-            } => {
-                if let Some(answer) = self.asks.remove(&(protocol, request_id)) {
-                    let (peer, reason) = (PeerName(peer), error.to_string());
-                    tell(answer, Err(NetworkError::NoAnswer { peer, reason }));
-                }
-            }
-            Exchange::InboundFailure { peer, error, .. } => {
-                tracing::debug!(peer.id = %peer, %error, "a peer got no answer");
-            }
-            Exchange::ResponseSent { .. } => {}
-        }
-    }
-
-    /// Hands a peer's request to whoever reads the events, and waits for the answer beside everything else.
-    fn hand_over(
-        &mut self,
-        protocol: Protocol,
-        peer: PeerId,
-        connection: ConnectionId,
-        bytes: Vec<u8>,
-        channel: ResponseChannel<Vec<u8>>,
-    ) {
-        let (answer, told) = tokio::sync::oneshot::channel();
-        let open = self.open.get(&connection);
-        let request = Request {
-            peer: PeerName(peer),
-            address: open.and_then(|open| ip(open.endpoint.get_remote_address())),
-            way: self.way(connection),
-            protocol,
-            bytes,
-            answer,
-        };
-        if self.events.try_send(Event::Request(request)).is_err() {
-            // Dropping the channel ends the peer's stream.
-            Counts::add(&self.counts.lost);
-            return;
-        }
-        let made = told.map(move |told| Made {
-            protocol,
-            channel,
-            bytes: told.ok(),
-        });
-        self.answering.push(made.boxed());
-    }
-
-    fn answer(&mut self, made: Made) {
-        let Made {
-            protocol,
-            channel,
-            bytes,
-        } = made;
-        let Some(bytes) = bytes else { return };
-        if self
-            .exchange(protocol)
-            .send_response(channel, bytes)
-            .is_err()
-        {
-            tracing::debug!("a peer went before it had its answer");
-        }
-    }
-
     fn way(&self, connection: ConnectionId) -> Way {
         match self.open.get(&connection) {
             Some(open) if open.endpoint.is_relayed() => Way::Relayed,
@@ -690,20 +412,6 @@ impl EventLoop {
         let mut connections: Vec<Connection> = connections.collect();
         connections.sort_by_key(|connection| connection.peer);
         connections
-    }
-
-    fn table(&mut self) -> &mut kad::Behaviour<kad::store::MemoryStore> {
-        &mut self.swarm.behaviour_mut().table
-    }
-
-    fn exchange(
-        &mut self,
-        protocol: Protocol,
-    ) -> &mut request_response::Behaviour<crate::codec::Frames> {
-        match protocol {
-            Protocol::Meeting => &mut self.swarm.behaviour_mut().meetings,
-            Protocol::Records => &mut self.swarm.behaviour_mut().records,
-        }
     }
 
     /// Tells that something changed. One that finds no room is not missed: its reader has others to look after.

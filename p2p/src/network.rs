@@ -245,10 +245,6 @@ pub(crate) enum Command {
         answer: Answer<()>,
     },
     Get(Vec<u8>, Answer<Option<Vec<u8>>>),
-    Forget(Vec<u8>, Answer<()>),
-    Provide(Vec<u8>, Answer<()>),
-    Withdraw(Vec<u8>, Answer<()>),
-    Providers(Vec<u8>, Answer<Vec<PeerName>>),
     Ask {
         protocol: Protocol,
         peer: PeerName,
@@ -312,26 +308,6 @@ impl Network {
     /// Looks for the newest record under `key` that the [`Judge`] finds good.
     pub fn get(&self, key: Vec<u8>) -> Told<Option<Vec<u8>>> {
         self.tell(move |answer| Command::Get(key, answer))
-    }
-
-    /// Keeps a record no longer. Other nodes keep theirs until it is over.
-    pub fn forget(&self, key: Vec<u8>) -> Told<()> {
-        self.tell(move |answer| Command::Forget(key, answer))
-    }
-
-    /// Says at the nodes nearest to `key` that we have what it names.
-    pub fn provide(&self, key: Vec<u8>) -> Told<()> {
-        self.tell(move |answer| Command::Provide(key, answer))
-    }
-
-    /// Says so no longer.
-    pub fn withdraw(&self, key: Vec<u8>) -> Told<()> {
-        self.tell(move |answer| Command::Withdraw(key, answer))
-    }
-
-    /// Who says that.
-    pub fn providers(&self, key: Vec<u8>) -> Told<Vec<PeerName>> {
-        self.tell(move |answer| Command::Providers(key, answer))
     }
 
     /// Asks a peer, which is dialled at `addresses` and where it is known to be, unless it is connected.

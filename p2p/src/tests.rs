@@ -260,23 +260,6 @@ async fn connections_beyond_the_bound_are_refused() {
 }
 
 #[tokio::test]
-async fn who_has_something_is_found() {
-    let [_hub, one, other, seeker] = swarm().await;
-    for node in [&one, &other] {
-        node.network.provide(b"tea".to_vec()).await.unwrap();
-    }
-    let mut found = seeker.network.providers(b"tea".to_vec()).await.unwrap();
-    let mut expected = vec![one.network.name(), other.network.name()];
-    found.sort();
-    expected.sort();
-    assert_eq!(found, expected);
-    assert_eq!(
-        seeker.network.providers(b"cha".to_vec()).await.unwrap(),
-        Vec::new()
-    );
-}
-
-#[tokio::test]
 async fn two_nodes_exchange_through_a_third() {
     let mut relay = settings(Limits::default());
     relay.relay = true;
