@@ -15,27 +15,27 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures::Stream;
-use futures::future::{BoxFuture, LocalBoxFuture, join_all};
+use futures::future::{BoxFuture, LocalBoxFuture};
 use kairos_p2p::{
-    Connection, Event, Judge, Kept, Network, NetworkError, NodeKey, Protocol, Request, Settings,
-    StartError, Status,
+    Event, Judge, Kept, Network, NetworkError, NodeKey, Protocol, Request, Settings, StartError,
 };
 use kairos_protocol::crypto::Keypair;
-use kairos_protocol::id::AgentId;
 use kairos_protocol::record::{Announcement, PeerKey, Record, RecordError, Scope, table_key};
 use kairos_protocol::time::{Clock, Timestamp};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use crate::bounded_addr::{AskError, Asks, BoundedAddr};
-use crate::meeting::client::{Carried, Carrier};
+use crate::bounded_addr::{AskError, BoundedAddr};
 
 mod ask;
+mod handle;
+mod handlers;
 mod message;
 #[cfg(test)]
 mod tests;
 
 use ask::{RecordsAsked, RecordsTold};
+pub use handle::DiscoveryHandle;
 pub use kairos_p2p::{Address, Limits, PeerName, Way};
 pub use message::{
     Bootstrap, Carry, Dial, Find, Found, Health, ListPeers, Listen, Neighbour, RecordOf, Show,
@@ -57,6 +57,8 @@ const ASKED_MAX: usize = 16;
 const LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
 /// How long is waited before our record is left with others once more, so that many changes cost one.
 const SETTLE: Duration = Duration::from_millis(500);
+/// How often a node that is alone dials those it begins with.
+pub const REDIAL: Duration = Duration::from_secs(60);
 /// Addresses of ours that are announced.
 const ADDRESSES: usize = 8;
 
@@ -110,8 +112,6 @@ pub struct DiscoveryParts {
     pub peer_key: PeerKey,
     /// For people.
     pub name: String,
-    /// Where we answer over HTTP, if others may know.
-    pub url: Option<String>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who may learn of us.
@@ -120,8 +120,10 @@ pub struct DiscoveryParts {
     pub listen: Vec<Address>,
     /// Where others reach it, if that is known.
     pub external: Vec<Address>,
-    /// Whom it dials at first, and again when it is alone.
+    /// Whom it dials at first, and again while it is alone.
     pub bootstrap: Vec<Address>,
+    /// How often it does that; [`REDIAL`] but for tests.
+    pub redial: Duration,
     /// Whether it looks for neighbours on the local network; never while nobody there may learn of us.
     pub mdns: bool,
     /// Whether it passes on the traffic of others.
@@ -141,10 +143,10 @@ pub struct DiscoveryActor {
     peer_key: Arc<PeerKey>,
     clock: Arc<dyn Clock>,
     name: String,
-    url: Option<String>,
     scope: Scope,
     external: Vec<Address>,
     bootstrap: Vec<Address>,
+    redial: Duration,
     door: MeetingDoor,
     // State.
     ours: Option<Record>,
@@ -155,97 +157,6 @@ pub struct DiscoveryActor {
     published: Published,
     meetings: usize,
     known: HashMap<PeerName, Record>,
-}
-
-/// Reaches the actor. Errands, which wait for others, have permits and patience of their own.
-#[derive(Clone)]
-pub struct DiscoveryHandle {
-    arriving: BoundedAddr<DiscoveryActor>,
-    begun: BoundedAddr<DiscoveryActor>,
-}
-
-impl DiscoveryHandle {
-    /// See [`Show`].
-    pub async fn show(&self) -> Result<Shown, DiscoveryError> {
-        self.arriving.ask(Show).await?
-    }
-
-    /// See [`ListPeers`].
-    pub async fn peers(&self) -> Result<Vec<Neighbour>, DiscoveryError> {
-        self.arriving.ask(ListPeers).await?
-    }
-
-    /// See [`Find`].
-    pub async fn find(&self, id: AgentId) -> Result<Option<Found>, DiscoveryError> {
-        self.begun.ask(Find { id }).await?
-    }
-
-    /// See [`Dial`].
-    pub async fn dial(&self, address: Address) -> Result<PeerName, DiscoveryError> {
-        self.begun.ask(Dial { address }).await?
-    }
-
-    /// See [`Listen`].
-    pub async fn listen(&self, address: Address) -> Result<Address, DiscoveryError> {
-        self.begun.ask(Listen { address }).await?
-    }
-
-    /// See [`Bootstrap`].
-    pub async fn bootstrap(&self) -> Result<usize, DiscoveryError> {
-        self.begun.ask(Bootstrap).await?
-    }
-
-    /// See [`RecordOf`].
-    pub async fn record_of(&self, peer: PeerName) -> Result<(Record, Way), DiscoveryError> {
-        self.begun.ask(RecordOf { peer }).await?
-    }
-
-    /// See [`Carry`].
-    pub async fn carry(&self, peer: PeerName, message: Vec<u8>) -> Result<Carried, DiscoveryError> {
-        self.begun.ask(Carry { peer, message }).await?
-    }
-
-    /// The bound of asks, and what was counted at it.
-    pub fn asks(&self) -> &Arc<Asks> {
-        self.arriving.asks()
-    }
-
-    /// The same for errands.
-    pub fn errand_asks(&self) -> &Arc<Asks> {
-        self.begun.asks()
-    }
-
-    /// See [`Health`].
-    pub async fn health(&self) -> Result<(), DiscoveryError> {
-        self.arriving.probe(Health).await?
-    }
-
-    /// See [`Shutdown`].
-    pub async fn shutdown(&self) -> Result<(), DiscoveryError> {
-        self.arriving.ask(Shutdown).await?
-    }
-}
-
-impl Carrier for DiscoveryHandle {
-    fn carry(
-        &self,
-        peer: PeerName,
-        message: Vec<u8>,
-    ) -> BoxFuture<'static, Result<Carried, String>> {
-        let handle = self.clone();
-        let carried = async move { DiscoveryHandle::carry(&handle, peer, message).await };
-        Box::pin(async move { carried.await.map_err(|error| error.to_string()) })
-    }
-
-    fn record(&self, peer: PeerName) -> BoxFuture<'static, Result<(Record, Way), String>> {
-        let handle = self.clone();
-        Box::pin(async move {
-            handle
-                .record_of(peer)
-                .await
-                .map_err(|error| error.to_string())
-        })
-    }
 }
 
 /// Decides which records the table of the network takes from others.
@@ -296,7 +207,7 @@ impl DiscoveryActor {
             peer_key: Arc::new(parts.peer_key),
             clock: parts.clock,
             name: parts.name,
-            url: parts.url,
+            redial: parts.redial,
             scope: parts.scope,
             external: parts.external,
             bootstrap: parts.bootstrap,
@@ -416,12 +327,25 @@ impl DiscoveryActor {
             expires_at: now.plus(LIFETIME),
             scope: self.scope,
             addresses,
-            url: self.url.clone(),
+            // Behind a proxy a node does not know its own.
+            url: None,
             offers: Vec::new(),
         };
         self.ours = Some(Record::sign(announcement, &self.keypair, &self.peer_key)?);
         self.fresh_until = now.plus(LIFETIME / 2);
         Ok(())
+    }
+
+    /// Dials the peers to begin with.
+    fn begin(&self, ctx: &mut Context<Self>) {
+        for address in self.bootstrap.clone() {
+            let dialled = self.network.dial(address.clone());
+            ctx.spawn(dialled.into_actor(self).map(move |dialled, _, _| {
+                if let Err(error) = dialled {
+                    tracing::warn!(%address, %error, "a peer to begin with cannot be reached");
+                }
+            }));
+        }
     }
 
     fn answer_meeting(&mut self, request: Request, ctx: &mut Context<Self>) {
@@ -478,14 +402,17 @@ impl Actor for DiscoveryActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.publish_soon(ctx);
         ctx.run_interval(LIFETIME / 12, |this, ctx| this.publish_soon(ctx));
-        for address in self.bootstrap.clone() {
-            let dialled = self.network.dial(address.clone());
-            ctx.spawn(dialled.into_actor(self).map(move |dialled, _, _| {
-                if let Err(error) = dialled {
-                    tracing::warn!(%address, %error, "a peer to begin with cannot be reached");
+        self.begin(ctx);
+        ctx.run_interval(self.redial, |this, ctx| {
+            let network = this.network.clone();
+            let status = async move { network.status().await };
+            ctx.spawn(status.into_actor(this).map(|status, this, ctx| {
+                // A node that has ended is told of by the health of this actor.
+                if status.is_ok_and(|status| status.peers == 0) {
+                    this.begin(ctx);
                 }
             }));
-        }
+        });
     }
 }
 
@@ -516,239 +443,5 @@ impl StreamHandler<Event> for DiscoveryActor {
             }
             Event::AddressesChanged => self.publish_soon(ctx),
         }
-    }
-}
-
-impl Handler<Publish> for DiscoveryActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Publish, ctx: &mut Self::Context) {
-        self.is_due = false;
-        if std::mem::replace(&mut self.is_publishing, true) {
-            // What changed meanwhile is looked at afterwards.
-            self.publish_soon(ctx);
-            return;
-        }
-        let network = self.network.clone();
-        let looked = async move { network.status().await };
-        let renewed = looked.into_actor(self).map(|status, this, _| {
-            let Status {
-                listen, external, ..
-            } = status?;
-            this.renew(listen, external)?;
-            Ok::<_, DiscoveryError>(this.ours.clone())
-        });
-        let published = renewed.then(|ours, this, _| {
-            let network = this.network.clone();
-            let is_public = this.scope == Scope::World;
-            async move {
-                let Some(ours) = ours? else {
-                    return Ok(Published::Nowhere);
-                };
-                if !is_public {
-                    return Ok(Published::Nearby);
-                }
-                match network.put(table_key(ours.id()), ours.to_bytes()).await {
-                    Ok(()) => Ok(Published::Table),
-                    // Nobody is there yet; whoever joins makes us try again.
-                    Err(NetworkError::NotStored(_)) => Ok(Published::Nowhere),
-                    Err(error) => Err(DiscoveryError::from(error)),
-                }
-            }
-            .into_actor(this)
-        });
-        ctx.spawn(published.map(|published, this, _| {
-            this.is_publishing = false;
-            match published {
-                Ok(published) => this.published = published,
-                Err(error) => {
-                    this.published = Published::Nowhere;
-                    tracing::warn!(%error, "this agent is not announced");
-                }
-            }
-        }));
-    }
-}
-
-impl Handler<Show> for DiscoveryActor {
-    type Result = ResponseFuture<Result<Shown, DiscoveryError>>;
-
-    fn handle(&mut self, _: Show, _ctx: &mut Self::Context) -> Self::Result {
-        let status = self.network.status();
-        let (ours, scope, published) = (self.ours.clone(), self.scope, self.published);
-        Box::pin(async move {
-            let status = status.await?;
-            Ok(Shown {
-                status,
-                scope,
-                published,
-                sequence: ours.as_ref().map(Record::sequence),
-                expires_at: ours.as_ref().map(Record::expires_at),
-            })
-        })
-    }
-}
-
-impl Handler<ListPeers> for DiscoveryActor {
-    type Result = ResponseActFuture<Self, Result<Vec<Neighbour>, DiscoveryError>>;
-
-    fn handle(&mut self, _: ListPeers, _ctx: &mut Self::Context) -> Self::Result {
-        let peers = self.network.peers();
-        Box::pin(peers.into_actor(self).map(|peers, this, _| {
-            let now = this.clock.now();
-            let with_record = |connection: Connection| {
-                let record = this.known.get(&connection.peer);
-                let record = record.filter(|record| record.is_current(now).is_ok());
-                let agent = record.map(|record| (record.id().clone(), record.name().to_owned()));
-                Neighbour { connection, agent }
-            };
-            Ok(peers?.into_iter().map(with_record).collect())
-        }))
-    }
-}
-
-impl Handler<Find> for DiscoveryActor {
-    type Result = ResponseActFuture<Self, Result<Option<Found>, DiscoveryError>>;
-
-    /// Looks in the table of the network and asks who is connected, both at this moment. What was heard before only says
-    /// whom to ask.
-    fn handle(&mut self, Find { id }: Find, _ctx: &mut Self::Context) -> Self::Result {
-        let (network, clock) = (self.network.clone(), Arc::clone(&self.clock));
-        let in_table = self.network.get(table_key(&id));
-        let wanted = id.clone();
-        let in_table = async move {
-            let found = in_table.await?;
-            let read = found.and_then(|bytes| Record::read(&bytes, clock.now()).ok());
-            Ok::<_, DiscoveryError>(read.filter(|record| *record.id() == wanted))
-        };
-        let nearby = async move { network.peers().await };
-        let nearby = nearby.into_actor(self).then(move |peers, this, _| {
-            let mut peers: Vec<PeerName> = peers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|connection| connection.peer)
-                .collect();
-            peers.dedup();
-            // Who said that it is the one comes first.
-            let is_it = |peer: &PeerName| this.known.get(peer).is_some_and(|r| *r.id() == id);
-            peers.sort_by_key(|peer| !is_it(peer));
-            let asked = RecordsAsked::Agent(id);
-            let asks = peers.into_iter().take(ASKED_MAX);
-            let asks: Vec<_> = asks.map(|peer| this.ask(peer, &asked)).collect();
-            join_all(asks).into_actor(this)
-        });
-        let in_table = in_table.into_actor(self);
-        let found =
-            nearby.then(move |nearby, _, _| in_table.map(move |table, _, _| (table, nearby)));
-        Box::pin(found.map(|(table, nearby), this, _| {
-            let mut all: Vec<Record> = nearby.into_iter().flatten().map(|(r, _)| r).collect();
-            let connected = all.clone();
-            all.extend(table?);
-            let best = all.into_iter().max_by_key(Record::sequence);
-            let Some((record, peer)) = best.and_then(|r| node_of(&r).map(|peer| (r, peer))) else {
-                return Ok(None);
-            };
-            this.remember(peer, record.clone());
-            let is_connected = connected
-                .iter()
-                .any(|near| near.peer_key() == record.peer_key());
-            Ok(Some(Found {
-                record,
-                peer,
-                is_connected,
-            }))
-        }))
-    }
-}
-
-impl Handler<Dial> for DiscoveryActor {
-    type Result = ResponseFuture<Result<PeerName, DiscoveryError>>;
-
-    fn handle(&mut self, Dial { address }: Dial, _ctx: &mut Self::Context) -> Self::Result {
-        let dialled = self.network.dial(address);
-        Box::pin(async move { Ok(dialled.await?) })
-    }
-}
-
-impl Handler<Listen> for DiscoveryActor {
-    type Result = ResponseFuture<Result<Address, DiscoveryError>>;
-
-    fn handle(&mut self, Listen { address }: Listen, _ctx: &mut Self::Context) -> Self::Result {
-        let listening = self.network.listen(address);
-        Box::pin(async move { Ok(listening.await?) })
-    }
-}
-
-impl Handler<Bootstrap> for DiscoveryActor {
-    type Result = ResponseFuture<Result<usize, DiscoveryError>>;
-
-    fn handle(&mut self, _: Bootstrap, _ctx: &mut Self::Context) -> Self::Result {
-        let dials: Vec<_> = self
-            .bootstrap
-            .iter()
-            .cloned()
-            .map(|a| self.network.dial(a))
-            .collect();
-        let network = self.network.clone();
-        Box::pin(async move {
-            let looked = async { network.bootstrap().await };
-            let dialled = join_all(dials).await;
-            let reached = dialled.iter().filter(|dialled| dialled.is_ok()).count();
-            // With nobody in the table there is nowhere to look, which is no fault if a peer was just reached.
-            match (looked.await, reached) {
-                (Err(error), 0) => Err(error.into()),
-                _ => Ok(reached),
-            }
-        })
-    }
-}
-
-impl Handler<RecordOf> for DiscoveryActor {
-    type Result = ResponseActFuture<Self, Result<(Record, Way), DiscoveryError>>;
-
-    fn handle(&mut self, RecordOf { peer }: RecordOf, _ctx: &mut Self::Context) -> Self::Result {
-        let asked = self.ask(peer, &RecordsAsked::Own);
-        Box::pin(asked.into_actor(self).map(move |told, this, _| {
-            let (record, way) = told?;
-            this.remember(peer, record.clone());
-            Ok((record, way))
-        }))
-    }
-}
-
-impl Handler<Carry> for DiscoveryActor {
-    type Result = ResponseFuture<Result<Carried, DiscoveryError>>;
-
-    fn handle(&mut self, Carry { peer, message }: Carry, _ctx: &mut Self::Context) -> Self::Result {
-        let addresses = self.addresses(peer);
-        let asked = self
-            .network
-            .ask(Protocol::Meeting, peer, addresses, message);
-        Box::pin(async move {
-            let reply = asked.await?;
-            Ok(Carried {
-                message: reply.bytes,
-                way: reply.way,
-            })
-        })
-    }
-}
-
-impl Handler<Health> for DiscoveryActor {
-    type Result = ResponseFuture<Result<(), DiscoveryError>>;
-
-    /// The loop of the node has to answer, too.
-    fn handle(&mut self, _: Health, _ctx: &mut Self::Context) -> Self::Result {
-        let status = self.network.status();
-        Box::pin(async move { Ok(status.await.map(drop)?) })
-    }
-}
-
-impl Handler<Shutdown> for DiscoveryActor {
-    type Result = Result<(), DiscoveryError>;
-
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
-        ctx.stop();
-        Ok(())
     }
 }

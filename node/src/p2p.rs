@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kairos_actors::discovery::{
     Address, DiscoveryActor, DiscoveryError, DiscoveryHandle, DiscoveryParts, Limits, MeetingDoor,
-    PeerName,
+    PeerName, REDIAL,
 };
 use kairos_protocol::id::AgentId;
 use kairos_protocol::package::SkillSetPackage;
@@ -34,12 +34,12 @@ pub fn start(agent: &Agent, door: MeetingDoor) -> anyhow::Result<DiscoveryHandle
         keypair: Arc::clone(&agent.keypair),
         peer_key: peer_key::load_or_create(&agent.data_dir.keys())?,
         name: settings.identity.name.clone(),
-        url: None,
         clock: Arc::clone(&agent.clock),
         scope: p2p.announce,
         listen: addresses(&p2p.listen)?,
         external: addresses(&p2p.external)?,
         bootstrap: addresses(&p2p.bootstrap)?,
+        redial: REDIAL,
         mdns: p2p.mdns,
         relay: p2p.relay,
         in_memory: false,

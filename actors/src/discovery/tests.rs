@@ -2,6 +2,7 @@ use std::cell::Cell;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kairos_protocol::id::AgentId;
 use kairos_protocol::record::SKEW;
 use kairos_protocol::time::ManualClock;
 use tokio::time::{sleep, timeout};
@@ -32,12 +33,12 @@ fn parts(n: usize, scope: Scope, clock: Arc<dyn Clock>) -> (DiscoveryParts, Rc<C
         keypair: Arc::clone(&KEYS[n]),
         peer_key: PeerKey::generate().unwrap(),
         name: format!("agent {n}"),
-        url: None,
         clock,
         scope,
         listen: vec![format!("/memory/{port}").parse().unwrap()],
         external: Vec::new(),
         bootstrap: Vec::new(),
+        redial: REDIAL,
         mdns: false,
         relay: false,
         in_memory: true,
@@ -134,6 +135,21 @@ async fn an_agent_that_is_private_is_found_by_nobody() {
             .iter()
             .any(|peer| peer.agent.as_ref().is_some_and(|(id, _)| *id == ada.id))
     );
+}
+
+#[actix::test]
+async fn an_agent_that_is_alone_tries_again_where_it_begins() {
+    let later = parts(0, Scope::World, clock());
+    let (mut early, visits) = parts(1, Scope::World, clock());
+    early.bootstrap = later.0.listen.clone();
+    early.redial = Duration::from_millis(50);
+    let early = begin((early, visits));
+    // Its first try came to nothing.
+    is_published(&early, Published::Nowhere).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(early.handle.show().await.unwrap().status.peers, 0);
+    let _later = begin(later);
+    is_published(&early, Published::Table).await;
 }
 
 #[actix::test]
