@@ -10,7 +10,7 @@ use rmcp::ErrorData;
 use rmcp::model::{
     CallToolResponse, GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation,
     JsonObject, PaginatedRequestParams, Prompt, ReadResourceResult, Reference, RequestStateCodec,
-    Resource, ResourceTemplate, ServerCapabilities, ServerConfig, Skill, Tool,
+    Resource, ResourceTemplate, Skill, Tool,
 };
 use serde_json::{Value, json};
 
@@ -67,20 +67,8 @@ impl Door for FixtureDoor {
         None
     }
 
-    #[expect(deprecated, reason = "the handshake era logs")]
-    fn config(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
-            .enable_tools()
-            .enable_resources()
-            .enable_resources_subscribe()
-            .enable_resources_list_changed()
-            .enable_logging()
-            .enable_prompts()
-            .enable_completions()
-            .enable_skills_with_directory_read()
-            .build();
-        let name = Implementation::new("mcp-fixture", env!("CARGO_PKG_VERSION"));
-        ServerConfig::new(capabilities).with_server_info(name)
+    fn name(&self) -> Implementation {
+        Implementation::new("mcp-fixture", env!("CARGO_PKG_VERSION"))
     }
 
     async fn instructions(&self) -> Option<String> {

@@ -7,7 +7,7 @@ use rmcp::ErrorData;
 use rmcp::model::{
     CallToolResponse, GetPromptRequestParams, GetPromptResponse, Implementation, JsonObject,
     PaginatedRequestParams, Prompt, ReadResourceResult, Reference, RequestStateCodec, Resource,
-    ResourceTemplate, ServerCapabilities, ServerConfig, Skill, Tool,
+    ResourceTemplate, Skill, Tool,
 };
 
 use super::call::{Call, Caller};
@@ -68,24 +68,12 @@ impl Door for AgentDoor {
         self.room.trouble()
     }
 
-    #[expect(deprecated, reason = "the handshake era logs")]
-    fn config(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
-            .enable_tools()
-            .enable_resources()
-            .enable_resources_subscribe()
-            .enable_resources_list_changed()
-            .enable_logging()
-            .enable_prompts()
-            .enable_completions()
-            .enable_skills_with_directory_read()
-            .build();
-        let name = Implementation::new("kairos-chain", env!("CARGO_PKG_VERSION"))
+    fn name(&self) -> Implementation {
+        Implementation::new("kairos-chain", env!("CARGO_PKG_VERSION"))
             .with_title("KairosChain")
             .with_description(
                 "The memory of an agent: knowledge with a history that can be checked",
-            );
-        ServerConfig::new(capabilities).with_server_info(name)
+            )
     }
 
     async fn instructions(&self) -> Option<String> {

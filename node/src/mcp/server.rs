@@ -15,13 +15,13 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     CompletionInfo, ContentBlock, CustomRequest, CustomResult, DiscoverResult, ErrorCode,
     Extensions, GetPromptRequestParams, GetPromptResponse, GetSkillRequestParams, GetSkillResult,
-    InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
+    Implementation, InitializeRequestParams, InitializeResult, JsonObject, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult,
     LoggingLevel, PaginatedRequestParams, Prompt, ProtocolVersion,
     ReadResourceDirectoryRequestParams, ReadResourceDirectoryResult, ReadResourceRequestParams,
-    ReadResourceResponse, ReadResourceResult, Reference, Resource, ResourceTemplate, ServerConfig,
-    SetLevelRequestParams, Skill, SubscribeRequestParams, SubscriptionFilter, Tool,
-    UnsubscribeRequestParams,
+    ReadResourceResponse, ReadResourceResult, Reference, Resource, ResourceTemplate,
+    ServerCapabilities, ServerConfig, SetLevelRequestParams, Skill, SubscribeRequestParams,
+    SubscriptionFilter, Tool, UnsubscribeRequestParams,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -52,8 +52,8 @@ pub trait Door: Send + Sync + Sized + 'static {
     /// Why tools that change something are not called at this moment, if they are not.
     fn no_room(&self) -> Option<String>;
 
-    /// What it can do, under which name, beside tools.
-    fn config(&self) -> ServerConfig;
+    /// What it is called.
+    fn name(&self) -> Implementation;
 
     /// What a model is told about this server before all else.
     fn instructions(&self) -> impl Future<Output = Option<String>> + Send;
@@ -167,7 +167,7 @@ impl<D: Door> Server<D> {
     }
 
     async fn told(&self) -> ServerConfig {
-        let mut config = self.door.config();
+        let mut config = self.get_info();
         config.instructions = self.door.instructions().await;
         config
     }
@@ -206,7 +206,17 @@ const HANDSHAKE_ONLY: [&str; 5] = [
 
 impl<D: Door> ServerHandler for Server<D> {
     fn get_info(&self) -> ServerConfig {
-        self.door.config()
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_resources_list_changed()
+            .enable_logging()
+            .enable_prompts()
+            .enable_completions()
+            .enable_skills_with_directory_read()
+            .build();
+        ServerConfig::new(capabilities).with_server_info(self.door.name())
     }
 
     async fn initialize(
