@@ -22,6 +22,15 @@ fn load<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>) -> (i32, Value, Stri
     (ended.status.code().unwrap(), verdict, said)
 }
 
+/// Has agents write to each other at `url` for two seconds.
+fn mail(url: &str) -> (i32, Value, String) {
+    load(
+        "--duration 2s --rate 20 --mix relay=1 --url"
+            .split(' ')
+            .chain([url]),
+    )
+}
+
 /// Whether a check passed, and what it says.
 fn check<'v>(verdict: &'v Value, name: &str) -> (bool, &'v str) {
     let checks = verdict["checks"].as_array();
@@ -149,19 +158,7 @@ fn a_place_that_loses_what_it_acknowledged_fails() {
             body: br#"{"status":"queued","relay_id":"x"}"#.to_vec(),
         })
     });
-    let (url, args) = (
-        bad.url(),
-        [
-            "--duration",
-            "2s",
-            "--rate",
-            "20",
-            "--mix",
-            "relay=1",
-            "--url",
-        ],
-    );
-    let (code, verdict, said) = load(args.into_iter().chain([url.as_str()]));
+    let (code, verdict, said) = mail(&bad.url());
     assert_eq!(
         (code, failed(&verdict)),
         (1, vec!["messages"]),
@@ -187,19 +184,7 @@ fn a_place_that_hands_a_message_out_again_fails() {
             }
         })
     });
-    let (url, args) = (
-        bad.url(),
-        [
-            "--duration",
-            "2s",
-            "--rate",
-            "20",
-            "--mix",
-            "relay=1",
-            "--url",
-        ],
-    );
-    let (code, verdict, said) = load(args.into_iter().chain([url.as_str()]));
+    let (code, verdict, said) = mail(&bad.url());
     assert_eq!(code, 1, "{verdict:#}{said}");
     let (passed, told) = check(&verdict, "replies");
     assert!(

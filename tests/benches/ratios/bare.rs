@@ -1,5 +1,6 @@
 //! The baseline of the HTTP benchmarks: actix-web that answers everything with the same bytes.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -19,21 +20,27 @@ pub(crate) struct Bare {
     pub(crate) address: SocketAddr,
 }
 
+/// Starts this program once more, with `args`, as a server that prints where it listens.
+pub(crate) fn again<I: IntoIterator<Item: AsRef<OsStr>>>(args: I) -> (Child, SocketAddr) {
+    let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this program starts again");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("standard output is a pipe");
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("it says where it listens");
+    let address = line.trim().parse().expect("an address");
+    (child, address)
+}
+
 impl Bare {
     /// Starts to answer with the bytes in `body`.
     pub(crate) fn start(workers: usize, body: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
-            .args([ARGUMENT, &workers.to_string()])
-            .arg(body)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program starts again");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("standard output is a pipe");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("it says where it listens");
-        let address = line.trim().parse().expect("an address");
+        let workers = workers.to_string();
+        let (child, address) = again([ARGUMENT.as_ref(), workers.as_ref(), body.as_os_str()]);
         Self { child, address }
     }
 

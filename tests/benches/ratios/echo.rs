@@ -1,6 +1,5 @@
 //! The baseline of the MCP benchmarks: the SDK with one tool that answers what it was given, and nothing around it.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,6 +14,8 @@ use rmcp::transport::streamable_http_server::session::local::LocalSessionManager
 use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt as _};
 use rmcp_actix_web::transport::StreamableHttpService;
 use serde_json::Value;
+
+use crate::bare;
 
 /// Makes this program the server: `--echo stdio`, or `--echo WORKERS` over HTTP.
 pub(crate) const ARGUMENT: &str = "--echo";
@@ -66,17 +67,7 @@ pub(crate) struct OverHttp {
 
 impl OverHttp {
     pub(crate) fn start(workers: usize) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
-            .args([ARGUMENT, &workers.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program starts again");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("standard output is a pipe");
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("it says where it listens");
-        let address = line.trim().parse().expect("an address");
+        let (child, address) = bare::again([ARGUMENT, &workers.to_string()]);
         Self { child, address }
     }
 }
