@@ -12,6 +12,7 @@ mod events;
 mod evolve;
 mod http;
 mod orientation;
+mod promote;
 mod reading;
 mod setup;
 mod stdio;

@@ -9,6 +9,7 @@ use super::tool::{Answer, Refusal, Toolbox};
 
 mod anchor;
 mod approvals;
+mod assembly;
 mod chain;
 mod context;
 mod definition;
@@ -21,6 +22,7 @@ mod knowledge;
 mod meeting;
 mod peer;
 mod place;
+mod promote;
 mod resource;
 mod search;
 mod skills;
@@ -40,6 +42,7 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<skills::LawGet>()
         .with::<evolve::Evolve>()
         .with::<evolve::Rollback>()
+        .with::<promote::Promote>()
         .with::<instructions::Update>()
         .with::<resource::List>()
         .with::<resource::Read>()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Open, data, refused, request, text, tool};
 
-fn home() -> Home {
+pub(super) fn home() -> Home {
     let home = Home::initialized();
     let config = home.data_dir().join("skills/config.yml");
     let settings = fs::read_to_string(&config).unwrap();
@@ -16,7 +16,7 @@ fn home() -> Home {
     home
 }
 
-fn law(home: &Home) -> String {
+pub(super) fn law(home: &Home) -> String {
     fs::read_to_string(home.data_dir().join("skills/kairos.rb")).unwrap()
 }
 

@@ -8,12 +8,7 @@ use serde_json::{Value, json};
 use super::{Open, data, refused, text, tool};
 
 /// Tools of the reference that are not here, because what they work on is not.
-const ABSENT: [&str; 4] = [
-    "chain_export",
-    "chain_import",
-    "skills_promote",
-    "skills_audit",
-];
+const ABSENT: [&str; 3] = ["chain_export", "chain_import", "skills_audit"];
 
 pub(super) fn listed(home: &Home) -> Vec<Value> {
     let mut open = Open::on(home);
@@ -175,6 +170,13 @@ fn what_a_tool_gives_fits_what_it_promised() {
             "context_create_subdir",
             json!({"name": "notes", "session_id": "s1", "subdir": "assets"}),
         ),
+        (
+            "skills_promote",
+            json!({
+                "command": "promote", "source_name": "notes", "from_layer": "L2", "to_layer": "L1", "session_id": "s1",
+            }),
+        ),
+        ("skills_promote", json!({"command": "status"})),
         ("resource_list", json!({})),
         ("resource_read", json!({"uri": "knowledge://tea"})),
         ("resource_read", json!({"uri": "l0://kairos.md"})),

@@ -99,7 +99,7 @@ fn failed(why: impl std::fmt::Display) -> Refusal {
 }
 
 /// What the skills say no to is told; what the machine says about files stays a failure of its own.
-fn refusal(error: SkillsError) -> Refusal {
+pub(super) fn refusal(error: SkillsError) -> Refusal {
     match error {
         error @ (SkillsError::Io(_) | SkillsError::Ask(_) | SkillsError::Ledger(_)) => error.into(),
         error => failed(error),
@@ -146,7 +146,7 @@ fn told(drafted: &Drafted, change: Option<Governed>) -> Result<Evolved, serde_js
 }
 
 /// Asks a person for a change that passes every gate.
-async fn ask(
+pub(super) async fn ask(
     door: &AgentDoor,
     call: &Call,
     tool: &'static str,

@@ -349,7 +349,8 @@ impl Tool<AgentDoor> for Update {
     }
 }
 
-fn data(changed: &Changed) -> Updated {
+/// What is told to programs of a change.
+pub(super) fn data(changed: &Changed) -> Updated {
     Updated {
         name: changed.name.to_string(),
         action: action(changed.action).0.to_owned(),
@@ -358,7 +359,8 @@ fn data(changed: &Changed) -> Updated {
     }
 }
 
-fn action(action: KnowledgeAction) -> (&'static str, &'static str) {
+/// An action as it is recorded, and as it is told once it is done.
+pub(super) fn action(action: KnowledgeAction) -> (&'static str, &'static str) {
     match action {
         KnowledgeAction::Create => ("create", "created"),
         KnowledgeAction::Update => ("update", "updated"),
