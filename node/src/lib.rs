@@ -27,5 +27,6 @@ pub mod room;
 pub mod serving;
 pub mod status;
 pub mod telemetry;
+mod transfer;
 pub mod upgrade;
 pub mod watchdog;

@@ -62,6 +62,7 @@ GOOD = [
     ("chain_verify", {}),
     ("chain_history", {"limit": 3, "format": "json"}),
     ("chain_prove", {"index": 1}),
+    ("chain_export", {}),
     (
         "formalization_record",
         {
@@ -109,6 +110,8 @@ FAILING = [
     ("place_message", {"to": "nobody", "text": "hello"}),
     ("skills_evolve", {"command": "reset"}),
     ("skills_promote", {"command": "promote", "source_name": "tea", "from_layer": "L2", "to_layer": "L0"}),
+    ("chain_export", {"output_dir": "../spring"}),
+    ("chain_import", {"source": "export", "input_dir": "/nowhere", "approved": True}),
     ("approvals_show", {"id": "p000000000000"}),
     ("chain_record", {"logs": []}),
     ("knowledge_get", {"name": "../tea"}),

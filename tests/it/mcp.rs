@@ -17,6 +17,7 @@ mod reading;
 mod setup;
 mod stdio;
 mod tools;
+mod transfer;
 mod wire;
 
 /// Sends lines to a server of `home`, ends its input, and returns how it ended.

@@ -55,6 +55,8 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<chain::Record>()
         .with::<chain::Verify>()
         .with::<chain::History>()
+        .with::<chain::Export>()
+        .with::<chain::Import>()
         .with::<formalization::Record>()
         .with::<formalization::History>()
         .with::<definition::Verify>()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Open, data, refused, text, tool};
 
 /// Tools of the reference that are not here, because what they work on is not.
-const ABSENT: [&str; 3] = ["chain_export", "chain_import", "skills_audit"];
+const ABSENT: [&str; 1] = ["skills_audit"];
 
 pub(super) fn listed(home: &Home) -> Vec<Value> {
     let mut open = Open::on(home);
@@ -207,6 +207,7 @@ fn what_a_tool_gives_fits_what_it_promised() {
             json!({"format": "json", "type": "knowledge_update"}),
         ),
         ("chain_prove", json!({"index": 1})),
+        ("chain_export", json!({"output_dir": "spring"})),
         (
             "formalization_record",
             json!({

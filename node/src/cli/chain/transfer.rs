@@ -1,16 +1,15 @@
 //! `chain export` and `chain import`, and in a file of its own `chain migrate`: whole ledgers out, in, and from one
 //! form to the other.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use kairos_actors::action_log::ActionLog;
-use kairos_actors::chain::store::place::{Backend, Places};
+use kairos_actors::chain::store::place::Places;
 use kairos_actors::chain::store::transfer::{Form, Held, Relation, Staged, Writer};
-use kairos_protocol::ledger::LoadState;
 use kairos_protocol::time::Clock as _;
 use serde_json::json;
 
@@ -19,20 +18,15 @@ use super::super::exit::Exit;
 use crate::agent;
 use crate::clock::SystemClock;
 use crate::data_dir::{DataDir, Tenancy};
+use crate::transfer::{self, ACTION_LOG};
 
 mod migrate;
 mod settings;
 
 pub(super) use migrate::{MigrateArgs, migrate};
 
-/// The ledger, inside an exported directory.
-const LEDGER: &str = "blockchain.json";
-/// The action log, beside it.
-const ACTION_LOG: &str = "action_log.jsonl";
 /// Longest action log that is taken from an export.
 const ACTION_LOG_MAX: u64 = 64 * 1024 * 1024;
-/// Where exports say what they are.
-const MANIFEST: &str = "manifest.json";
 
 /// Write the ledger, checked, into a new directory or to standard output
 #[derive(Debug, clap::Args)]
@@ -69,7 +63,6 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
     let (data_dir, places, _tenancy) = places(session)?;
     // Finishes what a crash interrupted, and refuses to look in the wrong place.
     drop(places.open()?);
-    let held = Held::take(&places, places.backend)?;
     let bar = bar("exporting");
     if let Some(form) = args.stream {
         let form = match form {
@@ -77,6 +70,7 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
             StreamForm::Jsonl => Form::JsonLines,
         };
         // What is wrong must be told before anything is written, so the whole is checked first.
+        let held = Held::take(&places, places.backend)?;
         let staged = Staged::copy(&held, held.path(), &mut |done| bar.set_position(done))?;
         drop(held);
         let mut writer = Writer::new(io::stdout().lock(), form, Path::new("standard output"));
@@ -91,73 +85,17 @@ pub(super) fn export(args: &ExportArgs, session: &mut Session) -> anyhow::Result
     if directory == Path::new("-") {
         bail!("what goes to standard output has a form: --stream json, or --stream jsonl");
     }
-    if directory.exists() {
-        bail!(
-            "{} exists already; name a directory that does not",
-            directory.display()
-        );
-    }
-    let parent = match directory.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let folder = tempfile::Builder::new()
-        .prefix(".export-")
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot write to {}", parent.display()))?;
-    let path = folder.path().join(LEDGER);
-    let mut writer = Writer::new(File::create_new(&path)?, Form::Json, &path);
-    let mut failed = Ok(());
-    let report = held.blocks(&mut |block| {
-        if failed.is_ok() {
-            bar.set_position(block.index() + 1);
-            failed = writer.add(block);
-        }
+    let exported = transfer::export(&data_dir, &places, directory, &mut |done| {
+        bar.set_position(done);
     })?;
-    failed?;
-    drop(held);
-    if report.state != LoadState::Readable {
-        let why = report
-            .problem
-            .map(|problem| format!(": {problem}"))
-            .unwrap_or_default();
-        bail!("the ledger is {}{why}; nothing was exported", report.state);
-    }
-    let (file, tip) = writer.end()?;
-    file.sync_all()?;
-    let tables = tables(&data_dir, &places, folder.path())?;
-    let manifest = json!({
-        "kairos_chain_export": true,
-        "version": "1.0",
-        "exported_at": SystemClock.now().entry(),
-        "source_db": places.path(places.backend).file_name().map(|name| name.to_string_lossy()),
-        "contents": {
-            "blockchain": LEDGER, "action_log": ACTION_LOG, "knowledge_meta": "knowledge_meta.json",
-        },
-        "counts": {
-            "blocks": report.length, "action_logs": tables.0, "knowledge_meta": tables.1,
-        },
-        "tip": tip,
-    });
-    write(
-        &folder.path().join(MANIFEST),
-        serde_json::to_string_pretty(&manifest)?.as_bytes(),
-    )?;
-    fs::set_permissions(folder.path(), fs::metadata(parent)?.permissions())?;
-    File::open(folder.path())?.sync_all()?;
-    fs::rename(folder.path(), directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    // It is where it belongs; there is nothing left to clear away.
-    let _moved = folder.keep();
-    File::open(parent)?.sync_all()?;
     bar.finish_and_clear();
     let out = &mut session.out;
     if out.wants_json() {
-        out.json(&json!({"directory": directory, "blocks": report.length, "tip": tip}))?;
+        out.json(&json!({"directory": directory, "blocks": exported.blocks, "tip": exported.tip}))?;
     } else {
         out.line(format_args!(
             "Exported {} blocks to {}",
-            report.length,
+            exported.blocks,
             directory.display()
         ))?;
     }
@@ -170,16 +108,10 @@ pub(super) fn import(args: &ImportArgs, session: &mut Session) -> anyhow::Result
     let path = places.path(places.backend);
     let bar = bar("checking");
     let told = &mut |done| bar.set_position(done);
-    let what = args.source.display().to_string();
     let staged = if args.source == Path::new("-") {
         Staged::read(io::stdin().lock(), "standard input", path, told)?
     } else {
-        let file = match args.source.is_dir() {
-            true => args.source.join(LEDGER),
-            false => args.source.clone(),
-        };
-        let file = File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        Staged::read(file, &what, path, told)?
+        transfer::stage(&args.source, path, told)?
     };
     bar.finish_and_clear();
     let held = Held::take(&places, places.backend)?;
@@ -258,32 +190,6 @@ fn places(session: &Session) -> anyhow::Result<(DataDir, Places, Tenancy)> {
 
 fn backups(data_dir: &DataDir) -> PathBuf {
     data_dir.storage().join("backups")
-}
-
-/// Writes the action log and the metadata of the knowledge beside an exported ledger, and counts them.
-fn tables(data_dir: &DataDir, places: &Places, folder: &Path) -> anyhow::Result<(u64, u64)> {
-    let (mut log, meta) = match places.backend {
-        Backend::Sqlite => kairos_actors::chain::store::sqlite::tables(&places.sqlite)?,
-        Backend::File => (Vec::new(), Vec::new()),
-    };
-    // The reference keeps its own log in the database; ours is a file in any case.
-    log.extend(ActionLog::new(data_dir.path()).lines()?);
-    let mut text = log.join("\n");
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    write(&folder.join(ACTION_LOG), text.as_bytes())?;
-    write(
-        &folder.join("knowledge_meta.json"),
-        serde_json::to_string_pretty(&meta)?.as_bytes(),
-    )?;
-    Ok((log.len() as u64, meta.len() as u64))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 /// Counts blocks on standard error, where a person is watching.

@@ -1,4 +1,5 @@
-//! `chain_status`, `chain_record`, `chain_verify`, `chain_history` and `chain_prove`: the ledger.
+//! `chain_status`, `chain_record`, `chain_verify`, `chain_history`, `chain_export`, `chain_import` and `chain_prove`: the
+//! ledger.
 
 use kairos_actors::chain::tlog::TlogError;
 use kairos_place::role::Action;
@@ -15,8 +16,10 @@ use crate::mcp::call::Call;
 use crate::mcp::tool::{Answer, Hints, Refusal, Tool};
 
 mod history;
+mod transfer;
 
 pub(super) use history::History;
+pub(super) use transfer::{Export, Import};
 
 /// A block.
 #[derive(Debug, Serialize, JsonSchema)]
