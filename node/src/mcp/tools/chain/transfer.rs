@@ -20,6 +20,9 @@ use crate::transfer;
 /// Longest name of a directory that is made for an export, in bytes.
 const NAME_MAX: usize = 100;
 
+/// Most exports of one second that get a name by themselves.
+const TRIES: u32 = 20;
+
 /// Where exports are, below the data directory.
 fn exports(agent: &Agent) -> PathBuf {
     agent.data_dir.storage().join("export")
@@ -103,7 +106,18 @@ impl Tool<AgentDoor> for Export {
 /// The name of the directory: one step below `folder`, so that a model writes nowhere else.
 fn name(folder: &Path, given: Option<String>, now: Timestamp) -> Result<String, Refusal> {
     let Some(given) = given else {
-        return Ok(format!("ledger_{}", now.file_stamp()));
+        let stamp = now.file_stamp();
+        let mut names = (2..=TRIES).map(|nth| format!("ledger_{stamp}_{nth}"));
+        let first = format!("ledger_{stamp}");
+        return match folder.join(&first).exists() {
+            false => Ok(first),
+            // Another one of the same second.
+            true => names
+                .find(|name| !folder.join(name).exists())
+                .ok_or_else(|| {
+                    Refusal::say("Error: there were many exports just now; name an output_dir")
+                }),
+        };
     };
     let given = Path::new(&given);
     let inside = given.strip_prefix(folder).unwrap_or(given);
