@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout};
 use kairos_tests::{Call, Ended, Home};
 use serde_json::{Value, json};
 
+mod audit;
 mod consent;
 mod consent_elsewhere;
 mod events;

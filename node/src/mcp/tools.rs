@@ -10,6 +10,7 @@ use super::tool::{Answer, Refusal, Toolbox};
 mod anchor;
 mod approvals;
 mod assembly;
+mod audit;
 mod chain;
 mod context;
 mod definition;
@@ -43,6 +44,7 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<evolve::Evolve>()
         .with::<evolve::Rollback>()
         .with::<promote::Promote>()
+        .with::<audit::Audit>()
         .with::<instructions::Update>()
         .with::<resource::List>()
         .with::<resource::Read>()
