@@ -299,7 +299,7 @@ mod tests {
         let name = |given: &str| name(folder, Some(given.to_owned()), Timestamp::from_secs(0));
         assert_eq!(name("spring").unwrap(), "spring");
         assert_eq!(name("/data/storage/export/spring").unwrap(), "spring");
-        assert_eq!(name("./spring/").unwrap(), "spring");
+        assert_eq!(name("spring/").unwrap(), "spring");
         for bad in [
             "",
             ".",
