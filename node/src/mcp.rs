@@ -12,6 +12,7 @@ pub mod agent;
 pub mod call;
 mod consent;
 mod failure;
+mod law;
 pub mod message;
 mod page;
 mod prompts;

@@ -38,7 +38,7 @@ fn no_resource(uri: &str) -> ErrorData {
 }
 
 impl Door for FixtureDoor {
-    fn tools(&self, _caller: &Caller) -> Vec<Tool> {
+    async fn tools(&self, _caller: &Caller) -> Vec<Tool> {
         self.tools.clone()
     }
 
@@ -77,6 +77,10 @@ impl Door for FixtureDoor {
 
     async fn resources(&self, _caller: &Caller) -> Result<Vec<Resource>, ErrorData> {
         Ok(content::resources())
+    }
+
+    async fn stamp_of_tools(&self) -> Stamp {
+        Stamp::default()
     }
 
     async fn stamps(&self, _caller: &Caller, uris: &[String]) -> Result<Stamps, ErrorData> {

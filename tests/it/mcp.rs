@@ -12,6 +12,7 @@ mod consent_elsewhere;
 mod events;
 mod evolve;
 mod http;
+mod law_tools;
 mod orientation;
 mod promote;
 mod reading;

@@ -9,13 +9,14 @@ use rmcp::model::{
     PaginatedRequestParams, Prompt, ReadResourceResult, Reference, RequestStateCodec, Resource,
     ResourceTemplate, Skill, Tool,
 };
+use tokio::sync::Semaphore;
 
 use super::call::{Call, Caller};
 use super::page::page;
 use super::server::Door;
 use super::tool::Toolbox;
-use super::watch::Stamps;
-use super::{consent, failure, prompts, resources, skills, tools};
+use super::watch::{Stamp, Stamps};
+use super::{consent, failure, law, prompts, resources, skills, tools};
 use crate::agent::Agent;
 use crate::room::Room;
 
@@ -28,6 +29,10 @@ pub struct AgentDoor {
     room: Room,
     /// Seals the questions to users that clients carry.
     pub(super) consent: RequestStateCodec,
+    /// The tools of the law as it was last read.
+    pub(super) offer: law::Offer,
+    /// Bounds how many tools of the law run at once.
+    pub(super) running: Arc<Semaphore>,
 }
 
 impl AgentDoor {
@@ -38,13 +43,22 @@ impl AgentDoor {
             tools: tools::all(),
             room,
             consent: consent::codec()?,
+            offer: law::Offer::default(),
+            running: Arc::new(Semaphore::new(law::RUNNING_MAX)),
         }))
+    }
+
+    /// Whether a tool of this program has this name.
+    pub(super) fn is_core(&self, name: &str) -> bool {
+        self.tools.get(name).is_some()
     }
 }
 
 impl Door for AgentDoor {
-    fn tools(&self, caller: &Caller) -> Vec<Tool> {
-        self.tools.list(caller.role).cloned().collect()
+    async fn tools(&self, caller: &Caller) -> Vec<Tool> {
+        let mut tools: Vec<Tool> = self.tools.list(caller.role).cloned().collect();
+        tools.extend(law::offered(self, caller).await);
+        tools
     }
 
     fn tool(&self, name: &str) -> Option<Tool> {
@@ -61,7 +75,10 @@ impl Door for AgentDoor {
         name: &str,
         arguments: JsonObject,
     ) -> Option<Result<CallToolResponse, ErrorData>> {
-        self.tools.call(self, call, name, arguments).await
+        match self.is_core(name) {
+            true => self.tools.call(self, call, name, arguments).await,
+            false => law::call(self, call, name, arguments).await.map(Ok),
+        }
     }
 
     fn no_room(&self) -> Option<String> {
@@ -82,6 +99,10 @@ impl Door for AgentDoor {
 
     async fn resources(&self, caller: &Caller) -> Result<Vec<Resource>, ErrorData> {
         resources::list(self, caller).await
+    }
+
+    async fn stamp_of_tools(&self) -> Stamp {
+        law::stamp(self).await
     }
 
     async fn stamps(&self, caller: &Caller, uris: &[String]) -> Result<Stamps, ErrorData> {

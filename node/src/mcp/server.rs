@@ -28,12 +28,12 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 
 use super::call::{Call, Caller};
 use super::page::page;
-use super::watch::{self, Stamps, Watched};
+use super::watch::{self, List, Stamp, Stamps, Watched};
 
 /// What a server serves.
 pub trait Door: Send + Sync + Sized + 'static {
     /// The tools that `caller` may call, in an order that stays.
-    fn tools(&self, caller: &Caller) -> Vec<Tool>;
+    fn tools(&self, caller: &Caller) -> impl Future<Output = Vec<Tool>> + Send;
 
     /// What is told of one tool, whoever may call it.
     fn tool(&self, name: &str) -> Option<Tool>;
@@ -63,6 +63,9 @@ pub trait Door: Send + Sync + Sized + 'static {
         &self,
         caller: &Caller,
     ) -> impl Future<Output = Result<Vec<Resource>, ErrorData>> + Send;
+
+    /// The state of the list of tools.
+    fn stamp_of_tools(&self) -> impl Future<Output = Stamp> + Send;
 
     /// The state of the list of resources, and of each of `uris`.
     fn stamps(
@@ -208,6 +211,7 @@ impl<D: Door> ServerHandler for Server<D> {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
+            .enable_tool_list_changed()
             .enable_resources()
             .enable_resources_subscribe()
             .enable_resources_list_changed()
@@ -250,7 +254,11 @@ impl<D: Door> ServerHandler for Server<D> {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let caller = self.caller(&context.extensions)?;
-        let tools = self.door.tools(&caller);
+        if is_handshake(&context) {
+            let list = List::Tools(self.door.stamp_of_tools().await);
+            watch::list_was_told(&self.door, &caller, &self.watched, &context.peer, list);
+        }
+        let tools = self.door.tools(&caller).await;
         let (tools, next) = page(tools, request.as_ref(), |tool| &tool.name)?;
         let mut result = ListToolsResult::with_all_items(tools);
         result.next_cursor = next;
@@ -306,8 +314,8 @@ impl<D: Door> ServerHandler for Server<D> {
         let caller = self.caller(&context.extensions)?;
         let found = self.door.resources(&caller).await?;
         if is_handshake(&context) {
-            let stamp = self.door.stamps(&caller, &[]).await?.list;
-            watch::list_was_told(&self.door, &caller, &self.watched, &context.peer, stamp);
+            let list = List::Resources(self.door.stamps(&caller, &[]).await?.list);
+            watch::list_was_told(&self.door, &caller, &self.watched, &context.peer, list);
         }
         let (found, next) = page(found, request.as_ref(), |resource| &resource.uri)?;
         let mut result = ListResourcesResult::with_all_items(found);
@@ -451,7 +459,6 @@ impl<D: Door> ServerHandler for Server<D> {
     ) -> Option<SubscriptionFilter> {
         let mut accepted = requested.clone();
         // What does not change is not told of.
-        accepted.tools_list_changed = None;
         accepted.prompts_list_changed = None;
         if let Some(uris) = &mut accepted.resource_subscriptions {
             uris.truncate(watch::URIS_MAX);

@@ -1,5 +1,6 @@
 //! The tools of an agent: one file for each family.
 
+use kairos_protocol::resource::Law as LawFile;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -97,6 +98,11 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<place::board::Acquire>()
         .with::<place::mail::Message>()
         .with::<place::mail::Mail>()
+}
+
+/// The bytes of the law.
+pub(super) async fn source_of_law(door: &AgentDoor) -> Result<Vec<u8>, Refusal> {
+    skills::file(door, LawFile::Ruby).await
 }
 
 /// What a tool takes that takes nothing.

@@ -1,4 +1,4 @@
-//! What changed among the resources that a client wants to hear of: looked at now and then, never reported by whoever
+//! What changed among the resources and tools that a client wants to hear of: looked at now and then, never reported by whoever
 //! changes it, so that what an editor or another process does is seen too.
 
 use std::collections::BTreeMap;
@@ -36,7 +36,26 @@ pub struct Stamps {
 pub(super) struct Watched {
     uris: BTreeMap<String, Option<Stamp>>,
     list: Option<Stamp>,
+    tools: Option<Stamp>,
     runs: bool,
+}
+
+/// A list that a client looked at, in that state.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum List {
+    Resources(Stamp),
+    Tools(Stamp),
+}
+
+/// What a client is to be told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct News {
+    /// The list of resources is another.
+    list: bool,
+    /// The list of tools is another.
+    tools: bool,
+    /// These resources are others.
+    updated: Vec<String>,
 }
 
 /// Has a client hear of one more resource.
@@ -79,9 +98,12 @@ pub(super) fn list_was_told<D: Door>(
     caller: &Caller,
     watched: &Arc<Mutex<Watched>>,
     peer: &Peer<RoleServer>,
-    stamp: Stamp,
+    list: List,
 ) {
-    watched.lock().list = Some(stamp);
+    match list {
+        List::Resources(stamp) => watched.lock().list = Some(stamp),
+        List::Tools(stamp) => watched.lock().tools = Some(stamp),
+    }
     begin(door, caller, watched, peer);
 }
 
@@ -114,36 +136,57 @@ async fn tell<D: Door>(
     watched: &Mutex<Watched>,
     peer: &Peer<RoleServer>,
 ) -> Result<(), rmcp::ServiceError> {
-    let uris: Vec<_> = watched.lock().uris.keys().cloned().collect();
-    let Ok(now) = door.stamps(caller, &uris).await else {
-        return Ok(());
+    let (uris, list, tools) = watched.lock().wanted();
+    let tools = match tools {
+        true => Some(door.stamp_of_tools().await),
+        false => None,
     };
-    let (list_changed, updated) = watched.lock().take(&now);
-    for uri in updated {
+    // To look at all resources takes longer, and most clients hear of tools alone.
+    let now = match list || !uris.is_empty() {
+        true => door.stamps(caller, &uris).await.ok(),
+        false => None,
+    };
+    let news = watched.lock().take(now.as_ref(), tools);
+    for uri in news.updated {
         peer.notify_resource_updated(ResourceUpdatedNotificationParam::new(uri))
             .await?;
     }
-    if list_changed {
+    if news.list {
         peer.notify_resource_list_changed().await?;
+    }
+    if news.tools {
+        peer.notify_tool_list_changed().await?;
     }
     Ok(())
 }
 
 impl Watched {
+    /// What has to be looked at: these resources, the list of resources, the list of tools.
+    fn wanted(&self) -> (Vec<String>, bool, bool) {
+        let uris = self.uris.keys().cloned().collect();
+        (uris, self.list.is_some(), self.tools.is_some())
+    }
+
     /// Takes over what is now, and returns what changed.
-    fn take(&mut self, now: &Stamps) -> (bool, Vec<String>) {
+    fn take(&mut self, now: Option<&Stamps>, tools: Option<Stamp>) -> News {
         let mut updated = Vec::new();
         for (uri, before) in &mut self.uris {
-            if let Some(stamp) = now.of.get(uri)
+            if let Some(stamp) = now.and_then(|now| now.of.get(uri))
                 && *stamp != *before
             {
                 *before = *stamp;
                 updated.push(uri.clone());
             }
         }
-        let list_changed = self.list.is_some_and(|before| before != now.list);
-        self.list = self.list.map(|_| now.list);
-        (list_changed, updated)
+        let differs = |before: &mut Option<Stamp>, now: Option<Stamp>| match (before, now) {
+            (Some(before), Some(now)) => std::mem::replace(before, now) != now,
+            _ => false,
+        };
+        News {
+            list: differs(&mut self.list, now.map(|now| now.list)),
+            tools: differs(&mut self.tools, tools),
+            updated,
+        }
     }
 }
 
@@ -156,12 +199,17 @@ pub(super) async fn listen<D: Door>(
     let accepted = context.accepted();
     let uris = accepted.resource_subscriptions.clone().unwrap_or_default();
     let begun = door.stamps(caller, &uris).await?;
+    let tools = match accepted.tools_list_changed.unwrap_or(false) {
+        true => Some(door.stamp_of_tools().await),
+        false => None,
+    };
     let mut watched = Watched {
         uris: begun.of,
         list: accepted
             .resources_list_changed
             .unwrap_or(false)
             .then_some(begun.list),
+        tools,
         runs: true,
     };
     loop {
@@ -169,14 +217,22 @@ pub(super) async fn listen<D: Door>(
             () = context.cancelled() => return Ok(()),
             () = tokio::time::sleep(PAUSE) => {}
         }
-        let (list_changed, updated) = watched.take(&door.stamps(caller, &uris).await?);
+        let now = door.stamps(caller, &uris).await?;
+        let tools = match watched.tools {
+            Some(_) => Some(door.stamp_of_tools().await),
+            None => None,
+        };
+        let news = watched.take(Some(&now), tools);
         let sink = context.sink();
         let mut told = Ok(());
-        for uri in updated {
+        for uri in news.updated {
             told = told.and(sink.notify_resource_updated(uri).await);
         }
-        if list_changed {
+        if news.list {
             told = told.and(sink.notify_resource_list_changed().await);
+        }
+        if news.tools {
+            told = told.and(sink.notify_tool_list_changed().await);
         }
         if told.is_err() {
             return Ok(());
@@ -203,20 +259,20 @@ mod tests {
         let mut watched = Watched {
             uris: stamps(0, &[("a", Some(1)), ("b", Some(1))]).of,
             list: Some(1),
+            tools: Some(1),
             runs: false,
         };
+        let news = |changed, updated: &[&str]| News {
+            list: changed,
+            tools: changed,
+            updated: updated.iter().map(|uri| (*uri).to_owned()).collect(),
+        };
         let same = stamps(1, &[("a", Some(1)), ("b", Some(1))]);
-        assert_eq!(watched.take(&same), (false, Vec::new()));
+        assert_eq!(watched.take(Some(&same), Some(1)), news(false, &[]));
         let other = stamps(2, &[("a", Some(2)), ("b", None)]);
-        assert_eq!(
-            watched.take(&other),
-            (true, vec!["a".to_owned(), "b".to_owned()])
-        );
-        assert_eq!(watched.take(&other), (false, Vec::new()));
-        watched.list = None;
-        assert_eq!(
-            watched.take(&same),
-            (false, vec!["a".to_owned(), "b".to_owned()])
-        );
+        assert_eq!(watched.take(Some(&other), Some(2)), news(true, &["a", "b"]));
+        assert_eq!(watched.take(Some(&other), Some(2)), news(false, &[]));
+        (watched.list, watched.tools) = (None, None);
+        assert_eq!(watched.take(Some(&same), Some(1)), news(false, &["a", "b"]));
     }
 }

@@ -170,7 +170,7 @@ impl Tool<AgentDoor> for Guide {
     type Output = Told;
 
     async fn call(door: &AgentDoor, call: &Call, params: Params) -> Result<Answer<Told>, Refusal> {
-        let tools = door.tools(&call.caller);
+        let tools = door.tools(&call.caller).await;
         match params.command {
             Command::Catalog => Ok(catalog(&tools)),
             Command::Search => found(&tools, &asked(params.query, "query")?, "Search Results"),

@@ -18,7 +18,7 @@ use crate::mcp::tool::{Answer, Hints, Refusal, Tool};
 /// Most skills of the law that a search shows, as in the reference.
 const FOUND_MAX: usize = 3;
 
-async fn file(door: &AgentDoor, which: LawFile) -> Result<Vec<u8>, Refusal> {
+pub(super) async fn file(door: &AgentDoor, which: LawFile) -> Result<Vec<u8>, Refusal> {
     let resource = door
         .agent
         .handles
