@@ -16,6 +16,7 @@ mod law_tools;
 mod orientation;
 mod promote;
 mod reading;
+mod replay;
 mod setup;
 mod stdio;
 mod tools;
