@@ -39,6 +39,7 @@ KNOWN = {
     "sep-2575-missing-capability-http-400": DIAGNOSTIC,
     "sep-2575-http-server-no-independent-requests-on-stream": DIAGNOSTIC,
     "sep-2575-server-no-log-without-loglevel": DIAGNOSTIC,
+    "sep-2575-server-sends-tools-list-changed-on-subscription": DIAGNOSTIC,
     "sep-2640-directory-read-subdir-mimetype": "the first skill of a fresh agent has no directory; passes against the fixture",
     "sep-2640-skillmd-metadata-name": "skills/list names the skills, resources/list does not repeat them",
     "sep-2640-skillmd-metadata-description": "as its name",

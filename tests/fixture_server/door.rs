@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kairos_node::mcp::call::{Call, Caller};
 use kairos_node::mcp::server::Door;
 use kairos_node::mcp::{Stamp, Stamps};
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolResponse, GetPromptRequestParams, GetPromptResponse, GetPromptResult, Implementation,
-    JsonObject, PaginatedRequestParams, Prompt, ReadResourceResult, Reference, RequestStateCodec,
-    Resource, ResourceTemplate, Skill, Tool,
+    CallToolResponse, CallToolResult, ContentBlock, GetPromptRequestParams, GetPromptResponse,
+    GetPromptResult, Implementation, JsonObject, PaginatedRequestParams, Prompt,
+    ReadResourceResult, Reference, RequestStateCodec, Resource, ResourceTemplate, Skill, Tool,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ const KEY: [u8; 32] = [7; 32];
 pub(crate) struct FixtureDoor {
     tools: Vec<Tool>,
     codec: RequestStateCodec,
+    /// How often the suite asked for other tools.
+    changes: AtomicU64,
 }
 
 impl FixtureDoor {
@@ -29,6 +32,7 @@ impl FixtureDoor {
         Ok(Arc::new(Self {
             tools: tools::list(),
             codec: RequestStateCodec::try_new(KEY)?,
+            changes: AtomicU64::new(0),
         }))
     }
 }
@@ -56,6 +60,11 @@ impl Door for FixtureDoor {
         name: &str,
         arguments: JsonObject,
     ) -> Option<Result<CallToolResponse, ErrorData>> {
+        if name == tools::CHANGE {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+            let told = vec![ContentBlock::text("The tools are others now.")];
+            return Some(Ok(CallToolResult::success(told).into()));
+        }
         if let Some(done) = rounds::call(&self.codec, call, name) {
             return Some(done);
         }
@@ -80,7 +89,7 @@ impl Door for FixtureDoor {
     }
 
     async fn stamp_of_tools(&self) -> Stamp {
-        Stamp::default()
+        self.changes.load(Ordering::Relaxed)
     }
 
     async fn stamps(&self, _caller: &Caller, uris: &[String]) -> Result<Stamps, ErrorData> {

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 use crate::content::{audio, embedded, image};
 use crate::rounds;
 
+/// The tool after which the list counts as another one.
+pub(crate) const CHANGE: &str = "test_trigger_tool_change";
 /// Between two signs of life of a tool.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,6 +45,7 @@ pub(crate) fn list() -> Vec<Tool> {
             "Logs only where a level was asked for",
             nothing(),
         ),
+        tool(CHANGE, "Makes the tools others", nothing()),
         tool("test_error_handling", "Always fails", nothing()),
         tool("test_tool_with_progress", "Tells how far it is", nothing()),
         tool("test_sampling", "Asks the client's model", text("prompt")),

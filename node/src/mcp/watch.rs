@@ -15,7 +15,7 @@ use super::failure;
 use super::server::Door;
 
 /// How often it is looked.
-const PAUSE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_secs(1);
 /// Most resources that one client hears of.
 pub(super) const URIS_MAX: usize = 100;
 
