@@ -277,6 +277,25 @@ impl DiscoveryActor {
         RecordsTold::of(ours)
     }
 
+    /// Answers a peer that asks for records.
+    fn tell(&self, asked: &RecordsAsked, request: Request) {
+        let told = self.told(asked, request.address);
+        if request.answer.send(told.to_bytes()).is_err() {
+            tracing::debug!(peer.id = %request.peer, "a peer went before it had its answer");
+        }
+    }
+
+    /// Our record, signed anew if it has to be, with the addresses at which the node is now.
+    fn renewed(&self) -> ResponseActFuture<Self, Result<Option<Record>, DiscoveryError>> {
+        let network = self.network.clone();
+        let looked = async move { network.status().await };
+        Box::pin(looked.into_actor(self).map(|status, this, _| {
+            let status = status?;
+            this.renew(status.listen, status.external)?;
+            Ok(this.ours.clone())
+        }))
+    }
+
     /// Asks `peer` for records, and gives those of its own that hold.
     fn ask(
         &self,
@@ -421,13 +440,20 @@ impl StreamHandler<Event> for DiscoveryActor {
     fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
         match event {
             Event::Request(request) if request.protocol == Protocol::Records => {
-                let told = match RecordsAsked::read(&request.bytes) {
-                    Some(asked) => self.told(&asked, request.address),
-                    None => return,
+                let Some(asked) = RecordsAsked::read(&request.bytes) else {
+                    return;
                 };
-                if request.answer.send(told.to_bytes()).is_err() {
-                    tracing::debug!(peer.id = %request.peer, "a peer went before it had its answer");
+                if self.ours.is_some() {
+                    self.tell(&asked, request);
+                    return;
                 }
+                // It came before our first record was signed. Without one it would take us for nobody.
+                ctx.spawn(self.renewed().map(move |renewed, this, _| {
+                    if let Err(error) = renewed {
+                        tracing::warn!(%error, "this agent cannot say who it is");
+                    }
+                    this.tell(&asked, request);
+                }));
             }
             Event::Request(request) => self.answer_meeting(request, ctx),
             Event::PeerJoined(peer) => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use futures::future::join_all;
-use kairos_p2p::{Address, Connection, NetworkError, PeerName, Protocol, Status, Way};
+use kairos_p2p::{Address, Connection, NetworkError, PeerName, Protocol, Way};
 use kairos_protocol::record::{Record, Scope, table_key};
 
 use super::ask::RecordsAsked;
@@ -25,16 +25,7 @@ impl Handler<Publish> for DiscoveryActor {
             self.publish_soon(ctx);
             return;
         }
-        let network = self.network.clone();
-        let looked = async move { network.status().await };
-        let renewed = looked.into_actor(self).map(|status, this, _| {
-            let Status {
-                listen, external, ..
-            } = status?;
-            this.renew(listen, external)?;
-            Ok::<_, DiscoveryError>(this.ours.clone())
-        });
-        let published = renewed.then(|ours, this, _| {
+        let published = self.renewed().then(|ours, this, _| {
             let network = this.network.clone();
             let is_public = this.scope == Scope::World;
             async move {

@@ -91,6 +91,15 @@ async fn is_published(agent: &Agent, published: Published) {
 }
 
 #[actix::test]
+async fn a_node_says_whose_it_is_from_its_first_moment() {
+    let [ada, ben] = [0, 1].map(|n| agent(n, Scope::Private));
+    ben.handle.dial(ada.at.clone()).await.unwrap();
+    let node = ada.at.peer().unwrap();
+    let (record, _) = ben.handle.record_of(node).await.unwrap();
+    assert_eq!(record.id(), &ada.id);
+}
+
+#[actix::test]
 async fn agents_are_found_by_id_through_others() {
     let [hub, ada, ben] = [0, 1, 2].map(|n| agent(n, Scope::World));
     for guest in [&ada, &ben] {
