@@ -41,7 +41,7 @@ fn a_fresh_agent_is_healthy() {
     let said = tool(&home, "skills_audit", &only);
     assert!(
         text(&said)
-            .ends_with("\n### Status: All Healthy\n\nNo issues found across checked layers."),
+            .ends_with("\n### Status: All Healthy\n\nThere is nothing to mend in the layers that were looked at."),
         "{said}"
     );
 }
@@ -68,7 +68,7 @@ fn what_is_old_alike_or_dangerous_is_found() {
     );
     let check = audit(&home, "check");
     for part in [
-        "#### [STALE] tea_pot_care (L1)\nLast updated 300 days ago (threshold: 180)\n",
+        "#### [STALE] tea_pot_care (L1)\nUnchanged for 300 days, where 180 are allowed\n",
         "#### [VERSION] tea_pot_care (L1)\n",
         "### Recommended Actions\n\n1. ",
     ] {
@@ -93,8 +93,8 @@ fn what_is_old_alike_or_dangerous_is_found() {
     }
     let recommended = audit(&home, "recommend");
     for part in [
-        "- `s1/notes` - Well-documented",
-        "- `tea_pot_care` - Last updated 300",
+        "- `s1/notes` - There is enough",
+        "- `tea_pot_care` - Unchanged for 300",
     ] {
         assert!(text(&recommended).contains(part), "{recommended}");
     }

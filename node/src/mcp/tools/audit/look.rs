@@ -37,7 +37,7 @@ pub(super) async fn check(
             kind: "deprecated_pattern",
             layer: "L0",
             name: skill.id.clone(),
-            message: "Contains potentially deprecated patterns".to_owned(),
+            message: "Speaks of something that may be deprecated".to_owned(),
             days_old: None,
         });
         count("L0", law.skills.len(), old.collect());
@@ -46,7 +46,7 @@ pub(super) async fn check(
         let mut found = stale_knowledge(door, STALE_L1).await?;
         let old = texts(door, |text| {
             let old = signs::names_old_version(text);
-            old.then_some(("version_ref", "May contain outdated version references"))
+            old.then_some(("version_ref", "Names versions that may be out of date"))
                 .into_iter()
                 .collect()
         });
@@ -80,7 +80,7 @@ pub(super) async fn conflicts(door: &AgentDoor, layer: Layer) -> Result<Vec<Issu
             kind: "similar_topic",
             layer: "L1",
             name: format!("{first} vs {second}"),
-            message: format!("Both items share tag '{tag}' and have similar names"),
+            message: format!("Both have the tag '{tag}', and their names are alike"),
             days_old: None,
         };
         pairs.into_iter().map(issue).collect()
@@ -113,9 +113,9 @@ pub(super) async fn dangerous(door: &AgentDoor, layer: Layer) -> Result<Vec<Issu
     let found = texts(door, |text| {
         let bypassing = (
             "warning",
-            "Contains language that might suggest bypassing safety checks",
+            "Some words may lead a reader past checks of safety",
         );
-        let secret = ("critical", "May contain hardcoded credentials");
+        let secret = ("critical", "Something in it looks like a credential");
         let bypasses = signs::talks_of_bypassing(text).then_some(bypassing);
         let leaks = signs::holds_secret(text).then_some(secret);
         bypasses.into_iter().chain(leaks).collect()
@@ -173,7 +173,7 @@ async fn well_described(
                 kind: "promote",
                 layer: "L2",
                 name: format!("{}/{}", session.session, context.name),
-                message: "Well-documented context that may be valuable as permanent knowledge"
+                message: "There is enough in this context to be worth keeping as knowledge"
                     .to_owned(),
                 days_old: None,
             });
@@ -206,7 +206,7 @@ async fn stale_knowledge(door: &AgentDoor, threshold: u64) -> Result<Vec<Issue>,
             kind: "stale",
             layer: "L1",
             name: entry.name.clone(),
-            message: format!("Last updated {days} days ago (threshold: {threshold})"),
+            message: format!("Unchanged for {days} days, where {threshold} are allowed"),
             days_old: Some(days),
         })
     });
@@ -221,7 +221,10 @@ fn stale_sessions(door: &AgentDoor, sessions: &[ContextSession], threshold: u64)
             kind: "stale",
             layer: "L2",
             name: format!("session:{}", session.session),
-            message: format!("Inactive for {days} days ({} contexts)", session.contexts),
+            message: format!(
+                "Nothing was added for {days} days ({} contexts)",
+                session.contexts
+            ),
             days_old: Some(days),
         })
     });

@@ -28,7 +28,7 @@ pub(super) fn check(data: &Audited) -> String {
         let _ = writeln!(text, "- **Archived**: {archived} items");
     }
     if data.issues.is_empty() {
-        text.push_str("\n### Status: All Healthy\n\nNo issues found across checked layers.");
+        text.push_str("\n### Status: All Healthy\n\nThere is nothing to mend in the layers that were looked at.");
         return text;
     }
     let found = data.issues.len().saturating_add(data.left_out);
@@ -103,7 +103,7 @@ pub(super) fn conflicts(data: &Audited) -> String {
 pub(super) fn stale(data: &Audited, layer: Layer) -> String {
     let mut text = "## Staleness Report\n".to_owned();
     if layer.covers(Layer::L0) {
-        text.push_str("\n### L0 Layer\n\n**Note**: L0 does not use date-based staleness checks.\n");
+        text.push_str("\n### L0 Layer\n\n**Note**: age alone makes no law stale.\n");
     }
     for (which, name, threshold) in [(Layer::L1, "L1", STALE_L1), (Layer::L2, "L2", STALE_L2)] {
         if !layer.covers(which) {
@@ -139,8 +139,10 @@ pub(super) fn dangerous(data: &Audited) -> String {
     let _ = writeln!(text, "### Potential Issues ({})", data.issues.len());
     for issue in &data.issues {
         let suggestion = match issue.kind {
-            "critical" => "Remove any credentials and use environment variables",
-            _ => "Review content to ensure it aligns with L0 core_safety",
+            "critical" => {
+                "Take it out of the text, change it where it is valid, and keep it elsewhere"
+            }
+            _ => "Read it against what core_safety of the law guarantees",
         };
         let _ = write!(
             text,
