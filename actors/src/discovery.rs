@@ -337,7 +337,8 @@ impl DiscoveryActor {
             return Ok(());
         }
         // Milliseconds, so that a restarted node goes on where it was.
-        let by_time = u64::try_from(now.as_secs()).unwrap_or_default() * 1_000;
+        let by_time = now.since(Timestamp::EPOCH).as_millis();
+        let by_time = u64::try_from(by_time).unwrap_or(u64::MAX);
         let last = self.ours.as_ref().map_or(0, Record::sequence);
         let announcement = Announcement {
             name: self.name.clone(),
