@@ -19,7 +19,6 @@ use kairos_place::role::Action;
 use kairos_place::token::UserName;
 use kairos_protocol::block::entry::FileChange;
 use kairos_protocol::crypto::random_bytes;
-use kairos_protocol::dsl::gate::Verdict;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Clock;
 use serde_json::json;
@@ -359,16 +358,21 @@ async fn look(
     }
 }
 
-/// Whether the gates let the law change so; nothing is asked about other changes.
+/// Whether the gates let the law change so, or the guard an extension; nothing is asked about other changes.
 async fn judge(
     parts: &Arc<Parts>,
     change: &Change,
     content: Option<&[u8]>,
     reason: Option<&str>,
     begins: bool,
-) -> Result<Option<Verdict>, ApprovalError> {
+) -> Result<(), ApprovalError> {
+    if change.is_extension() {
+        let (parts, change) = (Arc::clone(parts), change.clone());
+        let content = content.unwrap_or_default().to_vec();
+        return blocking(move || parts.files.judge(&change, &content)).await;
+    }
     if !change.is_law() {
-        return Ok(None);
+        return Ok(());
     }
     let judge = Judge {
         change: change.clone(),
@@ -377,7 +381,7 @@ async fn judge(
         begins,
     };
     match parts.skills.judge(judge).await {
-        Ok(verdict) => Ok(Some(verdict)),
+        Ok(_) => Ok(()),
         Err(SkillsError::Ask(error)) => Err(error.into()),
         Err(error) => Err(ApprovalError::Law(error)),
     }

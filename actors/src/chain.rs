@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{AskError, Asks, BoundedAddr};
+use crate::recent::Recent;
 use commit::{Committed, Committer};
 use figures::Figures;
 use queue::{IdempotencyKey, Job, Queue};
@@ -144,6 +145,7 @@ struct Shutdown;
 pub struct ChainHandle {
     addr: BoundedAddr<ChainActor>,
     figures: Figures,
+    newest: Arc<Recent<Option<Block>>>,
 }
 
 impl ChainHandle {
@@ -193,6 +195,14 @@ impl ChainHandle {
     /// The last block; nothing if there is no ledger yet.
     pub async fn tip(&self) -> Result<Option<BlockRef>, ChainError> {
         self.addr.ask(Tip).await?
+    }
+
+    /// The last block as it was at most `max_age` ago; nothing if there is no ledger yet.
+    pub async fn newest(&self, max_age: Duration) -> Result<Arc<Option<Block>>, ChainError> {
+        let read = || async { Ok(self.history(1).await?.pop()) };
+        self.newest
+            .get(max_age, || self.figures.appended.get(), read)
+            .await
     }
 
     /// Checks the whole ledger. A bad one is a report, not an error.
@@ -259,6 +269,7 @@ impl ChainActor {
         ChainHandle {
             addr,
             figures: counted,
+            newest: Arc::default(),
         }
     }
 

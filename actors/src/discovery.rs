@@ -1,7 +1,8 @@
 //! The discovery actor: how this agent is found, and how it finds others, without a server that knows all of them.
 //!
-//! Owns: the way to the libp2p node ([`kairos_p2p`], which has a thread of its own), our record, and what records showed
-//! of others. Asks: nobody. Asked by: the operator's door, and by conversations that we begin, through
+//! Owns: the way to the libp2p node ([`kairos_p2p`], which has a thread of its own), our record, and records of others,
+//! which it compares with those of its neighbours, so that late ones see the same. Asks: nobody; it is given what to say, and
+//! whom to tell. Asked by: the operator's door, and by conversations that we begin, through
 //! [`DiscoveryHandle`]. What peers ask for meetings goes to the [`MeetingDoor`] that it is started with, in front of the
 //! same functions as those of HTTP.
 //! Invariants: nothing is announced beyond the scope that the owner chose, which is nothing at first; a record counts only
@@ -20,28 +21,36 @@ use kairos_p2p::{
     Event, Judge, Kept, Network, NetworkError, NodeKey, Protocol, Request, Settings, StartError,
 };
 use kairos_protocol::crypto::Keypair;
-use kairos_protocol::record::{Announcement, PeerKey, Record, RecordError, Scope, table_key};
+use kairos_protocol::record::ask::{RecordsAsked, RecordsTold};
+use kairos_protocol::record::book::RecordBook;
+use kairos_protocol::record::rounds::Rounds;
+use kairos_protocol::record::{PeerKey, Record, RecordError, Scope, table_key};
 use kairos_protocol::time::{Clock, Timestamp};
 use thiserror::Error;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::bounded_addr::{AskError, BoundedAddr};
 
-mod ask;
 mod handle;
 mod handlers;
 mod message;
+mod ours;
+mod records;
 #[cfg(test)]
 mod tests;
 
-use ask::{RecordsAsked, RecordsTold};
 pub use handle::DiscoveryHandle;
-pub use kairos_p2p::{Address, Limits, PeerName, Way};
+pub use kairos_p2p::{Address, Figures, Limits, PeerName, Status, Way};
 pub use message::{
-    Bootstrap, Carry, Dial, Find, Found, Health, ListPeers, Listen, Neighbour, RecordOf, Show,
-    Shown, Shutdown,
+    Bootstrap, Carry, Dial, Find, Found, Health, ListPeers, Listen, Neighbour, RecordOf, Search,
+    Show, Shown, Shutdown,
 };
 use message::{Publish, Published};
+use ours::{LIFETIME, SAID_EVERY};
+pub use ours::{Said, Say};
+pub use records::ROUND;
+use records::{BOOK_MAX, Listed};
 
 /// Requests for meetings that are answered at once.
 const MEETINGS_MAX: usize = 32;
@@ -53,14 +62,19 @@ const ERRAND_MAX: Duration = Duration::from_secs(120);
 const KNOWN_MAX: usize = 1_024;
 /// Connected peers that are asked for a record.
 const ASKED_MAX: usize = 16;
-/// How long our record holds; it is signed anew when half of that is over.
-const LIFETIME: Duration = Duration::from_secs(6 * 60 * 60);
+/// Who is found by one search.
+const FOUND_MAX: usize = 24;
+/// How long is waited for a node that is said to be there, where there is another answer.
+const LIVE_MAX: Duration = Duration::from_secs(3);
 /// How long is waited before our record is left with others once more, so that many changes cost one.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How often a node that is alone dials those it begins with.
 pub const REDIAL: Duration = Duration::from_secs(60);
-/// Addresses of ours that are announced.
-const ADDRESSES: usize = 8;
+/// Hears of every record that is news.
+pub type Noted = Rc<dyn Fn(&Record)>;
+
+/// What a node says of itself, and how that came.
+type Asked = BoxFuture<'static, Result<(Record, Way), DiscoveryError>>;
 
 /// Answers what peers ask for meetings.
 pub type MeetingDoor = Rc<dyn Fn(Visit) -> LocalBoxFuture<'static, Vec<u8>>>;
@@ -128,12 +142,20 @@ pub struct DiscoveryParts {
     pub mdns: bool,
     /// Whether it passes on the traffic of others.
     pub relay: bool,
+    /// Whether it keeps a register, in which others are found by what they hand out.
+    pub register: bool,
     /// Whether addresses are those of this process, for tests.
     pub in_memory: bool,
     /// Bounds of the node.
     pub limits: Limits,
     /// Answers what peers ask for meetings.
     pub door: MeetingDoor,
+    /// What our record says beside who and where we are.
+    pub say: Say,
+    /// Hears of records of others.
+    pub noted: Noted,
+    /// How often somebody is asked for records that we have not; [`ROUND`] but for tests.
+    pub round: Duration,
 }
 
 /// See the module.
@@ -147,16 +169,30 @@ pub struct DiscoveryActor {
     external: Vec<Address>,
     bootstrap: Vec<Address>,
     redial: Duration,
+    /// Who is at the addresses to begin with, as far as that is known.
+    beginnings: HashMap<PeerName, Address>,
     door: MeetingDoor,
+    say: Say,
+    noted: Noted,
+    round: Duration,
     // State.
     ours: Option<Record>,
     /// Until then our record need not be signed anew.
     fresh_until: Timestamp,
+    /// Until then it is not said that our ledger grew.
+    ledger_due: Timestamp,
     is_publishing: bool,
     is_due: bool,
     published: Published,
     meetings: usize,
+    /// What nodes said of themselves, whoever may learn of it.
     known: HashMap<PeerName, Record>,
+    /// Records for everybody, which are passed on, by who brought them.
+    book: RecordBook<Listed, PeerName>,
+    rounds: Rounds,
+    /// Who was asked for all it has, and when.
+    pulled: HashMap<PeerName, Instant>,
+    pulling: usize,
 }
 
 /// Decides which records the table of the network takes from others.
@@ -194,6 +230,8 @@ impl DiscoveryActor {
             external: parts.external.clone(),
             mdns: parts.mdns && parts.scope > Scope::Private,
             relay: parts.relay,
+            register: parts.register,
+            relayed: parts.scope == Scope::World,
             autonat: !parts.in_memory,
             in_memory: parts.in_memory,
             software: concat!("kairos-chain/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -210,15 +248,24 @@ impl DiscoveryActor {
             redial: parts.redial,
             scope: parts.scope,
             external: parts.external,
+            beginnings: named(&parts.bootstrap),
             bootstrap: parts.bootstrap,
             door: parts.door,
+            say: parts.say,
+            noted: parts.noted,
+            round: parts.round,
             ours: None,
             fresh_until: Timestamp::EPOCH,
+            ledger_due: Timestamp::EPOCH,
             is_publishing: false,
             is_due: false,
             published: Published::Nowhere,
             meetings: 0,
             known: HashMap::new(),
+            book: RecordBook::new(BOOK_MAX),
+            rounds: Rounds::default(),
+            pulled: HashMap::new(),
+            pulling: 0,
         };
         let addr = Self::create(|ctx| {
             ctx.set_mailbox_capacity(permits.saturating_add(ERRANDS));
@@ -238,8 +285,9 @@ impl DiscoveryActor {
         }
     }
 
-    /// Remembers what a peer's record says. Of two the newer counts.
+    /// Remembers what a peer says of itself. Of two records the newer counts.
     fn remember(&mut self, peer: PeerName, record: Record) {
+        self.learn(record.clone(), peer);
         let now = self.clock.now();
         self.known.retain(|_, known| known.expires_at() > now);
         let is_known = self.known.contains_key(&peer);
@@ -254,115 +302,44 @@ impl DiscoveryActor {
 
     /// Where `peer` says it is.
     fn addresses(&self, peer: PeerName) -> Vec<Address> {
-        let record = self.known.get(&peer);
-        let told = record.into_iter().flat_map(Record::addresses);
-        told.filter_map(|address| address.parse().ok()).collect()
+        let told = self.record_at(peer).map(addresses_in);
+        let began = self.beginnings.get(&peer);
+        let mut all = told.unwrap_or_default();
+        all.extend(began.filter(|at| !all.contains(at)).cloned());
+        all
     }
 
-    /// What we tell a peer that asks for records.
-    fn told(&self, asked: &RecordsAsked, from: Option<IpAddr>) -> RecordsTold {
-        let ours = self.ours.as_ref();
-        let ours = ours.filter(|ours| match asked {
-            // Whoever is connected knows where we are already; this says who we are, as an introduction does.
-            RecordsAsked::Own => true,
-            RecordsAsked::Agent(id) => {
-                let may_know = match self.scope {
-                    Scope::Private => false,
-                    Scope::Lan => from.is_some_and(is_near),
-                    Scope::World => true,
-                };
-                may_know && ours.id() == id
-            }
-        });
-        RecordsTold::of(ours)
-    }
-
-    /// Answers a peer that asks for records.
-    fn tell(&self, asked: &RecordsAsked, request: Request) {
-        let told = self.told(asked, request.address);
-        if request.answer.send(told.to_bytes()).is_err() {
-            tracing::debug!(peer.id = %request.peer, "a peer went before it had its answer");
-        }
-    }
-
-    /// Our record, signed anew if it has to be, with the addresses at which the node is now.
-    fn renewed(&self) -> ResponseActFuture<Self, Result<Option<Record>, DiscoveryError>> {
-        let network = self.network.clone();
-        let looked = async move { network.status().await };
-        Box::pin(looked.into_actor(self).map(|status, this, _| {
-            let status = status?;
-            this.renew(status.listen, status.external)?;
-            Ok(this.ours.clone())
-        }))
-    }
-
-    /// Asks `peer` for records, and gives those of its own that hold.
-    fn ask(
-        &self,
-        peer: PeerName,
-        asked: &RecordsAsked,
-    ) -> BoxFuture<'static, Result<(Record, Way), DiscoveryError>> {
-        let (network, clock) = (self.network.clone(), Arc::clone(&self.clock));
-        let (bytes, addresses) = (asked.to_bytes(), self.addresses(peer));
+    /// Who is connected, each once and in order.
+    fn connected(&self) -> BoxFuture<'static, Result<Vec<PeerName>, NetworkError>> {
+        let peers = self.network.peers();
         Box::pin(async move {
-            let reply = network
-                .ask(Protocol::Records, peer, addresses, bytes)
-                .await?;
-            let read = RecordsTold::read(&reply.bytes, clock.now());
-            let own = read.and_then(|record| match node_of(&record) {
-                Some(node) if node == peer => Ok(record),
-                _ => Err("its record is of another node".to_owned()),
-            });
-            let record = own.map_err(|reason| DiscoveryError::Stranger { peer, reason })?;
-            Ok((record, reply.way))
+            let mut names: Vec<PeerName> = peers.await?.iter().map(|open| open.peer).collect();
+            names.sort();
+            names.dedup();
+            Ok(names)
         })
     }
 
-    /// Signs our record if something in it changed or its time is half over.
-    fn renew(&mut self, listen: Vec<Address>, external: Vec<Address>) -> Result<(), RecordError> {
-        let now = self.clock.now();
-        let all = self.external.iter().chain(&external).chain(&listen);
-        let mut addresses: Vec<String> = Vec::new();
-        for address in all {
-            let is_useless = address.ip().is_some_and(|ip| ip.is_unspecified());
-            let text = address.to_string();
-            if !is_useless && !addresses.contains(&text) && addresses.len() < ADDRESSES {
-                addresses.push(text);
-            }
-        }
-        if let Some(ours) = &self.ours
-            && ours.addresses() == addresses
-            && now < self.fresh_until
-        {
-            return Ok(());
-        }
-        // Milliseconds, so that a restarted node goes on where it was.
-        let by_time = now.since(Timestamp::EPOCH).as_millis();
-        let by_time = u64::try_from(by_time).unwrap_or(u64::MAX);
-        let last = self.ours.as_ref().map_or(0, Record::sequence);
-        let announcement = Announcement {
-            name: self.name.clone(),
-            sequence: by_time.max(last.saturating_add(1)),
-            issued_at: now,
-            expires_at: now.plus(LIFETIME),
-            scope: self.scope,
-            addresses,
-            // Behind a proxy a node does not know its own.
-            url: None,
-            offers: Vec::new(),
-        };
-        self.ours = Some(Record::sign(announcement, &self.keypair, &self.peer_key)?);
-        self.fresh_until = now.plus(LIFETIME / 2);
-        Ok(())
+    /// Asks `peer` for its own record.
+    fn ask(&self, peer: PeerName, asked: &RecordsAsked) -> Asked {
+        let clock = Arc::clone(&self.clock);
+        ask_at(&self.network, clock, peer, self.addresses(peer), asked)
     }
 
     /// Dials the peers to begin with.
     fn begin(&self, ctx: &mut Context<Self>) {
         for address in self.bootstrap.clone() {
             let dialled = self.network.dial(address.clone());
-            ctx.spawn(dialled.into_actor(self).map(move |dialled, _, _| {
-                if let Err(error) = dialled {
-                    tracing::warn!(%address, %error, "a peer to begin with cannot be reached");
+            ctx.spawn(dialled.into_actor(self).map(move |dialled, this, _| {
+                match dialled {
+                    Ok(peer) => {
+                        // One address, one node: who was there before is there no more.
+                        this.beginnings.retain(|_, at| *at != address);
+                        this.beginnings.insert(peer, address);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%address, %error, "a peer to begin with cannot be reached");
+                    }
                 }
             }));
         }
@@ -396,17 +373,71 @@ impl DiscoveryActor {
     }
 }
 
+/// The nodes at addresses that name them.
+fn named(addresses: &[Address]) -> HashMap<PeerName, Address> {
+    let named = addresses.iter();
+    let named = named.filter_map(|address| Some((address.peer()?, address.clone())));
+    named.collect()
+}
+
+/// Asks `peer`, which is dialled at `addresses` if it is not connected, for records.
+fn ask_records(
+    network: &Network,
+    peer: PeerName,
+    addresses: Vec<Address>,
+    asked: &RecordsAsked,
+) -> BoxFuture<'static, Result<(RecordsTold, Way), DiscoveryError>> {
+    let reply = network.ask(Protocol::Records, peer, addresses, asked.to_bytes());
+    Box::pin(async move {
+        let reply = reply.await?;
+        let told = RecordsTold::read(&reply.bytes);
+        let told = told.map_err(|error| stranger(peer, error))?;
+        Ok((told, reply.way))
+    })
+}
+
+/// The same, where one record is asked for, which must be of the node that tells it.
+fn ask_at(
+    network: &Network,
+    clock: Arc<dyn Clock>,
+    peer: PeerName,
+    addresses: Vec<Address>,
+    asked: &RecordsAsked,
+) -> Asked {
+    let told = ask_records(network, peer, addresses, asked);
+    Box::pin(async move {
+        let (told, way) = told.await?;
+        let RecordsTold::Record(Some(record)) = told else {
+            return Err(stranger(peer, "it has no record for us"));
+        };
+        let record = Record::from_value(record, clock.now());
+        let record = record.map_err(|error| stranger(peer, error))?;
+        match node_of(&record) == Some(peer) {
+            true => Ok((record, way)),
+            false => Err(stranger(peer, "its record is of another node")),
+        }
+    })
+}
+
+fn stranger(peer: PeerName, reason: impl std::fmt::Display) -> DiscoveryError {
+    let reason = reason.to_string();
+    DiscoveryError::Stranger { peer, reason }
+}
+
+/// What comes of `asked` within the time that it takes to reach a node that is there.
+async fn within<T>(asked: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(LIVE_MAX, asked).await.ok()
+}
+
+/// Where a record says that its node is.
+fn addresses_in(record: &Record) -> Vec<Address> {
+    let told = record.addresses().iter();
+    told.filter_map(|address| address.parse().ok()).collect()
+}
+
 /// Whose node a record is of.
 fn node_of(record: &Record) -> Option<PeerName> {
     PeerName::of_ed25519(record.peer_key().as_bytes()).ok()
-}
-
-/// Whether somebody at `ip` is on this machine or in the same network, as far as an address can tell.
-fn is_near(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
-    }
 }
 
 fn stream(events: mpsc::Receiver<Event>) -> impl Stream<Item = Event> {
@@ -422,6 +453,9 @@ impl Actor for DiscoveryActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.publish_soon(ctx);
         ctx.run_interval(LIFETIME / 12, |this, ctx| this.publish_soon(ctx));
+        self.look_what_to_say(ctx);
+        ctx.run_interval(SAID_EVERY, |this, ctx| this.look_what_to_say(ctx));
+        ctx.run_interval(self.round, |this, ctx| this.next_round(ctx));
         self.begin(ctx);
         ctx.run_interval(self.redial, |this, ctx| {
             let network = this.network.clone();
@@ -445,25 +479,26 @@ impl StreamHandler<Event> for DiscoveryActor {
                     return;
                 };
                 if self.ours.is_some() {
-                    self.tell(&asked, request);
+                    self.tell(&asked, request, ctx);
                     return;
                 }
                 // It came before our first record was signed. Without one it would take us for nobody.
-                ctx.spawn(self.renewed().map(move |renewed, this, _| {
+                ctx.spawn(self.renewed().map(move |renewed, this, ctx| {
                     if let Err(error) = renewed {
                         tracing::warn!(%error, "this agent cannot say who it is");
                     }
-                    this.tell(&asked, request);
+                    this.tell(&asked, request, ctx);
                 }));
             }
             Event::Request(request) => self.answer_meeting(request, ctx),
             Event::PeerJoined(peer) => {
                 self.publish_soon(ctx);
-                let asked = self.ask(peer, &RecordsAsked::Own);
-                ctx.spawn(asked.into_actor(self).map(move |told, this, _| match told {
+                let asked = self.ask(peer, &RecordsAsked::Own(true));
+                ctx.spawn(asked.into_actor(self).map(move |told, this, ctx| match told {
                     Ok((record, _)) => {
                         tracing::info!(peer.id = %peer, agent.id = %record.id(), "a node joined");
                         this.remember(peer, record);
+                        this.pull_from(peer, ctx);
                     }
                     Err(error) => tracing::debug!(%error, "a node does not say whose it is"),
                 }));

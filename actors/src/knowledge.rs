@@ -8,7 +8,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -22,6 +23,7 @@ use tokio::task::spawn_blocking;
 
 use crate::bounded_addr::{Asks, BoundedAddr};
 use crate::chain::ChainHandle;
+use crate::recent::Recent;
 
 mod approvals;
 pub mod catalogue;
@@ -43,7 +45,7 @@ pub use store::{
     Imported, KnowledgeEntry, KnowledgePolicy, Origin, Resource, ResourceInfo, SaveContext,
     SavedContext, Served, Stored, Unarchive, Update, signed_provenance,
 };
-use store::{KnowledgeStore, Snapshot};
+use store::{Described, KnowledgeStore, Snapshot};
 
 /// Most texts read from disk at once; more wait their turn.
 const READS: usize = 32;
@@ -127,7 +129,24 @@ struct Shared {
     store: KnowledgeStore,
     clock: Arc<dyn Clock>,
     current: ArcSwap<Current>,
+    /// The entries of layer L1.
+    entries: Recent<Vec<KnowledgeEntry>>,
+    described: std::sync::Mutex<Described>,
+    /// Changes that this process made.
+    changes: AtomicU64,
     search: search::Search,
+}
+
+impl Shared {
+    /// Whether the catalogue was true since `since`.
+    fn is_fresh(&self, since: Timestamp) -> bool {
+        let checked = self.current.load().checked;
+        self.clock.saw_since(checked, since)
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
 }
 
 /// The catalogue and when it was last true.
@@ -162,9 +181,9 @@ impl KnowledgeHandle {
     pub async fn fresh(&self, max_age: Duration) -> Arc<Catalogue> {
         let asked = self.shared.clock.now();
         let since = asked.minus(max_age);
-        if self.shared.current.load().checked < since {
+        if !self.shared.is_fresh(since) {
             let _one_at_a_time = self.checking.lock().await;
-            if self.shared.current.load().checked < since
+            if !self.shared.is_fresh(since)
                 && let Err(error) = self.check(since).await
             {
                 tracing::warn!(%error, "could not look for changed knowledge");
@@ -239,9 +258,21 @@ impl KnowledgeHandle {
         self.read(move |store| store.export(&name, &target)).await
     }
 
-    /// Every entry of layer L1, as it is now.
-    pub async fn entries(&self) -> Result<Vec<KnowledgeEntry>, KnowledgeError> {
-        self.read(|store| Ok(store.entries()?)).await
+    /// Every entry of layer L1, as it was at most `max_age` ago; the same `Arc` as long as nothing changed.
+    pub async fn entries(
+        &self,
+        max_age: Duration,
+    ) -> Result<Arc<Vec<KnowledgeEntry>>, KnowledgeError> {
+        let shared = Arc::clone(&self.shared);
+        let read = || {
+            self.read(move |store| {
+                let described = shared.described.lock();
+                let mut described = described.unwrap_or_else(PoisonError::into_inner);
+                Ok(store.entries(&mut described)?)
+            })
+        };
+        let changes = || self.shared.changes();
+        self.shared.entries.get(max_age, changes, read).await
     }
 
     /// Every archived entry, as it is now.
@@ -337,6 +368,9 @@ impl KnowledgeActor {
             store,
             clock,
             current,
+            entries: Recent::default(),
+            described: std::sync::Mutex::default(),
+            changes: AtomicU64::new(0),
             search: search::Search::default(),
         });
         let actor = Self {
@@ -371,6 +405,7 @@ impl KnowledgeActor {
             .await
         };
         run.into_actor(self).map(|ran, this, _ctx| {
+            this.shared.changes.fetch_add(1, Ordering::Release);
             let (done, before, looked, checked) = ran?;
             let catalogue = match looked {
                 Ok(Some((snapshot, catalogue))) => {
@@ -428,7 +463,7 @@ impl Handler<Check> for KnowledgeActor {
     type Result = AtomicResponse<Self, Result<(), KnowledgeError>>;
 
     fn handle(&mut self, Check { since }: Check, _ctx: &mut Self::Context) -> Self::Result {
-        if self.shared.current.load().checked >= since {
+        if self.shared.is_fresh(since) {
             return AtomicResponse::new(Box::pin(fut::ok(())));
         }
         AtomicResponse::new(Box::pin(self.check()))

@@ -11,6 +11,8 @@ pub mod chain;
 pub mod check;
 pub mod discovery;
 pub mod durable;
+pub mod extensions;
+pub mod federation;
 pub mod file_lock;
 pub mod heartbeat;
 pub mod knowledge;
@@ -20,6 +22,7 @@ pub mod passing;
 pub mod peer_manager;
 pub mod place;
 pub mod quarantine;
+pub mod recent;
 pub mod recorder;
 pub mod relay;
 pub mod skill_set;
@@ -49,6 +52,7 @@ use bounded_addr::Asks;
 use chain::store::place::{OpenError, Places};
 use chain::tlog::{LogKeys, TlogActor, TlogHandle};
 use chain::{ChainActor, ChainHandle};
+use extensions::Extensions;
 use knowledge::{KnowledgeActor, KnowledgeHandle, KnowledgePolicy};
 use meeting::client::{Carriage, ClientLimits, PeerClient};
 use meeting::inbox::InboxLimits;
@@ -143,6 +147,8 @@ pub struct Handles {
     pub log: ActionLog,
     /// Who reaches peers by the names of their nodes, where somebody does.
     pub carriage: Carriage,
+    /// Extensions of the meeting protocol.
+    pub extensions: Extensions,
 }
 
 /// Why the actors were not started.
@@ -313,7 +319,9 @@ pub async fn start(
     let membership = MembershipActor::start(&data, parts, permits, patience)?;
 
     let carriage = Carriage::default();
+    let extensions = Extensions::new(&data);
     let parts = MeetingParts {
+        extensions: extensions.clone(),
         signed: who.signed,
         keypair: who.keypair,
         clock,
@@ -349,6 +357,7 @@ pub async fn start(
         auth,
         log,
         carriage,
+        extensions,
     })
 }
 
@@ -378,7 +387,7 @@ macro_rules! each_actor {
         )
     };
     ($handles:expr, $run:ident, $($actor:ident),+) => {{
-        let Handles { $($actor: _,)+ log: _, carriage: _ } = $handles;
+        let Handles { $($actor: _,)+ log: _, carriage: _, extensions: _ } = $handles;
         $run![$($actor: $handles.$actor),+]
     }};
 }
@@ -406,6 +415,10 @@ impl Handles {
             (
                 "membership_errands",
                 Arc::clone(self.membership.errand_asks()),
+            ),
+            (
+                "membership_carries",
+                Arc::clone(self.membership.carry_asks()),
             ),
             ("meeting_errands", Arc::clone(self.meeting.errand_asks())),
             ("state_errands", Arc::clone(self.state.errand_asks())),

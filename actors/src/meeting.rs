@@ -15,14 +15,16 @@ use actix::prelude::*;
 use kairos_protocol::crypto::{KeyError, Keypair};
 use kairos_protocol::package::PackageLimits;
 use kairos_protocol::time::Clock;
-use kairos_protocol::wire::envelope::{self, Envelope};
-use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity, introduction};
+use kairos_protocol::tlog::statement::Attributed;
+use kairos_protocol::wire::envelope::{self, Action, Envelope};
+use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity, introduction_with};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::bounded_addr::{AskError, Asks, BoundedAddr};
 use crate::chain::tlog::TlogHandle;
 use crate::check::Checks;
+use crate::extensions::Extensions;
 use crate::knowledge::{KnowledgeError, KnowledgeHandle};
 use crate::peer_manager::{Caller, PeerError, PeerManagerHandle};
 use crate::quarantine::{QuarantineError, QuarantineHandle};
@@ -45,7 +47,7 @@ use inbox::{Inbox, InboxEntry, InboxError, InboxLimits};
 
 pub use approve::{Approval, Approved};
 pub use message::{
-    Acquire, ClearInbox, Fetched, Health, Keep, Meet, Peek, Progress, ReadInbox, Receive,
+    Acquire, ClearInbox, Confront, Fetched, Health, Keep, Meet, Peek, Progress, ReadInbox, Receive,
     SendMessage, Shutdown, Wanted,
 };
 
@@ -109,6 +111,8 @@ pub struct MeetingParts {
     pub clock: Arc<dyn Clock>,
     /// What we accept.
     pub policy: ExchangePolicy,
+    /// What more is advertised and known.
+    pub extensions: Extensions,
     /// Bounds of packages.
     pub package_limits: PackageLimits,
     /// Speaks to peers.
@@ -140,6 +144,7 @@ pub(crate) struct Outbound {
     keypair: Arc<Keypair>,
     clock: Arc<dyn Clock>,
     policy: ExchangePolicy,
+    extensions: Extensions,
     package_limits: PackageLimits,
     proof_window: Duration,
     auto_install: bool,
@@ -157,14 +162,16 @@ impl Outbound {
         let catalogue = self.knowledge.fresh(Duration::ZERO).await;
         let skill_sets = self.skill_sets.fresh(Duration::ZERO).await?;
         let checkpoint = self.tlog.fresh(Duration::ZERO).await;
+        let extensions = self.extensions.current().await;
         let now = self.clock.now().wire();
-        Ok(introduction(
+        Ok(introduction_with(
             &self.signed,
             &self.policy,
             catalogue.entries(),
             &skill_sets.entries(),
             &now,
             checkpoint.as_deref(),
+            &extensions.extensions,
         ))
     }
 }
@@ -208,6 +215,15 @@ impl MeetingHandle {
     /// See [`Meet`].
     pub async fn meet(&self, url: PeerUrl) -> Result<Encounter, MeetingError> {
         self.begun.ask(Meet { url }).await?
+    }
+
+    /// See [`Confront`].
+    pub async fn confront(
+        &self,
+        url: PeerUrl,
+        seen: Vec<Attributed>,
+    ) -> Result<Encounter, MeetingError> {
+        self.begun.ask(Confront { url, seen }).await?
     }
 
     /// See [`Acquire`].
@@ -284,6 +300,7 @@ impl MeetingActor {
             keypair: parts.keypair,
             clock: parts.clock,
             policy: parts.policy,
+            extensions: parts.extensions,
             package_limits: parts.package_limits,
             proof_window: parts.proof_window,
             auto_install: parts.auto_install,
@@ -345,6 +362,14 @@ impl Handler<Receive> for MeetingActor {
 
     fn handle(&mut self, message: Receive, _ctx: &mut Self::Context) -> Self::Result {
         let Receive { caller, envelope } = message;
+        if let Action::Unknown(action) = &envelope.action {
+            // Kept nowhere, whether it is known or not: nobody here has a use for it.
+            let (action, extensions) = (action.clone(), self.out.extensions.clone());
+            return Box::pin(async move {
+                let known = extensions.current().await.knows(&action);
+                Ok(envelope.knowing(|_| known).answer(|_| false))
+            });
+        }
         let answer = envelope.answer(|format| {
             self.out
                 .policy
@@ -396,6 +421,20 @@ impl Handler<ClearInbox> for MeetingActor {
 
     fn handle(&mut self, _message: ClearInbox, _ctx: &mut Self::Context) -> Self::Result {
         Box::pin(self.with_inbox(|inbox| Ok(inbox.clear()?)))
+    }
+}
+
+impl Handler<Confront> for MeetingActor {
+    type Result = ResponseFuture<Result<Encounter, MeetingError>>;
+
+    fn handle(&mut self, message: Confront, _ctx: &mut Self::Context) -> Self::Result {
+        let out = Arc::clone(&self.out);
+        Box::pin(async move {
+            let mut met = encounter::meet(&out, &message.url).await?;
+            let held = history::confront(&out, &mut met, message.seen).await;
+            encounter::say_goodbye(&out, &met).await;
+            held.map(|()| met)
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use kairos_place::session::Strength;
 use kairos_protocol::crypto::Keypair;
 use kairos_protocol::time::Clock;
 use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity};
-use kairos_protocol::wire::place::PlaceInfo;
+use kairos_protocol::wire::place::{Members, PlaceInfo};
 use serde_json::json;
 
 use crate::bounded_addr::{Asks, BoundedAddr};
@@ -27,17 +27,23 @@ use crate::quarantine::{Held, QuarantineHandle};
 
 mod acquire;
 mod actor;
+mod again;
 mod board;
+mod carry;
 mod error;
+mod hand_over;
 mod life;
 pub mod mail;
 mod message;
 pub mod record;
 mod session;
 mod store;
+mod through;
 
 pub use actor::MembershipActor;
+pub use carry::{CARRY_MAX, Carry};
 pub use error::MembershipError;
+pub use hand_over::PostThrough;
 use mail::store::MailStore;
 pub use mail::{Collect, Collected, Letters, Post, Read, Sent};
 pub use message::{
@@ -47,6 +53,7 @@ pub use message::{
 use record::{Membership, NeedRecord};
 use session::{Ask, Sessions};
 use store::Records;
+pub use through::{AcquireThrough, Look, Looked};
 
 /// The folder of this actor below `storage/`.
 pub const FOLDER: &str = "membership";
@@ -282,15 +289,21 @@ impl Member {
     }
 }
 
-/// Reaches the membership actor. Errands have permits and patience of their own, so that they cannot hold up questions
+/// Reaches the membership actor. Errands, and what is carried for others, have permits and patience of their own, so that they cannot hold up questions
 /// that are answered at once.
 #[derive(Clone)]
 pub struct MembershipHandle {
     errands: BoundedAddr<MembershipActor>,
     questions: BoundedAddr<MembershipActor>,
+    carries: BoundedAddr<MembershipActor>,
 }
 
 impl MembershipHandle {
+    /// See [`Carry`].
+    pub async fn carry(&self, message: Carry) -> Result<Members, MembershipError> {
+        self.carries.ask(message).await?
+    }
+
     /// See [`Join`].
     pub async fn join(&self, url: PeerUrl, steps: Steps) -> Result<Joined, MembershipError> {
         self.errands.ask(Join { url, steps }).await?
@@ -323,6 +336,21 @@ impl MembershipHandle {
 
     /// See [`Acquire`].
     pub async fn acquire(&self, message: Acquire) -> Result<Held, MembershipError> {
+        self.errands.ask(message).await?
+    }
+
+    /// See [`Look`].
+    pub async fn look(&self, message: Look) -> Result<Looked, MembershipError> {
+        self.errands.ask(message).await?
+    }
+
+    /// See [`AcquireThrough`].
+    pub async fn acquire_through(&self, message: AcquireThrough) -> Result<Held, MembershipError> {
+        self.errands.ask(message).await?
+    }
+
+    /// See [`PostThrough`].
+    pub async fn post_through(&self, message: PostThrough) -> Result<Sent, MembershipError> {
         self.errands.ask(message).await?
     }
 
@@ -362,6 +390,11 @@ impl MembershipHandle {
     /// The same for errands to Places, which wait for others.
     pub fn errand_asks(&self) -> &Arc<Asks> {
         self.errands.asks()
+    }
+
+    /// The same for what is asked in the name of our Place.
+    pub fn carry_asks(&self) -> &Arc<Asks> {
+        self.carries.asks()
     }
 
     /// See [`Health`].

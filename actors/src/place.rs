@@ -33,6 +33,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use crate::bounded_addr::{AskError, Asks, BlockingJobs, BoundedAddr, Health, JobError};
 use crate::file_lock;
 
+mod agreements;
 mod board;
 mod error;
 mod events;

@@ -155,9 +155,10 @@ impl SkillSetHandle {
     /// However many callers find it too old, the disk is looked over once.
     pub async fn fresh(&self, max_age: Duration) -> Answer<Arc<Catalogue>> {
         let since = self.clock.now().minus(max_age);
-        if self.current.load().checked < since {
+        let is_fresh = || self.clock.saw_since(self.current.load().checked, since);
+        if !is_fresh() {
             let _one_at_a_time = self.renewing.lock().await;
-            if self.current.load().checked < since {
+            if !is_fresh() {
                 self.addr.ask(Refresh(since)).await??;
             }
         }
@@ -507,7 +508,7 @@ impl Handler<Refresh> for SkillSetActor {
     type Result = AtomicResponse<Self, Answer<()>>;
 
     fn handle(&mut self, Refresh(since): Refresh, _ctx: &mut Self::Context) -> Self::Result {
-        if self.current.load().checked >= since {
+        if self.clock.saw_since(self.current.load().checked, since) {
             return AtomicResponse::new(Box::pin(fut::ok(())));
         }
         let (store, known, now) = (Arc::clone(&self.store), self.catalogue(), self.clock.now());

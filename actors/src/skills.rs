@@ -16,7 +16,9 @@ use actix::prelude::*;
 use kairos_place::proposal::{Change, Person, VersionName};
 use kairos_place::role::Action;
 use kairos_protocol::dsl::Law;
-use kairos_protocol::dsl::gate::{Asked, Step, Verdict, judge};
+use kairos_protocol::dsl::eval::Facts;
+use kairos_protocol::dsl::gate::{Asked, Settings, Step, Verdict, judge};
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
 use kairos_protocol::time::Clock;
 use serde_json::json;
@@ -25,16 +27,21 @@ use crate::action_log::{ActionLog, Record};
 use crate::bounded_addr::{Asks, BoundedAddr};
 use crate::chain::ChainHandle;
 
+mod difference;
 mod draft;
 mod error;
+mod facts;
 mod session;
 mod store;
+mod transition;
 
+pub use difference::{Difference, Line, Mark};
 pub use draft::{Drafted, Edit};
 pub use error::SkillsError;
 pub use session::Session;
 use store::SkillsStore;
 pub use store::{VERSIONS_MAX, Version};
+pub use transition::transition;
 
 /// Why a law is that of a snapshot again.
 const RESTORED: &str = "a snapshot is restored";
@@ -69,6 +76,8 @@ pub struct Judge {
 }
 
 /// Whether a law from before, that of a snapshot, may be the law again. Fails as [`Judge`] does.
+///
+/// Where there is no law, there is none whose rules could forbid it: it must only be read, and not break.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Verdict, SkillsError>")]
 pub struct MayBecome {
@@ -99,6 +108,26 @@ pub struct Snapshot {
     pub by: Person,
 }
 
+/// What the last recorded change of the law made of it; nothing where none was recorded.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Option<Told>, SkillsError>")]
+pub struct LastTold;
+
+/// Begins a session where none is open, since the law is about to change.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Session, SkillsError>")]
+pub struct Open;
+
+/// What the settings say about the law.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Settings, SkillsError>")]
+pub struct GetSettings;
+
+/// What the agent tells about itself to definitions and to code of the law.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Facts, SkillsError>")]
+pub struct GetFacts;
+
 /// How many changes this session has had.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Session, SkillsError>")]
@@ -121,6 +150,15 @@ pub struct Health;
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), SkillsError>")]
 pub struct Shutdown;
+
+/// What the ledger tells of the law.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// The block that tells it.
+    pub block: u64,
+    /// The hash of the law since then; nothing where it was taken away.
+    pub law: Option<ContentHash>,
+}
 
 /// A law and its bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,6 +224,26 @@ impl SkillsHandle {
         by: Person,
     ) -> Result<VersionName, SkillsError> {
         self.0.ask(Snapshot { reason, by }).await?
+    }
+
+    /// See [`LastTold`].
+    pub async fn last_told(&self) -> Result<Option<Told>, SkillsError> {
+        self.0.ask(LastTold).await?
+    }
+
+    /// See [`Open`].
+    pub async fn open_session(&self) -> Result<Session, SkillsError> {
+        self.0.ask(Open).await?
+    }
+
+    /// See [`GetSettings`].
+    pub async fn settings(&self) -> Result<Settings, SkillsError> {
+        self.0.ask(GetSettings).await?
+    }
+
+    /// See [`GetFacts`].
+    pub async fn facts(&self) -> Result<Facts, SkillsError> {
+        self.0.ask(GetFacts).await?
     }
 
     /// See [`GetSession`].
@@ -259,6 +317,8 @@ fn step(change: &Change) -> Option<Step> {
         | Change::Instructions { .. }
         | Change::InstructionsDelete { .. }
         | Change::InstructionsMode { .. }
+        | Change::ExtensionAdopt { .. }
+        | Change::ExtensionDisable { .. }
         | Change::SkillsetInstall { .. }
         | Change::SkillsetEnable { .. }
         | Change::SkillsetDisable { .. }
@@ -295,15 +355,20 @@ async fn asked(
     begins: bool,
 ) -> Result<Verdict, SkillsError> {
     let session = session::now(parts, begins).await?;
+    let facts = facts::of(parts, Some(session)).await?;
     let parts = Arc::clone(parts);
     blocking(move || {
-        let before = parts.store.law()?;
+        let before = match parts.store.law() {
+            Err(SkillsError::NothingThere(_)) if step == Step::Return => Vec::new(),
+            law => law?,
+        };
         Ok(judge(Asked {
             before: &before,
             after: &content,
             step: &step,
             reason: reason.as_deref(),
             settings: &parts.store.settings()?,
+            facts: &facts,
             used: session.used,
         }))
     })
@@ -312,6 +377,19 @@ async fn asked(
 
 async fn judged(parts: Arc<Parts>, message: Judge) -> Result<Verdict, SkillsError> {
     passed(verdict(&parts, message).await?)
+}
+
+async fn may_become(parts: Arc<Parts>, law: Vec<u8>) -> Result<Verdict, SkillsError> {
+    let step = {
+        let parts = Arc::clone(&parts);
+        blocking(move || match parts.store.law() {
+            Err(SkillsError::NothingThere(_)) => Ok(Step::Return),
+            law => law.map(|_| Step::Rollback),
+        })
+        .await?
+    };
+    let reason = Some(RESTORED.to_owned());
+    passed(asked(&parts, step, law, reason, true).await?)
 }
 
 fn passed(verdict: Verdict) -> Result<Verdict, SkillsError> {
@@ -369,10 +447,7 @@ impl Handler<MayBecome> for SkillsActor {
     type Result = Answered<Verdict>;
 
     fn handle(&mut self, MayBecome { law }: MayBecome, _: &mut Self::Context) -> Self::Result {
-        self.answer(|parts| async move {
-            let reason = Some(RESTORED.to_owned());
-            passed(asked(&parts, Step::Rollback, law, reason, true).await?)
-        })
+        self.answer(|parts| may_become(parts, law))
     }
 }
 
@@ -407,6 +482,38 @@ impl Handler<Snapshot> for SkillsActor {
                 Ok(name)
             })
         })
+    }
+}
+
+impl Handler<LastTold> for SkillsActor {
+    type Result = Answered<Option<Told>>;
+
+    fn handle(&mut self, _: LastTold, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| async move { draft::last_told(&parts).await })
+    }
+}
+
+impl Handler<Open> for SkillsActor {
+    type Result = Answered<Session>;
+
+    fn handle(&mut self, _: Open, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| async move { session::now(&parts, true).await })
+    }
+}
+
+impl Handler<GetSettings> for SkillsActor {
+    type Result = Answered<Settings>;
+
+    fn handle(&mut self, _: GetSettings, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| blocking(move || parts.store.settings()))
+    }
+}
+
+impl Handler<GetFacts> for SkillsActor {
+    type Result = Answered<Facts>;
+
+    fn handle(&mut self, _: GetFacts, _ctx: &mut Self::Context) -> Self::Result {
+        self.answer(|parts| async move { facts::now(&parts).await })
     }
 }
 

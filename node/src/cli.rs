@@ -21,13 +21,14 @@ use p2p::node::BesideNode;
 pub mod anchor;
 pub mod approvals;
 pub mod backup;
-mod beside;
 pub mod chain;
 pub mod config;
 pub mod context;
 pub mod demo;
 pub mod doctor;
 pub mod exit;
+pub mod extensions;
+pub mod federation;
 pub mod formalization;
 pub mod health;
 pub mod identity;
@@ -132,6 +133,8 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Have a change wait until an owner approves it
     Propose(propose::ProposeArgs),
+    /// Extensions of the meeting protocol: names of actions, never code, in effect once they are approved
+    Extensions(extensions::ExtensionsArgs),
     /// Changes that were proposed and wait for a decision
     Approvals(approvals::ApprovalsArgs),
     /// Install something from the quarantine, or carry out what was proposed
@@ -150,6 +153,8 @@ enum Command {
     P2p(p2p::P2pArgs),
     /// Meeting Places: join one, look around, leave and take skills, write to agents that are away; or host one
     Place(place::PlaceArgs),
+    /// Agreements of the Place that is hosted here with other Places
+    Federation(federation::FederationArgs),
     /// Who this agent is, and a new key for it
     Identity(identity::IdentityArgs),
     /// The ledger: what changed, and whether it is intact
@@ -310,6 +315,7 @@ impl Session {
 
 /// Parses the arguments of the process and runs what they ask for.
 pub fn run() -> Exit {
+    crate::crash::quiet_grammar();
     let cli = Cli::parse();
     let out = Out::standard(cli.color, cli.json);
     let mut errors = Out::standard(cli.color, cli.json);
@@ -401,6 +407,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Skillset(args)) => skillset::run(args, &mut session),
         Some(Command::Quarantine(args)) => quarantine::run(args, &mut session),
         Some(Command::Propose(args)) => propose::run(args, &mut session),
+        Some(Command::Extensions(args)) => extensions::run(args, &mut session),
         Some(Command::Approvals(args)) => approvals::run(args, &mut session),
         Some(Command::Approve(args)) => quarantine::approve(args, &mut session),
         Some(Command::Reject(args)) => quarantine::reject(args, &mut session),
@@ -410,6 +417,7 @@ fn dispatch(cli: Cli, out: Out) -> anyhow::Result<Exit> {
         Some(Command::Inbox(args)) => say::inbox(args, &mut session),
         Some(Command::P2p(args)) => p2p::run(args, &mut session),
         Some(Command::Place(args)) => place::run(args, &mut session),
+        Some(Command::Federation(args)) => federation::run(args, &mut session),
         Some(Command::Identity(args)) => identity::run(&args, &mut session),
         Some(Command::Chain(args)) => chain::run(args, &mut session),
         Some(Command::Anchor(args)) => anchor::run(args, &mut session),

@@ -22,7 +22,7 @@ pub use self::error::{ConfigError, Problem};
 pub use self::example::example;
 pub use self::layer::{Layer, Source};
 pub use self::settings::{
-    Acquire, Anchors, Client, Http, Identity, Limits, Log, Meeting, Metrics, Place, Sessions,
+    Acquire, Anchors, Client, Http, Identity, Limits, Log, Meeting, Metrics, P2p, Place, Sessions,
     Settings, Storage,
 };
 pub use self::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};

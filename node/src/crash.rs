@@ -42,6 +42,22 @@ pub struct Report {
     pub what: String,
 }
 
+/// Has panics of the grammar's parser say nothing on standard error: whoever reads a law catches them, and says what is
+/// wrong with the text. For every command, once, before anything is read.
+pub fn quiet_grammar() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !is_of_grammar() {
+            before(panic);
+        }
+    }));
+}
+
+/// Whether this thread is one on which the grammar's parser works.
+fn is_of_grammar() -> bool {
+    thread::current().name() == Some(GRAMMAR_THREAD)
+}
+
 /// Has every panic of this process leave a report in `dir`, beside what it says on standard error. Those of the grammar's
 /// parser are faults of a text, and leave none.
 pub fn install(dir: &DataDir) {
@@ -49,11 +65,10 @@ pub fn install(dir: &DataDir) {
     let before = panic::take_hook();
     let writing = AtomicBool::new(false);
     panic::set_hook(Box::new(move |panic| {
-        // The reader of laws catches these, and says what is wrong with the text.
-        if thread::current().name() == Some(GRAMMAR_THREAD) {
+        before(panic);
+        if is_of_grammar() {
             return;
         }
-        before(panic);
         // A panic while one is written leaves none.
         if !writing.swap(true, Ordering::SeqCst) {
             let written = write(&folder, &told(panic));
@@ -219,6 +234,37 @@ mod tests {
             "{text}"
         );
         assert!(text.len() < 2 * BACKTRACE_MAX);
+    }
+
+    /// Set in the process that panics for [`only_the_grammar_panics_in_silence`].
+    const PANICS: &str = "KAIROS_TEST_PANICS";
+
+    #[test]
+    fn only_the_grammar_panics_in_silence() {
+        if std::env::var_os(PANICS).is_some() {
+            quiet_grammar();
+            for name in [GRAMMAR_THREAD, "another"] {
+                let thread = thread::Builder::new().name(name.to_owned());
+                let panics = thread.spawn(move || panic!("in {name}")).unwrap();
+                panics.join().unwrap_err();
+            }
+            return;
+        }
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "crash::tests::only_the_grammar_panics_in_silence",
+                "--nocapture",
+            ])
+            .env(PANICS, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert!(child.status.success(), "{said}");
+        assert!(
+            said.contains("in another") && !said.contains(GRAMMAR_THREAD),
+            "{said}"
+        );
     }
 
     #[test]

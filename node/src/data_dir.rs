@@ -139,9 +139,14 @@ impl DataDir {
         Ok(self)
     }
 
-    /// Whether `init` has been here: the two files without which nothing works are present.
+    /// Whether `init` has been here: the settings of skills are present, and the law or what was recorded under it.
     pub fn is_initialized(&self) -> bool {
-        self.law().is_file() && self.skills_config().is_file()
+        self.skills_config().is_file() && (self.law().is_file() || self.has_ledger())
+    }
+
+    /// Whether something was recorded here, in either form, at the place where it is unless settings say otherwise.
+    pub fn has_ledger(&self) -> bool {
+        self.ledger().is_file() || self.storage().join("kairos.db").is_file()
     }
 
     /// The directory itself.

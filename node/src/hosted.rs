@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kairos_actors::bounded_addr::Asks;
+use kairos_actors::federation::{FederationActor, FederationHandle, FederationParts};
 use kairos_actors::heartbeat::{HeartbeatActor, HeartbeatHandle};
 use kairos_actors::place::{OpenPlace, PlaceHandle};
 use kairos_actors::recorder::{RecordPolicy, RecorderActor, RecorderHandle};
@@ -37,6 +38,8 @@ pub struct Hosted {
     pub recorder: RecorderHandle,
     /// Reaches who lets agents fade.
     pub heartbeat: HeartbeatHandle,
+    /// Reaches who deals with other Places.
+    pub federation: FederationHandle,
     /// Changes when somebody was made to leave: whoever serves somebody for long looks then whether they may stay.
     pub expelled: watch::Sender<u64>,
 }
@@ -88,12 +91,25 @@ impl Opened {
             ..self.relay
         };
         let relay = RelayActor::start(self.boxes, relay, clock, permits, patience);
+        let federation = FederationActor::start(FederationParts {
+            id: agent.signed.instance_id.clone(),
+            keypair: Arc::clone(&agent.keypair),
+            clock: agent.clock.clone(),
+            place: place.clone(),
+            membership: agent.handles.membership.clone(),
+            peers: agent.handles.peers.clone(),
+            relay: relay.clone(),
+            meeting: agent.handles.meeting.clone(),
+            witness: agent.handles.witness.clone(),
+            watch_every: settings.place.watch.get(),
+        });
         Hosted {
             name: settings.place.name.as_str().into(),
             place,
             relay,
             recorder,
             heartbeat,
+            federation,
             expelled: watch::Sender::new(0),
         }
     }
@@ -106,15 +122,17 @@ impl Hosted {
             && self.relay.health().await.is_ok()
             && self.heartbeat.health().await.is_ok()
             && self.recorder.health().await.is_ok()
+            && self.federation.health().await.is_ok()
     }
 
     /// The bounds of each actor's asks, by its name.
-    pub fn gates(&self) -> [(&'static str, Arc<Asks>); 4] {
+    pub fn gates(&self) -> [(&'static str, Arc<Asks>); 5] {
         [
             ("place", Arc::clone(self.place.asks())),
             ("relay", Arc::clone(self.relay.asks())),
             ("recorder", Arc::clone(self.recorder.asks())),
             ("heartbeat", Arc::clone(self.heartbeat.asks())),
+            ("federation", Arc::clone(self.federation.asks())),
         ]
     }
 
@@ -126,6 +144,9 @@ impl Hosted {
 
     /// Stops the actors, the Place last.
     pub async fn shutdown(&self) {
+        if let Err(error) = self.federation.shutdown().await {
+            tracing::warn!(%error, "the federation actor did not stop in order");
+        }
         if let Err(error) = self.heartbeat.shutdown().await {
             tracing::warn!(%error, "the heartbeat actor did not stop in order");
         }
@@ -235,6 +256,7 @@ fn policy(agent: &Agent, anonymiser: Option<Anonymiser>) -> Policy {
             hops_max: place.federated_hops,
             age_max: place.federated_age.get(),
             origins_max: place.federated_origins,
+            agreements_max: place.agreements,
         },
     }
 }

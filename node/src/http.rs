@@ -1,7 +1,6 @@
 //! The HTTP door: extract, check the caller, ask a handle, map the answer.
 
 use std::any::Any;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -31,13 +30,14 @@ use crate::hosting::Hosting;
 use crate::mcp::server::Door as ModelDoor;
 use crate::metrics::{Counting, Metrics};
 use crate::room::Room;
+use crate::serving::Listener;
 use crate::status::Status;
 use crate::watchdog::Readiness;
 pub use address::Proxies;
 pub use body::BodyLimits;
 pub use carried::door as carried_door;
 pub use keys::Keys;
-pub use listing::Listings;
+pub use listing::{Listing, Listings};
 pub use mcp::{Mcp, McpLimits};
 pub use place::quota::Quotas;
 pub use place::transfers::{
@@ -168,9 +168,14 @@ pub struct ServerLimits {
 /// How long a peer may leave what was sent to it unread; its connection then ends.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Starts to answer requests on `listener`, those of language models too if there is a service for them.
+/// What requests through the socket of the owner carry, and no others.
+#[derive(Debug, Clone, Copy)]
+struct AtOwnersSocket;
+
+/// Starts to answer requests on `listener`, those of language models too if there is a service for them. Who comes through
+/// the socket of the owner finds the owner's routes and no others.
 pub fn serve<D: ModelDoor>(
-    listener: TcpListener,
+    listener: Listener,
     doors: Arc<Doors>,
     mcp: Option<Mcp<D>>,
     limits: ServerLimits,
@@ -179,6 +184,10 @@ pub fn serve<D: ModelDoor>(
     let workers = match limits.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
+    };
+    let (is_owners, workers) = match &listener {
+        Listener::Port(_) => (false, workers),
+        Listener::Owner(_) => (true, 1),
     };
     let server = HttpServer::new(move || {
         App::new()
@@ -189,12 +198,18 @@ pub fn serve<D: ModelDoor>(
             .wrap(from_fn(meter::count))
             .wrap(from_fn(trace::follow))
             .wrap(from_fn(unread::hang_up))
-            .configure(|app| {
-                if let Some(mcp) = &mcp {
-                    mcp.configure(app);
+            .configure(|app| match (is_owners, &mcp) {
+                (true, _) => {
+                    app.app_data(AtOwnersSocket);
+                    routes::owners(app);
+                }
+                (false, mcp) => {
+                    if let Some(mcp) = mcp {
+                        mcp.configure(app);
+                    }
+                    routes::configure(app);
                 }
             })
-            .configure(routes::configure)
     })
     .workers(workers)
     .max_connections(limits.max_connections.div_ceil(workers))
@@ -204,10 +219,12 @@ pub fn serve<D: ModelDoor>(
     .tcp_nodelay(true)
     .on_connect(|stream, _| end_if_unread(stream))
     .shutdown_timeout(limits.shutdown_timeout.as_secs())
-    .disable_signals()
-    .listen(listener)?
-    .run();
-    Ok(server)
+    .disable_signals();
+    let server = match listener {
+        Listener::Port(listener) => server.listen(listener)?,
+        Listener::Owner(socket) => server.listen_uds(socket.listener)?,
+    };
+    Ok(server.run())
 }
 
 /// Has the system end a connection whose peer does not read: the HTTP library waits for such a peer without end, and
@@ -224,6 +241,8 @@ fn end_if_unread(stream: &dyn Any) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[actix_web::test]

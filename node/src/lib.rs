@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod backup;
+mod beside;
 pub mod cli;
 pub mod clock;
 pub mod condition;
@@ -9,6 +10,7 @@ pub mod config;
 pub mod crash;
 pub mod data_dir;
 pub mod doctor;
+pub mod federation;
 pub mod formalization;
 pub mod hosted;
 pub mod hosting;

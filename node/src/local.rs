@@ -1,10 +1,13 @@
 //! Asking a server on this machine, for commands that run beside it.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::serving::ServerAt;
+use crate::serving::at::connect;
 
 /// Most bytes of an answer.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
@@ -36,14 +39,29 @@ impl Ask {
         }
     }
 
-    /// The status and the JSON that the server at `address` answers. Blocks.
-    pub fn send(&self, address: SocketAddr) -> io::Result<(u16, Value)> {
-        let mut stream = TcpStream::connect_timeout(&address, self.patience)?;
-        stream.set_read_timeout(Some(self.patience))?;
-        stream.set_write_timeout(Some(self.patience))?;
+    /// The status and the JSON that the server at `at` answers. Blocks.
+    pub fn send(&self, at: &ServerAt) -> io::Result<(u16, Value)> {
+        let patience = Some(self.patience);
+        match at {
+            ServerAt::Port(address) => {
+                let stream = TcpStream::connect_timeout(address, self.patience)?;
+                stream.set_read_timeout(patience)?;
+                stream.set_write_timeout(patience)?;
+                self.exchange(stream, &address.to_string())
+            }
+            ServerAt::Socket(path) => {
+                let stream = connect(path)?;
+                stream.set_read_timeout(patience)?;
+                stream.set_write_timeout(patience)?;
+                self.exchange(stream, "localhost")
+            }
+        }
+    }
+
+    fn exchange(&self, mut stream: impl Read + Write, host: &str) -> io::Result<(u16, Value)> {
         // Version 1.0, so that the answer ends with the connection and comes in one piece.
         let mut head = format!(
-            "{} {} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n",
+            "{} {} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n",
             self.method, self.path
         );
         if let Some(token) = &self.token {

@@ -5,15 +5,17 @@
 //! `kairos_scrape_missing` tells of it. Labels come from fixed sets: routes by their pattern, actors, parts, reasons.
 //! `tests/docs/metrics.md` explains every name; a test compares it with what is served.
 
+mod p2p;
 mod process;
 mod requests;
 mod table;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::join4;
 use kairos_actors::bounded_addr::Asks;
+use kairos_actors::discovery::DiscoveryHandle;
 use kairos_place::meeting_place::MeetingPlace;
 use kairos_protocol::time::Timestamp;
 use prometheus_client::encoding::prometheus_text;
@@ -45,6 +47,8 @@ struct Inner {
     requests: Requests,
     /// What is counted along.
     counted: Registry,
+    /// Reaches the libp2p node, once there is one.
+    discovery: OnceLock<DiscoveryHandle>,
 }
 
 impl Metrics {
@@ -60,7 +64,13 @@ impl Metrics {
             room,
             requests,
             counted,
+            discovery: OnceLock::new(),
         }))
+    }
+
+    /// Shows figures of the libp2p node, too. There is one at most; another changes nothing.
+    pub fn show_node(&self, node: DiscoveryHandle) {
+        self.0.discovery.get_or_init(|| node);
     }
 
     /// Where requests are counted.
@@ -117,6 +127,10 @@ impl Metrics {
         let hosted = hosting.current();
         let mut gates = agent.handles.gates();
         gates.extend(hosted.iter().flat_map(|hosted| hosted.gates()));
+        if let Some(node) = self.0.discovery.get() {
+            gates.push(("discovery", Arc::clone(node.asks())));
+            gates.push(("discovery_errands", Arc::clone(node.errand_asks())));
+        }
         add_gates(table, &gates);
         let (peers, sessions) = agent.handles.peers.census();
         let by_trust = [
@@ -163,7 +177,13 @@ impl Metrics {
             "Blocks that were not appended, or of which that is unknown",
             figures.failed.get(),
         );
-        let missing = self.take_slow(table).await;
+        let mut missing = self.take_slow(table).await;
+        if let Some(node) = self.0.discovery.get() {
+            match timeout(PATIENCE, node.show()).await {
+                Ok(Ok(shown)) => p2p::add(table, &shown),
+                Ok(Err(_)) | Err(_) => missing += 1,
+            }
+        }
         table.gauge(
             "kairos_place_hosted",
             "Whether a Meeting Place is hosted",

@@ -33,7 +33,7 @@ use crate::p2p;
 use crate::reload::{Load, Reload};
 use crate::rlimits;
 use crate::room::Room;
-use crate::serving::Serving;
+use crate::serving::{Listener, Serving};
 use crate::status::Status;
 use crate::telemetry::Logs;
 use crate::watchdog::{self, Guard, GuardLimits, Readiness};
@@ -114,7 +114,7 @@ impl Node {
     /// Starts to answer on `listener`. Must run inside an actix system.
     pub fn start(
         agent: Agent,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         operation: Operation,
     ) -> anyhow::Result<Self> {
         Self::start_with(agent, listener, operation, AgentDoor::new)
@@ -123,7 +123,7 @@ impl Node {
     /// As [`start`](Self::start), with `door` for language models, behind all that guards ours.
     pub fn start_with<D: Door>(
         agent: Agent,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         operation: Operation,
         door: impl FnOnce(Arc<Agent>, Room) -> anyhow::Result<Arc<D>>,
     ) -> anyhow::Result<Self> {
@@ -132,7 +132,8 @@ impl Node {
             logs,
             load,
         } = operation;
-        let agent = Arc::new(agent);
+        let (agent, listener) = (Arc::new(agent), listener.into());
+        let at = listener.at()?;
         let traces = follow(&agent)?;
         let hosting = Hosting::new(Arc::clone(&agent));
         if agent.settings.place.enabled {
@@ -175,7 +176,7 @@ impl Node {
             readiness.clone(),
             room.clone(),
             logs.clone(),
-            listener.local_addr()?,
+            at.clone(),
         );
         let figures = figures.map(|listener| {
             let names = agent.settings.http.names.clone();
@@ -185,7 +186,7 @@ impl Node {
             std::io::Result::Ok(handle)
         });
         let figures = figures.transpose()?;
-        let serving = Serving::announce(&agent.data_dir, listener.local_addr()?)?;
+        let serving = Serving::announce(&agent.data_dir, &at)?;
         let settings = &agent.settings;
         let limits = ServerLimits {
             workers: settings.http.workers,
@@ -203,8 +204,10 @@ impl Node {
         };
         let doors = Arc::new(doors(&agent, parts));
         if agent.settings.p2p.enabled {
-            let node = p2p::start(&agent, http::carried_door(Arc::clone(&doors)))?;
+            let say = p2p::say(Arc::clone(&doors), hosting.clone(), Arc::clone(&agent));
+            let node = p2p::start(&agent, http::carried_door(Arc::clone(&doors)), say)?;
             agent.handles.carriage.begin(Arc::new(node.clone()));
+            doors.metrics.show_node(node.clone());
             let told = (doors.discovery.set(node.clone()), discovery.set(node));
             // Both were empty, as they were made above.
             debug_assert!(matches!(told, (Ok(()), Ok(()))));
@@ -217,7 +220,7 @@ impl Node {
             doors: Arc::clone(&doors),
         };
         let models = CancellationToken::new();
-        let mcp = match settings.mcp.http {
+        let mcp = match settings.mcp.http && matches!(listener, Listener::Port(_)) {
             true => {
                 let door = door(Arc::clone(&agent), room.clone())?;
                 Some(Mcp::new(door, mcp_limits(settings), models.clone()))
@@ -415,9 +418,7 @@ fn doors(agent: &Agent, parts: Parts) -> Doors {
         listings: Listings::new(
             agent.signed.clone(),
             agent.policy(),
-            handles.knowledge.clone(),
-            handles.skill_sets.clone(),
-            handles.tlog.clone(),
+            handles,
             settings.meeting.rescan.get(),
             settings.meeting.skillset_exchange,
         ),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use kairos_actors::federation::FederationError;
 use kairos_actors::peer_manager::PeerManagerHandle;
 use kairos_actors::place::PlaceError;
 use kairos_actors::relay::RelayError;
@@ -18,7 +19,11 @@ use kairos_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::federation;
 use crate::hosted::Hosted;
+
+pub mod door;
+pub mod switch;
 
 /// Most agents or bans of one page.
 pub const PAGE_MAX: usize = 1_000;
@@ -78,6 +83,8 @@ pub enum Order {
     },
     /// Figures.
     Stats,
+    /// What concerns other Places.
+    Federation(federation::Order),
 }
 
 /// Where a page of the audit ends: in the audit of the Place, and in that of its relay.
@@ -96,6 +103,9 @@ pub enum OrderError {
     /// The relay does.
     #[error(transparent)]
     Relay(#[from] RelayError),
+    /// What concerns other Places does.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
 }
 
 impl From<BanError> for OrderError {
@@ -188,6 +198,7 @@ pub async fn carry_out(
             kind,
             since,
         } => audit(hosted, before, limit, kind.as_deref(), since).await?,
+        Order::Federation(order) => federation::carry_out(order, hosted, by).await?,
         Order::Stats => {
             let stats = hosted.relay.stats().await?;
             let relayed = hosted.relay.relayed().await?;

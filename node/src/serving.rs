@@ -2,7 +2,7 @@
 //!
 //! Each server has a file below `storage/serving/`, named after its port, and holds a lock on it for as long as it
 //! runs: a file without a lock was left behind by one that was killed, and whoever comes by removes it. So nothing is
-//! ever asked of another program that took the port since.
+//! ever asked of another program that took the port since. A server without a port listens at a socket there instead.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -15,6 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::data_dir::DataDir;
 use crate::data_dir::holders::{self, Holding};
 
+pub(crate) mod at;
+
+pub use at::{Listener, OwnerSocket, ServerAt};
+
 /// Where the files are, below the data directory. Nothing there is part of the agent.
 pub(crate) const FOLDER: &str = "storage/serving";
 /// Longest file that is read; ours have a few dozen bytes.
@@ -26,6 +30,10 @@ const SERVERS_MAX: usize = 1_000;
 
 /// The lock of the one server that a data directory may have, in [`FOLDER`].
 const SOLE: &str = "server";
+/// The socket of a server without a port, in [`FOLDER`].
+const OWNER: &str = "owner.sock";
+/// The file that tells of a server without a port.
+const WITHOUT_PORT: &str = "owner";
 
 /// The right to be the server of a data directory; ends when dropped.
 #[derive(Debug)]
@@ -84,8 +92,12 @@ impl Sole {
 
 /// What a server says of itself.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
-    address: SocketAddr,
+#[serde(rename_all = "snake_case")]
+enum Told {
+    /// Where it listens.
+    Address(SocketAddr),
+    /// That it listens at its socket.
+    Socket {},
 }
 
 /// Says where this server listens until it is dropped.
@@ -93,14 +105,20 @@ struct Told {
 pub struct Serving {
     path: PathBuf,
     file: File,
+    /// Where it listens, if that is no port.
+    socket: Option<PathBuf>,
 }
 
 impl Serving {
-    /// Says that a server of `dir` listens at `address`. Blocks on the disk.
-    pub fn announce(dir: &DataDir, address: SocketAddr) -> io::Result<Self> {
+    /// Says that a server of `dir` listens at `at`. Blocks on the disk.
+    pub fn announce(dir: &DataDir, at: &ServerAt) -> io::Result<Self> {
         let folder = folder(dir);
         fs::create_dir_all(&folder)?;
-        let path = folder.join(address.port().to_string());
+        let (name, told) = match at {
+            ServerAt::Port(address) => (address.port().to_string(), Told::Address(*address)),
+            ServerAt::Socket(_) => (WITHOUT_PORT.to_owned(), Told::Socket {}),
+        };
+        let path = folder.join(name);
         for _ in 0..ATTEMPTS {
             let mut options = OpenOptions::new();
             let options = options.create(true).truncate(false).write(true);
@@ -118,8 +136,12 @@ impl Serving {
                 continue;
             }
             file.set_len(0)?;
-            file.write_all(serde_json::to_string(&Told { address })?.as_bytes())?;
-            return Ok(Self { path, file });
+            file.write_all(serde_json::to_string(&told)?.as_bytes())?;
+            let socket = match at {
+                ServerAt::Port(_) => None,
+                ServerAt::Socket(path) => Some(path.clone()),
+            };
+            return Ok(Self { path, file, socket });
         }
         Err(io::ErrorKind::WouldBlock.into())
     }
@@ -128,17 +150,22 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         // While it is locked nobody else takes it for theirs. What stays is removed by whoever comes by.
-        if is_at(&self.file, &self.path).unwrap_or(false)
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::debug!(%error, "the file that tells of this server stays");
+        if !is_at(&self.file, &self.path).unwrap_or(false) {
+            return;
+        }
+        let socket = self.socket.iter();
+        for path in socket.chain([&self.path]) {
+            if let Err(error) = fs::remove_file(path) {
+                tracing::debug!(%error, "what tells of this server stays");
+            }
         }
     }
 }
 
 /// Where servers of `dir` that run at this moment can be reached from this machine. Blocks on the disk.
-pub fn servers(dir: &DataDir) -> io::Result<Vec<SocketAddr>> {
-    let entries = match fs::read_dir(folder(dir)) {
+pub fn servers(dir: &DataDir) -> io::Result<Vec<ServerAt>> {
+    let folder = folder(dir);
+    let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -146,10 +173,15 @@ pub fn servers(dir: &DataDir) -> io::Result<Vec<SocketAddr>> {
     let mut found = Vec::new();
     for entry in entries.take(SERVERS_MAX) {
         let entry = entry?;
-        if entry.file_name() != SOLE
-            && let Some(address) = look(&entry.path())?
+        if ![SOLE, OWNER]
+            .iter()
+            .any(|other| entry.file_name() == *other)
+            && let Some(told) = look(&entry.path())?
         {
-            found.push(address);
+            found.push(match told {
+                Told::Address(address) => ServerAt::Port(reachable(address)),
+                Told::Socket {} => ServerAt::Socket(folder.join(OWNER)),
+            });
         }
     }
     found.sort();
@@ -160,8 +192,8 @@ fn folder(dir: &DataDir) -> PathBuf {
     dir.path().join(FOLDER)
 }
 
-/// Where the server behind this file listens; nothing, and no file any more, if there is none.
-fn look(path: &Path) -> io::Result<Option<SocketAddr>> {
+/// What the server behind this file says; nothing, and no file any more, if there is none.
+fn look(path: &Path) -> io::Result<Option<Told>> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -178,8 +210,7 @@ fn look(path: &Path) -> io::Result<Option<SocketAddr>> {
             let mut text = String::new();
             file.take(FILE_MAX).read_to_string(&mut text)?;
             // One that is being written belongs to a server that does not answer yet.
-            let told = serde_json::from_str::<Told>(&text).ok();
-            Ok(told.map(|told| reachable(told.address)))
+            Ok(serde_json::from_str(&text).ok())
         }
         Err(TryLockError::Error(error)) => Err(error),
     }
@@ -218,23 +249,33 @@ mod tests {
         (root, dir)
     }
 
+    fn port(address: &str) -> ServerAt {
+        ServerAt::Port(address.parse().unwrap())
+    }
+
     #[test]
     fn a_server_is_found_while_it_runs_and_leaves_nothing_behind() {
         let (_root, dir) = dir();
         assert_eq!(servers(&dir).unwrap(), []);
-        let first = Serving::announce(&dir, "0.0.0.0:4001".parse().unwrap()).unwrap();
-        let second = Serving::announce(&dir, "[::1]:4002".parse().unwrap()).unwrap();
+        let first = Serving::announce(&dir, &port("0.0.0.0:4001")).unwrap();
+        let second = Serving::announce(&dir, &port("[::1]:4002")).unwrap();
         let found = servers(&dir).unwrap();
-        assert_eq!(
-            found,
-            [
-                "127.0.0.1:4001".parse().unwrap(),
-                "[::1]:4002".parse().unwrap()
-            ]
-        );
+        assert_eq!(found, [port("127.0.0.1:4001"), port("[::1]:4002")]);
         drop(first);
-        assert_eq!(servers(&dir).unwrap(), ["[::1]:4002".parse().unwrap()]);
+        assert_eq!(servers(&dir).unwrap(), [port("[::1]:4002")]);
         drop(second);
+        assert_eq!(fs::read_dir(folder(&dir)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_server_without_a_port_is_found_at_its_socket() {
+        let (_root, dir) = dir();
+        let socket = Listener::Owner(OwnerSocket::of(&dir).unwrap());
+        let at = socket.at().unwrap();
+        assert_eq!(servers(&dir).unwrap(), []);
+        let serving = Serving::announce(&dir, &at).unwrap();
+        assert_eq!(servers(&dir).unwrap(), [at]);
+        drop(serving);
         assert_eq!(fs::read_dir(folder(&dir)).unwrap().count(), 0);
     }
 
@@ -260,8 +301,8 @@ mod tests {
         assert_eq!(servers(&dir).unwrap(), []);
         assert!(!left.exists());
         fs::write(&left, "junk").unwrap();
-        let serving = Serving::announce(&dir, "127.0.0.1:4001".parse().unwrap()).unwrap();
-        assert_eq!(servers(&dir).unwrap(), ["127.0.0.1:4001".parse().unwrap()]);
+        let serving = Serving::announce(&dir, &port("127.0.0.1:4001")).unwrap();
+        assert_eq!(servers(&dir).unwrap(), [port("127.0.0.1:4001")]);
         drop(serving);
         assert!(!left.exists());
     }

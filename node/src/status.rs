@@ -1,6 +1,5 @@
 //! How a running node is, on one page, for its owner.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::condition::Condition;
 use crate::hosted::Hosted;
 use crate::hosting::Hosting;
 use crate::room::Room;
+use crate::serving::ServerAt;
 use crate::telemetry::Logs;
 use crate::watchdog::Readiness;
 
@@ -32,7 +32,7 @@ struct Inner {
     readiness: Readiness,
     room: Room,
     logs: Logs,
-    address: SocketAddr,
+    address: ServerAt,
     started: Timestamp,
 }
 
@@ -44,7 +44,7 @@ impl Status {
         readiness: Readiness,
         room: Room,
         logs: Logs,
-        address: SocketAddr,
+        address: ServerAt,
     ) -> Self {
         let started = agent.clock.now();
         Self(Arc::new(Inner {

@@ -3,13 +3,15 @@
 //! Each text is compared three ways: as it was made, as it is, and as this version has it. What the owner left as it
 //! was made may be replaced, with a copy kept; settings that the owner changed are merged, the owner's values winning;
 //! everything else is only shown. What governs the agent, `skills/kairos.rb` and `skills/kairos.md`, is replaced when
-//! it is named, and never otherwise.
+//! it is named, and never otherwise. That is the owner's word on a text of this program, so the rules of the law that is
+//! replaced are not asked; the ledger is told of it as of any change of the law, and it counts in the session.
 //!
 //! A directory of the reference is one whose texts were made by another program. Its unchanged settings are merged
 //! too, not replaced, since both programs may go on using them. What the reference keeps track of in
 //! `.kairos_meta.yml` is left as it is: a text of ours then counts as the owner's there, and is never overwritten.
 
 mod apply;
+mod law;
 pub mod merge;
 
 use std::fs;
@@ -142,6 +144,13 @@ pub struct Plan {
     pub needed: bool,
     /// Each text.
     pub items: Vec<Item>,
+}
+
+impl Plan {
+    /// Whether another law would be in force, or one where there was none.
+    pub fn changes_law(&self) -> bool {
+        self.items.iter().any(law::is_changed)
+    }
 }
 
 /// Why there is no upgrade.
@@ -289,7 +298,7 @@ pub fn plan(dir: &DataDir, takes: &[String]) -> Result<Plan, UpgradeError> {
     let acts = items
         .iter()
         .any(|item| !matches!(item.step, Step::Keep | Step::Propose));
-    let needed = acts || from_version != to_version || !ours;
+    let needed = acts || law::is_noted(dir) || from_version != to_version || !ours;
     Ok(Plan {
         from_version,
         to_version,

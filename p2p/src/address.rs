@@ -59,6 +59,15 @@ impl Address {
     }
 }
 
+/// Whether somebody at `ip` is on this machine or in the same network, as far as an address can tell: it says something there
+/// alone.
+pub fn is_near(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+    }
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 

@@ -11,26 +11,28 @@ use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
 use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{self, QueryId};
-use libp2p::multiaddr::Protocol as Part;
 use libp2p::request_response::OutboundRequestId;
-use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, autonat, identify, mdns, ping};
+use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, autonat, dcutr, identify, mdns, ping};
 use tokio::sync::mpsc;
 
 use crate::address::Address;
-use crate::behaviour::{Behaviour, BehaviourEvent, TABLE};
+use crate::behaviour::{Behaviour, BehaviourEvent};
+use crate::figures::Figures;
 use crate::key::PeerName;
 use crate::network::{
-    Answer, Command, Connection, Counts, Event, NetworkError, Protocol, Reply, Settings, Status,
-    Way,
+    Answer, Command, Event, NetworkError, Protocol, Reach, Reply, Settings, Status,
 };
 use crate::share::PerMinute;
 
+mod connections;
 mod exchange;
+mod registers;
+mod relays;
 mod table;
 
-use exchange::Made;
+use exchange::{Errand, Made};
+use registers::Registers;
 use table::Get;
 
 /// Answers that are waited for at once, of each kind.
@@ -41,6 +43,8 @@ const NEIGHBOURS_MAX: usize = 32;
 const ADDRESSES_MAX: usize = 8;
 /// Peers whose records are counted in one minute.
 const SOURCES_MAX: usize = 4_096;
+/// How long the closing of connections may take at the end.
+const LEAVING_MAX: Duration = Duration::from_millis(500);
 /// Longest name of a program that is shown.
 const SOFTWARE_MAX: usize = 64;
 
@@ -61,12 +65,17 @@ pub(crate) struct EventLoop {
     looks: HashMap<QueryId, Answer<()>>,
     /// Both protocols count their own ids.
     asks: HashMap<(Protocol, OutboundRequestId), Answer<Reply>>,
+    /// Requests for peers that are dialled first.
+    errands: HashMap<ConnectionId, Errand>,
     // Who is there.
     open: HashMap<ConnectionId, Open>,
     known: HashMap<PeerId, Known>,
     left: PerMinute<PeerId>,
-    counts: Counts,
-    reach: &'static str,
+    figures: Figures,
+    reach: Reach,
+    /// Our places at relays.
+    circuits: HashMap<ListenerId, PeerId>,
+    registers: Registers,
 }
 
 struct Open {
@@ -78,6 +87,10 @@ struct Open {
 /// What a connected peer said of itself.
 struct Known {
     software: String,
+    /// Where we would have a place, if it is a relay.
+    relay: Option<Multiaddr>,
+    /// Whether it keeps a register.
+    is_registrar: bool,
 }
 
 impl EventLoop {
@@ -104,11 +117,14 @@ impl EventLoop {
             gets: HashMap::new(),
             looks: HashMap::new(),
             asks: HashMap::new(),
+            errands: HashMap::new(),
             open: HashMap::new(),
             known: HashMap::new(),
             left,
-            counts: Counts::default(),
-            reach: "unknown",
+            figures: Figures::default(),
+            reach: Reach::Unknown,
+            circuits: HashMap::new(),
+            registers: Registers::default(),
         }
     }
 
@@ -119,8 +135,12 @@ impl EventLoop {
                 // Own work before what the network brings: a flood of it must not keep the owner out.
                 biased;
                 command = self.commands.recv() => match command {
+                    Some(Command::Leave(answer)) => {
+                        self.leave().await;
+                        return tell(answer, Ok(()));
+                    }
                     Some(command) => self.carry_out(command),
-                    None => return,
+                    None => return self.leave().await,
                 },
                 Some(made) = self.answering.next(), if !self.answering.is_empty() => self.answer(made),
                 event = self.swarm.select_next_some() => self.note(event),
@@ -128,8 +148,28 @@ impl EventLoop {
         }
     }
 
+    /// Tells peers that we go, and waits a moment until that is sent.
+    async fn leave(&mut self) {
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            if self.swarm.disconnect_peer_id(peer).is_err() {
+                tracing::trace!(peer.id = %peer, "a peer went before us");
+            }
+        }
+        let gone = async {
+            while self.swarm.connected_peers().next().is_some() {
+                self.swarm.next().await;
+            }
+        };
+        if tokio::time::timeout(LEAVING_MAX, gone).await.is_err() {
+            tracing::debug!("not every connection of libp2p was closed in order");
+        }
+    }
+
     fn carry_out(&mut self, command: Command) {
         match command {
+            // The loop ends with it.
+            Command::Leave(answer) => tell(answer, Ok(())),
             Command::Status(answer) => {
                 let status = self.status();
                 tell(answer, Ok(status));
@@ -140,6 +180,8 @@ impl EventLoop {
             Command::Bootstrap(answer) => self.look_around(answer),
             Command::Put { key, value, answer } => self.put(key, value, answer),
             Command::Get(key, answer) => self.get(key, answer),
+            Command::Register(topics, answer) => self.register_under(topics, answer),
+            Command::LookUp(topic, answer) => self.look_up(topic, answer),
             Command::Ask {
                 protocol,
                 peer,
@@ -147,55 +189,14 @@ impl EventLoop {
                 bytes,
                 answer,
             } => {
-                if self.asks.len() >= WAITING_MAX {
-                    return tell(answer, Err(NetworkError::Busy));
-                }
-                let addresses = addresses.into_iter().take(ADDRESSES_MAX);
-                let addresses = addresses.map(|address| address.0).collect();
-                let exchange = self.exchange(protocol);
-                let id = exchange.send_request_with_addresses(&peer.0, bytes, addresses);
-                self.asks.insert((protocol, id), answer);
+                let errand = Errand {
+                    protocol,
+                    peer,
+                    bytes,
+                    answer,
+                };
+                self.ask(errand, addresses);
             }
-        }
-    }
-
-    fn listen(&mut self, address: Address, answer: Answer<Address>) {
-        if self.listens.len() >= WAITING_MAX {
-            return tell(answer, Err(NetworkError::Busy));
-        }
-        match self.swarm.listen_on(address.0.clone()) {
-            Ok(id) => {
-                self.listens.insert(id, (address, answer));
-            }
-            Err(error) => {
-                let reason = error.to_string();
-                tell(answer, Err(NetworkError::Address { address, reason }));
-            }
-        }
-    }
-
-    fn dial(&mut self, address: Address, answer: Answer<PeerName>) {
-        if self.dials.len() >= WAITING_MAX {
-            return tell(answer, Err(NetworkError::Busy));
-        }
-        let wanted = address.peer();
-        if let Some(peer) = wanted
-            && self.swarm.is_connected(&peer.0)
-        {
-            return tell(answer, Ok(peer));
-        }
-        let options: DialOpts = match wanted {
-            Some(peer) => DialOpts::peer_id(peer.0)
-                .addresses(vec![address.0.clone()])
-                .build(),
-            None => address.0.clone().into(),
-        };
-        let id = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                self.dials.insert(id, answer);
-            }
-            Err(error) => tell(answer, Err(unreachable(address.to_string(), &error))),
         }
     }
 
@@ -223,12 +224,11 @@ impl EventLoop {
                 connection_id,
                 peer_id,
                 error,
-            } => {
-                if let Some(answer) = self.dials.remove(&connection_id) {
-                    let peer = peer_id.map_or_else(|| "the peer".to_owned(), |p| p.to_string());
-                    tell(answer, Err(unreachable(peer, &error)));
-                }
-            }
+            } => self.failed(connection_id, peer_id, &error),
+            SwarmEvent::IncomingConnectionError {
+                error: ListenError::Denied { cause },
+                ..
+            } => self.refused(&cause),
             SwarmEvent::NewListenAddr {
                 listener_id,
                 address,
@@ -249,47 +249,24 @@ impl EventLoop {
                     Err(error) => error.to_string(),
                 };
                 tracing::warn!(%reason, "libp2p listens no longer at one of its addresses");
+                self.circuits.remove(&listener_id);
                 if let Some((address, answer)) = self.listens.remove(&listener_id) {
                     tell(answer, Err(NetworkError::Address { address, reason }));
                 }
                 self.send(Event::AddressesChanged);
             }
-            SwarmEvent::ExpiredListenAddr { .. }
-            | SwarmEvent::ExternalAddrConfirmed { .. }
-            | SwarmEvent::ExternalAddrExpired { .. } => self.send(Event::AddressesChanged),
+            SwarmEvent::ExternalAddrConfirmed { .. } => {
+                self.register_anew();
+                self.send(Event::AddressesChanged);
+            }
+            SwarmEvent::ExpiredListenAddr { .. } | SwarmEvent::ExternalAddrExpired { .. } => {
+                self.send(Event::AddressesChanged)
+            }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener of libp2p has trouble");
             }
             other => tracing::trace!(event = ?other, "libp2p tells something"),
         }
-    }
-
-    fn opened(&mut self, peer: PeerId, id: ConnectionId, endpoint: ConnectedPoint) {
-        if endpoint.is_listener() && self.is_crowded(&endpoint) {
-            tracing::debug!(peer.id = %peer, "as many connections as allowed come from one address");
-            self.swarm.close_connection(id);
-        }
-        let open = Open {
-            peer,
-            endpoint,
-            round_trip: None,
-        };
-        self.open.insert(id, open);
-        if let Some(answer) = self.dials.remove(&id) {
-            tell(answer, Ok(PeerName(peer)));
-        }
-    }
-
-    /// Whether there are as many connections from this machine as may be.
-    fn is_crowded(&self, endpoint: &ConnectedPoint) -> bool {
-        let Some(ip) = ip(endpoint.get_remote_address()) else {
-            return false;
-        };
-        let from_there = self.open.values().filter(|open| {
-            let address = open.endpoint.get_remote_address();
-            open.endpoint.is_listener() && self::ip(address) == Some(ip)
-        });
-        from_there.count() >= self.settings.limits.per_address as usize
     }
 
     fn note_behaviour(&mut self, event: BehaviourEvent) {
@@ -318,54 +295,25 @@ impl EventLoop {
             BehaviourEvent::Records(event) => self.exchanged(Protocol::Records, event),
             BehaviourEvent::Reach(autonat::Event::StatusChanged { new, .. }) => {
                 let (reach, mode) = match new {
-                    autonat::NatStatus::Public(_) => ("public", kad::Mode::Server),
+                    autonat::NatStatus::Public(_) => (Reach::Public, kad::Mode::Server),
                     // Nobody could come to look something up.
-                    autonat::NatStatus::Private => ("private", kad::Mode::Client),
-                    autonat::NatStatus::Unknown => ("unknown", kad::Mode::Server),
+                    autonat::NatStatus::Private => (Reach::Private, kad::Mode::Client),
+                    autonat::NatStatus::Unknown => (Reach::Unknown, kad::Mode::Server),
                 };
                 self.reach = reach;
                 self.table().set_mode(Some(mode));
+                self.seek_relays();
             }
+            BehaviourEvent::Relay(event) => self.relayed(&event),
+            BehaviourEvent::Registered(event) => self.looked_up(event),
+            BehaviourEvent::Register(event) => {
+                tracing::trace!(?event, "our register tells something");
+            }
+            BehaviourEvent::Punch(dcutr::Event { result, .. }) => match result {
+                Ok(_) => self.figures.punched += 1,
+                Err(_) => self.figures.punches_failed += 1,
+            },
             other => tracing::trace!(event = ?other, "libp2p tells something"),
-        }
-    }
-
-    fn identified(&mut self, peer: PeerId, info: identify::Info, connection: ConnectionId) {
-        let speaks = |name: &str| info.protocols.iter().any(|known| known.as_ref() == name);
-        let is_ours = speaks(Protocol::Records.name());
-        if speaks(TABLE.as_ref()) {
-            let from = self.open.get(&connection);
-            let from = from.and_then(|open| ip(open.endpoint.get_remote_address()));
-            let told = info.listen_addrs.into_iter();
-            let told = told.filter(|address| is_plausible(address, from));
-            for address in told.take(ADDRESSES_MAX) {
-                self.table().add_address(&peer, address);
-            }
-        }
-        let clean = |c: &char| !c.is_control();
-        let software = info.agent_version.chars().filter(clean).take(SOFTWARE_MAX);
-        let known = Known {
-            software: software.collect(),
-        };
-        if self.known.insert(peer, known).is_none() && is_ours {
-            self.send(Event::PeerJoined(PeerName(peer)));
-        }
-    }
-
-    fn meet_neighbour(&mut self, peer: PeerId, address: Multiaddr) {
-        if self.swarm.is_connected(&peer) || self.known.len() >= NEIGHBOURS_MAX {
-            return;
-        }
-        let options = DialOpts::peer_id(peer).addresses(vec![address]).build();
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(%error, "a neighbour is not dialled");
-        }
-    }
-
-    fn way(&self, connection: ConnectionId) -> Way {
-        match self.open.get(&connection) {
-            Some(open) if open.endpoint.is_relayed() => Way::Relayed,
-            _ => Way::Direct,
         }
     }
 
@@ -378,9 +326,11 @@ impl EventLoop {
         let records = self.table().store_mut().records().count();
         let listen = self.swarm.listeners().cloned().map(Address).collect();
         let external = self.swarm.external_addresses().cloned().map(Address);
-        let load = |counter: &std::sync::atomic::AtomicU64| {
-            counter.load(std::sync::atomic::Ordering::Relaxed)
-        };
+        let inbound = self
+            .open
+            .values()
+            .filter(|open| open.endpoint.is_listener());
+        let inbound = inbound.count();
         Status {
             peer: PeerName(*self.swarm.local_peer_id()),
             listen,
@@ -388,30 +338,11 @@ impl EventLoop {
             peers: self.swarm.connected_peers().count(),
             table,
             records,
-            records_refused: load(&self.counts.refused),
-            requests_lost: load(&self.counts.lost),
+            inbound,
+            outbound: self.open.len() - inbound,
+            figures: self.figures,
             reach: self.reach,
         }
-    }
-
-    fn peers(&self) -> Vec<Connection> {
-        let connections = self.open.values().map(|open| Connection {
-            peer: PeerName(open.peer),
-            address: Address(open.endpoint.get_remote_address().clone()),
-            inbound: open.endpoint.is_listener(),
-            way: match open.endpoint.is_relayed() {
-                true => Way::Relayed,
-                false => Way::Direct,
-            },
-            software: self
-                .known
-                .get(&open.peer)
-                .map(|known| known.software.clone()),
-            round_trip: open.round_trip,
-        });
-        let mut connections: Vec<Connection> = connections.collect();
-        connections.sort_by_key(|connection| connection.peer);
-        connections
     }
 
     /// Tells that something changed. One that finds no room is not missed: its reader has others to look after.
@@ -429,26 +360,6 @@ fn tell<T>(answer: Answer<T>, told: Result<T, NetworkError>) {
     }
 }
 
-fn unreachable(peer: String, error: &DialError) -> NetworkError {
-    let reason = error.to_string();
-    let reason = reason
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(300)
-        .collect();
-    NetworkError::Unreachable { peer, reason }
-}
-
 fn ip(address: &Multiaddr) -> Option<IpAddr> {
     Address(address.clone()).ip()
-}
-
-/// Whether an address that a peer at `from` says it has may be its: nobody on another machine is at our loopback.
-fn is_plausible(address: &Multiaddr, from: Option<IpAddr>) -> bool {
-    let is_local = from.is_none_or(|from| from.is_loopback());
-    address.iter().all(|part| match part {
-        Part::Ip4(ip) => !ip.is_unspecified() && (is_local || !ip.is_loopback()),
-        Part::Ip6(ip) => !ip.is_unspecified() && (is_local || !ip.is_loopback()),
-        _ => true,
-    })
 }

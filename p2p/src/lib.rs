@@ -15,6 +15,7 @@ mod address;
 mod behaviour;
 mod codec;
 mod event_loop;
+mod figures;
 mod key;
 mod limits;
 mod network;
@@ -23,10 +24,11 @@ mod share;
 mod tests;
 mod transport;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, is_near};
+pub use figures::{ConnectionsRefused, Figures, RecordsRefused};
 pub use key::{KeyFault, NodeKey, PeerName, PeerNameError};
 pub use limits::Limits;
 pub use network::{
-    Connection, Event, Judge, Kept, Network, NetworkError, Protocol, Reply, Request, Settings,
-    StartError, Status, Way, start,
+    Connection, Event, Judge, Kept, Network, NetworkError, Protocol, Reach, Registered, Reply,
+    Request, Settings, StartError, Status, Way, start,
 };

@@ -15,10 +15,18 @@ pub struct Limits {
     pub per_peer: u32,
     /// Connections from one address of a machine. Through a relay all come from the relay's.
     pub per_address: u32,
+    /// Bytes of memory the whole process may use and still open or take connections, if there is such a bound.
+    pub memory: Option<usize>,
     /// Streams of one connection.
     pub streams: usize,
     /// A connection on which nothing happens is closed after this.
     pub idle: Duration,
+    /// Opening a connection, in either direction, may take so long.
+    pub connect: Duration,
+    /// Connections of others that are passed on at once.
+    pub circuits: usize,
+    /// Bytes that are passed on for one of them, in each direction.
+    pub circuit_bytes: u64,
     /// Records of others that are kept.
     pub records: usize,
     /// Bytes of one record.
@@ -45,8 +53,12 @@ impl Default for Limits {
             pending: 32,
             per_peer: 4,
             per_address: 32,
+            memory: None,
             streams: 64,
             idle: Duration::from_secs(120),
+            connect: Duration::from_secs(10),
+            circuits: 16,
+            circuit_bytes: 16 << 20,
             records: 2_048,
             record: 12 * 1024,
             records_per_minute: 60,

@@ -4,17 +4,18 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use libp2p::Swarm;
+use libp2p::{Swarm, TransportError};
 use thiserror::Error;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::address::Address;
 use crate::behaviour::Behaviour;
 use crate::event_loop::EventLoop;
+use crate::figures::Figures;
 use crate::key::{NodeKey, PeerName};
 use crate::limits::Limits;
 use crate::transport;
@@ -49,6 +50,10 @@ pub struct Settings {
     pub mdns: bool,
     /// Whether it passes on the traffic of others.
     pub relay: bool,
+    /// Whether it keeps a register, in which others are found under topics.
+    pub register: bool,
+    /// Whether it has others reach it through relays, where they cannot otherwise.
+    pub relayed: bool,
     /// Whether it asks others whether it can be reached.
     pub autonat: bool,
     /// Whether addresses are those of this process, for tests: `/memory/1`.
@@ -76,6 +81,28 @@ impl Protocol {
         match self {
             Self::Meeting => "/kairos/mmp/1",
             Self::Records => "/kairos/records/1",
+        }
+    }
+}
+
+/// What others found when they dialled a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nobody has tried.
+    Unknown,
+    /// It can be reached.
+    Public,
+    /// It cannot.
+    Private,
+}
+
+impl Reach {
+    /// `unknown`, `public` or `private`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Public => "public",
+            Self::Private => "private",
         }
     }
 }
@@ -153,6 +180,15 @@ pub struct Connection {
     pub round_trip: Option<Duration>,
 }
 
+/// A node that is in a register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// Who. Its key signed the entry.
+    pub peer: PeerName,
+    /// Where it says it is.
+    pub addresses: Vec<Address>,
+}
+
 /// How the node is.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -168,12 +204,14 @@ pub struct Status {
     pub table: usize,
     /// Records that are kept, ours too.
     pub records: usize,
-    /// Records of peers that were refused.
-    pub records_refused: u64,
-    /// Requests of peers that nobody took in time.
-    pub requests_lost: u64,
+    /// Connections that others opened, as long as they last.
+    pub inbound: usize,
+    /// Connections that we opened, as long as they last.
+    pub outbound: usize,
+    /// What was counted.
+    pub figures: Figures,
     /// What others found when they dialled us.
-    pub reach: &'static str,
+    pub reach: Reach,
 }
 
 /// Why there is no node.
@@ -239,12 +277,15 @@ pub(crate) enum Command {
     Dial(Address, Answer<PeerName>),
     Listen(Address, Answer<Address>),
     Bootstrap(Answer<()>),
+    Leave(Answer<()>),
     Put {
         key: Vec<u8>,
         value: Vec<u8>,
         answer: Answer<()>,
     },
     Get(Vec<u8>, Answer<Option<Vec<u8>>>),
+    Register(Vec<String>, Answer<()>),
+    LookUp(String, Answer<Vec<Registered>>),
     Ask {
         protocol: Protocol,
         peer: PeerName,
@@ -300,6 +341,11 @@ impl Network {
         self.tell(Command::Bootstrap)
     }
 
+    /// Closes every connection, so that peers know at once, and ends the node. Other handles reach nothing any more.
+    pub fn leave(&self) -> Told<()> {
+        self.tell(Command::Leave)
+    }
+
     /// Leaves a record with the nodes that are nearest to `key`.
     pub fn put(&self, key: Vec<u8>, value: Vec<u8>) -> Told<()> {
         self.tell(move |answer| Command::Put { key, value, answer })
@@ -308,6 +354,17 @@ impl Network {
     /// Looks for the newest record under `key` that the [`Judge`] finds good.
     pub fn get(&self, key: Vec<u8>) -> Told<Option<Vec<u8>>> {
         self.tell(move |answer| Command::Get(key, answer))
+    }
+
+    /// Has this node be found under `topics`, and no others, in the registers of peers that keep one, as soon as somebody told
+    /// where it can be reached. Entries hold for two hours; whoever says this again renews them.
+    pub fn register(&self, topics: Vec<String>) -> Told<()> {
+        self.tell(move |answer| Command::Register(topics, answer))
+    }
+
+    /// Looks into the registers of peers for who is found under `topic`.
+    pub fn look_up(&self, topic: String) -> Told<Vec<Registered>> {
+        self.tell(move |answer| Command::LookUp(topic, answer))
     }
 
     /// Asks a peer, which is dialled at `addresses` and where it is known to be, unless it is connected.
@@ -343,19 +400,6 @@ impl Network {
     }
 }
 
-/// What is counted beside the loop.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) refused: AtomicU64,
-    pub(crate) lost: AtomicU64,
-}
-
-impl Counts {
-    pub(crate) fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 /// Starts a node on a thread of its own. The thread ends when the last [`Network`] is dropped.
 ///
 /// # Errors
@@ -368,27 +412,53 @@ pub fn start(settings: Settings) -> Result<(Network, mpsc::Receiver<Event>), Sta
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let swarm = match swarm(&runtime, &settings) {
+        Ok(swarm) => swarm,
+        Err(error) => {
+            // Whoever starts a node may run in a runtime of its own, in which another one must not be waited for.
+            runtime.shutdown_background();
+            return Err(error);
+        }
+    };
+    let work = EventLoop::new(swarm, settings, received, events);
+    std::thread::Builder::new()
+        .name("libp2p".to_owned())
+        .spawn(move || runtime.block_on(work.run()))?;
+    Ok((Network { commands, own }, told))
+}
+
+/// Why nobody can listen, in words; what libp2p prints itself leaves out what the system said.
+pub(crate) fn why(error: &TransportError<io::Error>) -> String {
+    match error {
+        TransportError::Other(error) => {
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(deeper) = cause.source() {
+                cause = deeper;
+            }
+            cause.to_string()
+        }
+        TransportError::MultiaddrNotSupported(_) => "such addresses are not listened at".to_owned(),
+    }
+}
+
+/// The parts of a node, listening.
+fn swarm(runtime: &Runtime, settings: &Settings) -> Result<Swarm<Behaviour>, StartError> {
     // What is built here registers with the runtime.
-    let entered = runtime.enter();
+    let _entered = runtime.enter();
     let (transport, relayed) =
         transport::build(&settings.key, &settings.limits, settings.in_memory)?;
-    let behaviour = Behaviour::new(&settings, relayed)?;
+    let behaviour = Behaviour::new(settings, relayed)?;
     let config = libp2p::swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(settings.limits.idle);
-    let mut swarm = Swarm::new(transport, behaviour, own.0, config);
+    let mut swarm = Swarm::new(transport, behaviour, settings.key.name().0, config);
     for address in &settings.listen {
         swarm.listen_on(address.0.clone()).map_err(|error| {
-            let (address, reason) = (address.clone(), error.to_string());
+            let (address, reason) = (address.clone(), why(&error));
             StartError::Listen { address, reason }
         })?;
     }
     for address in &settings.external {
         swarm.add_external_address(address.0.clone());
     }
-    drop(entered);
-    let work = EventLoop::new(swarm, settings, received, events);
-    std::thread::Builder::new()
-        .name("libp2p".to_owned())
-        .spawn(move || runtime.block_on(work.run()))?;
-    Ok((Network { commands, own }, told))
+    Ok(swarm)
 }

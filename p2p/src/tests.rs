@@ -39,6 +39,8 @@ fn settings(limits: Limits) -> Settings {
         external: Vec::new(),
         mdns: false,
         relay: false,
+        register: false,
+        relayed: false,
         autonat: false,
         in_memory: true,
         software: "test/1".to_owned(),
@@ -75,6 +77,20 @@ impl Node {
         }
     }
 
+    /// Waits until the node is as wanted.
+    async fn once(&self, wanted: impl Fn(&Status) -> bool) -> Status {
+        let looked = async {
+            loop {
+                let status = self.network.status().await.unwrap();
+                if wanted(&status) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, looked).await.unwrap()
+    }
+
     async fn request(&mut self) -> Request {
         loop {
             let event = timeout(PATIENCE, self.events.recv())
@@ -86,6 +102,15 @@ impl Node {
             }
         }
     }
+}
+
+/// A node that listens on loopback.
+fn on_loopback() -> Node {
+    node_with(Settings {
+        listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+        in_memory: false,
+        ..settings(Limits::default())
+    })
 }
 
 /// Several nodes, each of which knows the first.
@@ -152,7 +177,8 @@ async fn what_the_judge_refuses_is_not_stored() {
         drop(liar.network.put(b"tea".to_vec(), value.to_vec()).await);
     }
     let status = hub.network.status().await.unwrap();
-    assert_eq!((status.records, status.records_refused), (0, 2));
+    let refused = status.figures.records_refused;
+    assert_eq!((status.records, refused.unfit, refused.total()), (0, 2, 2));
     assert_eq!(hub.network.get(b"tea".to_vec()).await.unwrap(), None);
 }
 
@@ -175,7 +201,11 @@ async fn a_flood_of_records_ends_at_the_share_of_a_peer() {
             .unwrap();
     }
     let status = hub.network.status().await.unwrap();
-    assert_eq!((status.records, status.records_refused), (5, 15));
+    let (stored, refused) = (
+        status.figures.records_stored,
+        status.figures.records_refused,
+    );
+    assert_eq!((status.records, stored, refused.share), (5, 5, 15));
 }
 
 #[tokio::test]
@@ -248,15 +278,74 @@ async fn connections_beyond_the_bound_are_refused() {
         ..Limits::default()
     };
     let hub = node_with(settings(limits));
+    let guests = flood(&hub, 6).await;
+    let status = hub
+        .once(|status| status.figures.connections_refused.bound == 3)
+        .await;
+    assert_eq!((status.peers, status.inbound, status.outbound), (3, 3, 0));
+    // A place that becomes free is taken.
+    drop(guests);
+    hub.once(|status| status.peers == 0).await;
+    let _next = flood(&hub, 1).await;
+    hub.once(|status| status.peers == 1).await;
+}
+
+/// Nodes that dial `hub`, whether it takes them or not.
+async fn flood(hub: &Node, count: usize) -> Vec<Node> {
     let mut guests = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..count {
         let guest = node();
+        // Where it is refused after the handshake, the dial has gone well and the connection ends at once.
         drop(guest.network.dial(hub.address.clone()).await);
         guests.push(guest);
     }
-    let status = hub.network.status().await.unwrap();
-    assert!(status.peers <= 3, "{status:?}");
-    assert!(status.peers > 0);
+    guests
+}
+
+#[tokio::test]
+async fn a_peer_has_its_share_of_connections() {
+    let limits = Limits {
+        per_peer: 2,
+        ..Limits::default()
+    };
+    let hub = node_with(settings(limits));
+    let crowd = settings(Limits::default());
+    // Several nodes with one key are one peer.
+    let crowd: Vec<_> = (0..5)
+        .map(|_| {
+            let mut settings = settings(Limits::default());
+            settings.key = crowd.key.clone();
+            node_with(settings)
+        })
+        .collect();
+    for node in &crowd {
+        drop(node.network.dial(hub.address.clone()).await);
+    }
+    let status = hub
+        .once(|status| status.figures.connections_refused.bound == 3)
+        .await;
+    assert_eq!((status.peers, status.inbound), (1, 2));
+}
+
+#[tokio::test]
+async fn a_node_without_memory_to_spare_takes_and_opens_no_connection() {
+    let limits = Limits {
+        memory: Some(1),
+        ..Limits::default()
+    };
+    let full = node_with(settings(limits));
+    let _guests = flood(&full, 3).await;
+    let status = full
+        .once(|status| status.figures.connections_refused.memory == 3)
+        .await;
+    assert_eq!(status.peers, 0);
+    let other = node();
+    let dialled = full.network.dial(other.address.clone()).await;
+    assert!(
+        matches!(dialled, Err(NetworkError::Unreachable { .. })),
+        "{dialled:?}"
+    );
+    assert_eq!(full.network.status().await.unwrap().figures.dials_failed, 1);
 }
 
 #[tokio::test]
@@ -292,6 +381,81 @@ async fn two_nodes_exchange_through_a_third() {
 }
 
 #[tokio::test]
+async fn nodes_are_found_under_topics_in_the_register_of_another() {
+    let mut keeper = settings(Limits::default());
+    keeper.register = true;
+    let keeper = node_with(keeper);
+    let topics = |all: &[&str]| {
+        all.iter()
+            .map(|&topic| topic.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let mut host = settings(Limits::default());
+    host.external = host.listen.clone();
+    let (mut host, mut guest) = (node_with(host), node());
+    // Before anybody keeps a register nobody is found, and what is wanted is remembered.
+    host.network
+        .register(topics(&["tea", "cups"]))
+        .await
+        .unwrap();
+    let found = guest.network.look_up("tea".to_owned()).await.unwrap();
+    assert_eq!(found, []);
+    for node in [&mut host, &mut guest] {
+        node.network.dial(keeper.address.clone()).await.unwrap();
+        node.joined().await;
+    }
+    let looked = |topic: &'static str| {
+        let network = guest.network.clone();
+        async move { network.look_up(topic.to_owned()).await.unwrap() }
+    };
+    let once = |topic, count| async move {
+        while looked(topic).await.len() != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, once("tea", 1)).await.unwrap();
+    let found = looked("tea").await;
+    let at: Vec<String> = found[0].addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(found[0].peer, host.network.name());
+    assert!(host.address.to_string().starts_with(&at[0]), "{at:?}");
+    // Several looks at once, each with its own answer.
+    let (tea, cups, none) = tokio::join!(looked("tea"), looked("cups"), looked("coffee"));
+    assert_eq!((tea.len(), cups.len(), none.len()), (1, 1, 0));
+    host.network.register(topics(&["cups"])).await.unwrap();
+    timeout(PATIENCE, once("tea", 0)).await.unwrap();
+    assert_eq!(looked("cups").await.len(), 1);
+    let too_long = host.network.register(vec!["x".repeat(300)]).await;
+    assert!(matches!(too_long, Err(NetworkError::NotStored(_))));
+    // One that goes away does not keep others waiting.
+    drop(keeper);
+    timeout(PATIENCE, once("cups", 0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_listen_says_where() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let at = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
+    let mut settings = settings(Limits::default());
+    (settings.in_memory, settings.listen) = (false, vec![at.parse().unwrap()]);
+    let refused = start(settings).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        refused.contains(&at) && refused.contains("in use"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn two_who_dial_the_same_at_once_are_both_told() {
+    let [host, guest] = [node(), node()];
+    let dial = || guest.network.dial(host.address.clone());
+    let (one, other) = tokio::join!(dial(), dial());
+    assert_eq!(
+        (one, other),
+        (Ok(host.network.name()), Ok(host.network.name()))
+    );
+}
+
+#[tokio::test]
 async fn a_node_ends_with_its_last_handle() {
     let Node {
         network,
@@ -317,5 +481,42 @@ fn names_and_addresses_are_read_as_they_are_shown() {
         &format!("/dns4/{}/tcp/1", "x".repeat(600)),
     ] {
         assert!(bad.parse::<Address>().is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_does_not_wait_for_a_dial_that_leads_nowhere() {
+    let (asker, mut there) = (on_loopback(), on_loopback());
+    let name = there.network.name();
+    // It takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let nowhere: Address = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let stuck = asker.network.dial(nowhere.with_peer(name));
+    let status = there.once(|status| !status.listen.is_empty()).await;
+    let asked = asker
+        .network
+        .ask(Protocol::Meeting, name, status.listen, b"?".to_vec());
+    let request = there.request().await;
+    request.answer.send(b"!".to_vec()).unwrap();
+    assert_eq!(asked.await.unwrap().bytes, b"!");
+    drop(stuck);
+}
+
+#[test]
+fn only_what_is_near_counts_as_the_same_network() {
+    for (ip, near) in [
+        ("127.0.0.1", true),
+        ("192.168.1.2", true),
+        ("10.1.2.3", true),
+        ("169.254.0.1", true),
+        ("::1", true),
+        ("fe80::1", true),
+        ("fd00::1", true),
+        ("::ffff:192.168.1.2", true),
+        ("192.0.2.1", false),
+        ("2001:db8::1", false),
+    ] {
+        assert_eq!(is_near(ip.parse().unwrap()), near, "{ip}");
     }
 }

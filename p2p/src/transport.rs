@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, MemoryTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::{PeerId, Transport as _, dns, noise, quic, relay, tcp, yamux};
@@ -11,6 +13,11 @@ use libp2p::{PeerId, Transport as _, dns, noise, quic, relay, tcp, yamux};
 use crate::key::NodeKey;
 use crate::limits::Limits;
 use crate::network::StartError;
+
+/// How often a QUIC connection shows that it is there: before a router forgets it, which none does within 30 seconds.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// After so many milliseconds without a sign of life a QUIC connection is over.
+const SILENCE_MAX_MS: u32 = 50_000;
 
 type Muxed = Boxed<(PeerId, StreamMuxerBox)>;
 
@@ -38,7 +45,8 @@ pub(crate) fn build(
             .boxed(),
         false => named(key, limits)?,
     };
-    Ok((either(circuits, direct), client))
+    let all = TransportTimeout::new(either(circuits, direct), limits.connect);
+    Ok((all.boxed(), client))
 }
 
 /// TCP and QUIC, by name too where that is possible.
@@ -60,7 +68,10 @@ fn numbered(key: &NodeKey, limits: &Limits) -> Result<Muxed, StartError> {
         .authenticate(noise(key)?)
         .multiplex(yamux(limits))
         .boxed();
-    let quic = quic::tokio::Transport::new(quic::Config::new(&key.0))
+    let mut config = quic::Config::new(&key.0);
+    config.keep_alive_interval = KEEP_ALIVE;
+    config.max_idle_timeout = SILENCE_MAX_MS;
+    let quic = quic::tokio::Transport::new(config)
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)))
         .boxed();
     Ok(either(tcp, quic))

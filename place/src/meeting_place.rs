@@ -8,6 +8,7 @@
 //! observation and no failure, and the Place is itself one of its agents.
 
 pub mod agent;
+pub mod agreement;
 mod attempts;
 pub mod attestation;
 pub mod audit;
@@ -17,6 +18,7 @@ pub mod browse;
 mod condition;
 pub mod deposit;
 pub mod event;
+mod guest;
 pub mod once;
 mod origin;
 pub mod pages;
@@ -37,6 +39,7 @@ use kairos_protocol::id::AgentId;
 use kairos_protocol::time::Timestamp;
 
 pub use agent::{Agent, Claim, MemberError, PinnedKey, Presence, Registration};
+pub use agreement::{Agreement, Standing, StepError};
 pub use attestation::{AttestError, AttestFault, Attestation, AttestationKey, Claimed};
 pub use audit::Logged;
 pub use ban::{Ban, BanError, BanPage, Banned, Target, Visitor};
@@ -55,8 +58,10 @@ pub use skill_set::{
 };
 pub use store::{Change, Snapshot};
 
+use agreement::Agreements;
 use ban::Bans;
 use board::Board;
+use guest::Guests;
 use once::Answers;
 use origin::Origins;
 use registry::Registry;
@@ -74,6 +79,8 @@ pub struct MeetingPlace {
     shelf: Shelf,
     answers: Answers,
     bans: Bans,
+    agreements: Agreements,
+    guests: Guests,
     origins: Origins,
     changes: Vec<Change>,
     events: Vec<Event>,
@@ -152,6 +159,8 @@ impl MeetingPlace {
             shelf: Shelf::new(policy.repeat_window),
             answers: Answers::default(),
             bans: Bans::default(),
+            agreements: Agreements::default(),
+            guests: Guests::default(),
             origins: Origins::default(),
             changes: Vec::new(),
             events: Vec::new(),
@@ -159,6 +168,12 @@ impl MeetingPlace {
         };
         for agent in snapshot.agents {
             place.registry.restore(agent, now);
+        }
+        for agreement in snapshot.agreements {
+            place.agreements.put(agreement);
+        }
+        for (id, key) in snapshot.guests {
+            place.guests.put(id, key);
         }
         for ban in snapshot.bans {
             place.bans.put(ban);
@@ -376,6 +391,7 @@ impl MeetingPlace {
         self.shelf.replaced.forget(now);
         self.forget_answers(now, most);
         self.end_bans(now, most);
+        self.forget_agreements(now);
         faded
     }
 

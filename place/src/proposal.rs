@@ -12,6 +12,7 @@ use kairos_protocol::id::{SkillName, SkillSetName};
 use kairos_protocol::json;
 use kairos_protocol::skill_set::Layer;
 use kairos_protocol::time::Timestamp;
+use kairos_protocol::wire::extension::Word;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -26,6 +27,8 @@ pub const CONTENT_MAX: usize = 1024 * 1024;
 pub const PROPOSAL_MAX: usize = 1024 * 1024;
 /// Most files that one proposal changes.
 pub const FILES_MAX: usize = 2_000;
+/// Where the texts of extensions that are in effect lie, below the data directory.
+pub const EXTENSIONS: &str = "skills/extensions";
 /// Digits of a [`ProposalId`] behind its letter.
 const ID_DIGITS: usize = 12;
 /// Longest middle of a [`VersionName`], in bytes.
@@ -201,6 +204,16 @@ pub enum Change {
         /// Which mode.
         mode: SkillName,
     },
+    /// An extension of the meeting protocol is in effect; its text comes with it.
+    ExtensionAdopt {
+        /// What it is called.
+        name: Word,
+    },
+    /// An extension of the meeting protocol goes out of effect; its text is kept aside.
+    ExtensionDisable {
+        /// What it is called.
+        name: Word,
+    },
     /// A SkillSet is installed from a directory.
     SkillsetInstall {
         /// Its name.
@@ -247,6 +260,8 @@ impl Change {
             Self::Instructions { .. } => "instructions",
             Self::InstructionsDelete { .. } => "instructions_delete",
             Self::InstructionsMode { .. } => "instructions_mode",
+            Self::ExtensionAdopt { .. } => "extension_adopt",
+            Self::ExtensionDisable { .. } => "extension_disable",
             Self::SkillsetInstall { .. } => "skillset_install",
             Self::SkillsetEnable { .. } => "skillset_enable",
             Self::SkillsetDisable { .. } => "skillset_disable",
@@ -267,6 +282,7 @@ impl Change {
             | Self::InstructionsDelete { mode: name }
             | Self::InstructionsMode { mode: name } => name.as_str(),
             Self::Law => "kairos.rb",
+            Self::ExtensionAdopt { name } | Self::ExtensionDisable { name } => name.as_str(),
             Self::LawRollback { version } => version.as_str(),
             Self::SkillsetInstall { name, .. }
             | Self::SkillsetEnable { name }
@@ -288,6 +304,9 @@ impl Change {
             | Self::SkillRemove { .. }
             | Self::LawRollback { .. } => Some("skills/kairos.rb".to_owned()),
             Self::InstructionsMode { .. } => Some("skills/config.yml".to_owned()),
+            Self::ExtensionAdopt { name } | Self::ExtensionDisable { name } => {
+                Some(format!("{EXTENSIONS}/{name}.md"))
+            }
             Self::Instructions { mode } | Self::InstructionsDelete { mode } => {
                 let mode = mode.as_str();
                 let named = NAMED_MODES.iter().find(|(name, _)| *name == mode);
@@ -311,6 +330,7 @@ impl Change {
                 | Self::KnowledgeUpdate { .. }
                 | Self::Instructions { .. }
                 | Self::InstructionsMode { .. }
+                | Self::ExtensionAdopt { .. }
         ) || self.is_law()
     }
 
@@ -323,6 +343,14 @@ impl Change {
                 | Self::SkillAdd { .. }
                 | Self::SkillRemove { .. }
                 | Self::LawRollback { .. }
+        )
+    }
+
+    /// Whether it is one of an extension of the meeting protocol.
+    pub fn is_extension(&self) -> bool {
+        matches!(
+            self,
+            Self::ExtensionAdopt { .. } | Self::ExtensionDisable { .. }
         )
     }
 

@@ -7,12 +7,14 @@
 //!
 //! Reading order: `model` (the tree), `value` (its literals), `ruby` (the grammar), `read`, `check` (what reads, and
 //! never takes effect), `print`, `json`; then `definition` and `diff`, which say what a tree means and what changed,
-//! `edit` and `gate`, which change one skill and judge whether that may be, and `eval`, which evaluates what is left of its code once nothing of it reaches outside.
+//! `edit` and `gate`, which change one skill and judge whether that may be, and `eval`, which evaluates what is left of its code once nothing of it reaches outside, with what
+//! `facts` tells of the agent.
 
 pub mod definition;
 pub mod diff;
 pub mod edit;
 pub mod eval;
+pub mod facts;
 pub mod gate;
 
 mod check;
@@ -65,8 +67,8 @@ pub struct Law {
     /// Everything that is wrong with the file, in its order.
     #[serde(skip)]
     pub faults: Vec<Fault>,
-    /// Whether the file is no Ruby. The skills are then those of the parts that are, for a person to look at; Ruby
-    /// would take none of them.
+    /// Whether the file is no Ruby, or was not read to its end. The skills are then those of the parts that are, for a
+    /// person to look at, and none of them can be changed.
     #[serde(skip)]
     pub broken: bool,
 }

@@ -149,6 +149,12 @@ text_id! {
 }
 
 text_id! {
+    /// The name of an agreement between two Places: the first 16 bytes of the SHA-256 over what its proposer signs, as 32
+    /// lower-case hex digits.
+    AgreementId, check_agreement_id
+}
+
+text_id! {
     /// What a sealed message is about, which whoever carries it sees: `[A-Za-z0-9_.-]`, at most
     /// [`MESSAGE_TYPE_MAX`] bytes.
     MessageType, check_message_type
@@ -192,6 +198,10 @@ fn check_message_id(text: &str) -> Result<(), IdError> {
 
 fn check_prekey_id(text: &str) -> Result<(), IdError> {
     check_hex("prekey id", text)
+}
+
+fn check_agreement_id(text: &str) -> Result<(), IdError> {
+    check_hex("agreement id", text)
 }
 
 fn check_message_type(text: &str) -> Result<(), IdError> {

@@ -10,6 +10,7 @@ pub mod backup;
 pub mod block;
 pub mod crypto;
 pub mod dsl;
+pub mod federation;
 pub mod gate;
 pub mod hash;
 pub mod id;

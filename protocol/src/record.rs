@@ -5,6 +5,11 @@
 //! names both, so neither can be claimed without the other. The id must be the one that follows from the identity key:
 //! anybody can check that, and nobody else can put a record under it.
 
+pub mod ask;
+pub mod book;
+pub mod pull;
+pub mod rounds;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -219,6 +224,12 @@ pub struct Announcement {
     pub url: Option<String>,
     /// What it hands out.
     pub offers: Vec<Offer>,
+    /// The name of the Meeting Place that it hosts, if it hosts one.
+    pub place: Option<String>,
+    /// The checkpoint of its ledger, with the statement whose it is, as introductions have it; see
+    /// [`Attributed::to_value`](crate::tlog::statement::Attributed::to_value). Whoever sees two records can tell whether
+    /// the ledger was rewritten in between.
+    pub ledger: Option<Value>,
 }
 
 /// A record whose signatures, form and time were checked.
@@ -242,6 +253,10 @@ struct Signed {
     addresses: Vec<String>,
     url: Option<String>,
     offers: Vec<Offer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ledger: Option<Value>,
     #[serde(default)]
     identity_signature: String,
     #[serde(default)]
@@ -266,17 +281,14 @@ impl Signed {
         };
         let offer =
             |offer: &Offer| long(&offer.name, NAME_MAX) || bad(&offer.tags, TAGS_MAX, NAME_MAX);
+        let is_long = |text: &Option<String>, most| text.as_deref().is_some_and(|t| long(t, most));
         let wrong = if self.purpose != PURPOSE {
             "purposes"
-        } else if long(&self.name, NAME_MAX) {
+        } else if long(&self.name, NAME_MAX) || is_long(&self.place, NAME_MAX) {
             "names"
         } else if bad(&self.addresses, ADDRESSES_MAX, ADDRESS_MAX) {
             "addresses"
-        } else if self
-            .url
-            .as_deref()
-            .is_some_and(|url| long(url, ADDRESS_MAX))
-        {
+        } else if is_long(&self.url, ADDRESS_MAX) {
             "URLs"
         } else if self.offers.len() > OFFERS_MAX || self.offers.iter().any(offer) {
             "offers"
@@ -311,6 +323,8 @@ impl Record {
             addresses: announcement.addresses,
             url: announcement.url,
             offers: announcement.offers,
+            place: announcement.place,
+            ledger: announcement.ledger,
             identity_signature: String::new(),
             peer_signature: String::new(),
         };
@@ -330,9 +344,19 @@ impl Record {
         if bytes.len() > RECORD_MAX {
             return Err(RecordError::TooLong);
         }
-        let members = json::parse_object(bytes)?;
-        let signed: Signed =
-            serde_json::from_value(Value::Object(members)).map_err(RecordError::Form)?;
+        Self::checked(Value::Object(json::parse_object(bytes)?), now)
+    }
+
+    /// As [`read`](Self::read), of what was parsed already.
+    pub fn from_value(value: Value, now: Timestamp) -> Result<Self, RecordError> {
+        match json::canonical(&value).len() > RECORD_MAX {
+            true => Err(RecordError::TooLong),
+            false => Self::checked(value, now),
+        }
+    }
+
+    fn checked(value: Value, now: Timestamp) -> Result<Self, RecordError> {
+        let signed: Signed = serde_json::from_value(value).map_err(RecordError::Form)?;
         signed.bounded()?;
         let key = signed.identity_key.agent_id();
         if key != signed.id {
@@ -370,7 +394,12 @@ impl Record {
 
     /// The text that is sent and stored.
     pub fn to_bytes(&self) -> Vec<u8> {
-        json::canonical(&json!(self.0)).into_bytes()
+        json::canonical(&self.to_value()).into_bytes()
+    }
+
+    /// The same as JSON.
+    pub fn to_value(&self) -> Value {
+        json!(self.0)
     }
 
     /// Whose it is.
@@ -416,6 +445,16 @@ impl Record {
     /// Where it answers over HTTP, if it does.
     pub fn url(&self) -> Option<&str> {
         self.0.url.as_deref()
+    }
+
+    /// The name of the Meeting Place that it hosts, if it hosts one.
+    pub fn place(&self) -> Option<&str> {
+        self.0.place.as_deref()
+    }
+
+    /// The checkpoint of its ledger, as introductions have it.
+    pub fn ledger(&self) -> Option<&Value> {
+        self.0.ledger.as_ref()
     }
 
     /// What it hands out.

@@ -101,6 +101,13 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync {
     /// The current instant.
     fn now(&self) -> Timestamp;
+
+    /// Whether what was looked at when it was `seen` was looked at since `since`.
+    ///
+    /// What was seen in the future was not: the clock was set back meanwhile, and nobody knows how long ago that was.
+    fn saw_since(&self, seen: Timestamp, since: Timestamp) -> bool {
+        since <= seen && seen <= self.now()
+    }
 }
 
 /// A clock that moves only when told to.

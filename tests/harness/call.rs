@@ -66,6 +66,12 @@ impl Call {
         self
     }
 
+    /// Runs `program` in place of `kairos-chain`, which takes the same arguments; before all but those.
+    pub fn program(mut self, program: impl AsRef<OsStr>) -> Self {
+        self.command = instead(&self.command, program.as_ref());
+        self
+    }
+
     /// Adds one more argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
@@ -179,6 +185,20 @@ impl Ended {
     pub fn try_json(self) -> Option<serde_json::Value> {
         (self.code == 0).then(|| self.json())
     }
+}
+
+/// Returns `program` to be run as `command` would be, with its arguments and variables.
+pub(crate) fn instead(command: &Command, program: &OsStr) -> Command {
+    let mut other = Command::new(program);
+    other.args(command.get_args());
+    // Variables that were taken away stay away.
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    other
 }
 
 /// Returns the program without the `KAIROS_*` variables of the caller, which would be settings to it.

@@ -5,7 +5,7 @@
 //! - [`Process`] is what the system says of one.
 //! - [`TestPeer`] is a stranger with a key, who introduces itself to a node.
 //! - [`Request`] and [`Reply`] are HTTP as anyone may speak it; [`Stranger`] is a server that keeps to no rules.
-//! - [`Home`] is a directory that goes away with the test.
+//! - [`Home`] is a directory that goes away with the test; [`Hosts`] are hosts with networks of their own.
 //! - [`Console`] runs the commands that a Markdown file shows.
 //!
 //! Whatever goes wrong here is a failed test, so these functions panic and say why instead of returning errors.
@@ -20,6 +20,7 @@ mod binary;
 mod call;
 mod console;
 mod home;
+mod hosts;
 mod http;
 mod node;
 mod peer;
@@ -31,6 +32,7 @@ pub use self::binary::{binary, verifier};
 pub use self::call::{Call, Ended};
 pub use self::console::Console;
 pub use self::home::Home;
+pub use self::hosts::Hosts;
 pub use self::http::{Reply, Request, connect, finish};
 pub use self::node::{Builder, TestNode};
 pub use self::peer::TestPeer;

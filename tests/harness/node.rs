@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Home;
-use crate::call::program;
+use crate::call::{instead, program};
 
 /// What the node says on standard error once it accepts requests, before its address.
 const READY: &str = "Listening on ";
@@ -75,7 +75,8 @@ pub struct TestNode {
 pub struct Builder {
     command: Command,
     data_dir: Option<PathBuf>,
-    port: u16,
+    /// Nothing where there is no HTTP.
+    port: Option<u16>,
 }
 
 impl TestNode {
@@ -91,7 +92,7 @@ impl TestNode {
         Builder {
             command,
             data_dir: None,
-            port: 0,
+            port: Some(0),
         }
     }
 
@@ -187,9 +188,7 @@ impl Drop for TestNode {
 impl Builder {
     /// Runs `program` in place of `kairos-chain`; it takes the same arguments, as far as they are given.
     pub fn program(mut self, program: impl AsRef<OsStr>) -> Self {
-        let mut command = Command::new(program);
-        command.args(self.command.get_args());
-        self.command = command;
+        self.command = instead(&self.command, program.as_ref());
         self
     }
 
@@ -206,8 +205,14 @@ impl Builder {
 
     /// Listens where another node did that is gone.
     pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.port = Some(port);
         self
+    }
+
+    /// Has a libp2p node and no HTTP port.
+    pub fn without_port(mut self) -> Self {
+        self.port = None;
+        self.arg("--p2p").arg("--no-http")
     }
 
     /// Changes a setting: `.set("limits.requests_per_session", "5")`.
@@ -253,7 +258,11 @@ impl Builder {
         };
         let mut child = self
             .command
-            .args(["--port", &self.port.to_string()])
+            .args(
+                self.port
+                    .iter()
+                    .flat_map(|port| ["--port".to_owned(), port.to_string()]),
+            )
             .arg("--data-dir")
             .arg(&data_dir)
             .stdin(Stdio::null())

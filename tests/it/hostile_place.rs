@@ -17,18 +17,18 @@ use serde_json::{Value, json};
 
 use crate::membership::{id, member, place, write};
 
-type Answer = (u16, Value);
+pub(crate) type Answer = (u16, Value);
 /// Gets what is asked, and a way to have the real Place answer it.
 type Trick = Arc<dyn Fn(&Asked, &dyn Fn() -> Answer) -> Answer + Send + Sync>;
 
 /// See the module.
-struct Between {
-    server: Stranger,
+pub(crate) struct Between {
+    pub(crate) server: Stranger,
     trick: Arc<Mutex<Trick>>,
 }
 
 impl Between {
-    fn start(place: &TestNode) -> Self {
+    pub(crate) fn start(place: &TestNode) -> Self {
         let address = place.address();
         let honest: Trick = Arc::new(|_: &Asked, forward: &dyn Fn() -> Answer| forward());
         let trick = Arc::new(Mutex::new(honest));
@@ -58,11 +58,14 @@ impl Between {
         Self { server, trick }
     }
 
-    fn play(&self, trick: impl Fn(&Asked, &dyn Fn() -> Answer) -> Answer + Send + Sync + 'static) {
+    pub(crate) fn play(
+        &self,
+        trick: impl Fn(&Asked, &dyn Fn() -> Answer) -> Answer + Send + Sync + 'static,
+    ) {
         *self.trick.lock().unwrap() = Arc::new(trick);
     }
 
-    fn be_honest(&self) {
+    pub(crate) fn be_honest(&self) {
         self.play(|_, forward| forward());
     }
 

@@ -118,6 +118,37 @@ fn defect_7_the_ledger_tells_why_and_who_and_the_versions_what() {
 }
 
 #[test]
+fn whoever_decides_is_shown_what_the_law_would_say_and_the_hash_that_the_ledger_gets() {
+    let home = home();
+    small(&home, &skill("\"green\""));
+    let id = proposed(&home, &skill("\"black\""));
+    let shown = home.json(["approvals", "show", &id]);
+    let field = &shown["law_diff"]["skills"][0]["fields"][0];
+    assert_eq!(field["field"], "content", "{shown}");
+    let told = home.run(["approvals", "show", &id]).done();
+    let hash = shown["law_diff_hash"].as_str().unwrap();
+    for line in [
+        "skill 'tea' changed",
+        "  content changed",
+        "    - content \"green\"",
+        "    + content \"black\"",
+        &format!("Hash of this diff: {hash}"),
+        "-  content \"green\"",
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line}: {told}");
+    }
+    home.run(["approve", "--yes", &id]).done();
+    let history = home.json(["chain", "history", "--limit", "10"]).to_string();
+    let recorded = format!("\\\"law_diff_hash\\\":\\\"{hash}");
+    assert!(history.contains(&recorded), "{recorded}: {history}");
+    // Once it is decided there is nothing to compare it with.
+    assert_eq!(
+        home.json(["approvals", "show", &id])["law_diff"],
+        Value::Null
+    );
+}
+
+#[test]
 fn defect_11_12_13_every_byte_of_a_text_gets_in_and_none_beside_it_changes() {
     for written in [
         skill("<<~MD\n    end\n    of it\n  MD"),
@@ -241,4 +272,125 @@ fn a_law_edited_by_hand_is_told_from_what_was_recorded_and_voids_what_waits() {
     fs::write(home.data_dir().join("skills/kairos.rb"), &by_hand).unwrap();
     let told = propose(&home, &skill("\"white\"")).json();
     assert!(told["changed_since"].is_u64(), "{told}");
+}
+
+/// What is told of a proposal, whether the gates let it pass or not.
+fn told(home: &Home, text: &str) -> Value {
+    serde_json::from_str(&propose(home, text).stdout).unwrap()
+}
+
+#[test]
+fn a_law_that_a_snapshot_or_an_upgrade_brings_is_told_and_counts_in_the_session() {
+    let home = home();
+    small(&home, &skill("\"green\""));
+    let config = home.data_dir().join("skills/config.yml");
+    let settings = fs::read_to_string(&config).unwrap();
+    let settings = settings.replace("session: 1000", "session: 3");
+    fs::write(&config, &settings).unwrap();
+    let green = home.json(["state", "commit", "-m", "green"])["snapshot_ref"].clone();
+    let green = green.as_str().unwrap().replace("snapshots/", "");
+    changed(&home, &skill("\"black\""));
+    let restored = home.json(["state", "restore", &green, "--yes"]);
+    assert!(law(&home).contains("green"));
+    // One unit with the commit, and it says which snapshot has what was there before.
+    let block = restored["commit"]["block"]["index"].as_u64().unwrap();
+    let history = home.json(["chain", "history", "--limit", "5"]);
+    let mut blocks = history.as_array().unwrap().iter();
+    let told_in = blocks.find(|told| told["index"] == block).unwrap();
+    let entries = told_in["data"].as_array().unwrap();
+    let entry: Value = serde_json::from_str(entries[0].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&entry["skill_id"], entries.len()),
+        (&Value::from("tea"), 2)
+    );
+    let kept = entry["reason_ref"].as_str().unwrap();
+    assert!(kept.starts_with("snapshots/snapshot_"), "{kept}");
+    let next = told(&home, &skill("\"white\""));
+    assert_eq!(next["changed_since"], Value::Null);
+    // The third of three; the law of this version lists the skills that there may be, so `tea` is none of them.
+    home.run(["upgrade", "--apply", "--take", "skills/kairos.rb"])
+        .done();
+    let law = law(&home);
+    let audit = &law[law.find("skill :audit_rules").unwrap()..];
+    let refused = told(&home, &audit.replace("180 days", "365 days"));
+    let used = "3/3 evolutions used";
+    assert!(refused["checks"].to_string().contains(used), "{refused}");
+    home.run(["skills", "reset"]).done();
+    let fits = told(&home, &audit.replace("180 days", "365 days"));
+    assert_eq!(fits["changed_since"], Value::Null);
+    assert!(fits["id"].is_string(), "{fits}");
+}
+
+#[test]
+fn a_law_that_is_gone_comes_back_from_a_snapshot_or_with_an_upgrade_and_never_in_silence() {
+    // Where changes are switched off, as they are at first.
+    let home = Home::initialized();
+    let path = home.data_dir().join("skills/kairos.rb");
+    let before = law(&home);
+    let mine = before.replace("180 days", "200 days");
+    fs::write(&path, &mine).unwrap();
+    home.json(["state", "commit", "-m", "mine"]);
+    fs::remove_file(&path).unwrap();
+    let told = home.run(["skills", "list"]).failed(1);
+    assert!(told.contains("state restore last"), "{told}");
+    let told = home.run(["init"]).stderr;
+    assert!(told.contains("Missing: skills/kairos.rb"), "{told}");
+    assert!(!path.exists());
+    let examined = home.run(["doctor"]);
+    let examined = format!("{}{}", examined.stdout, examined.stderr);
+    assert!(
+        examined.contains("the law of the agent, is not there"),
+        "{examined}"
+    );
+    home.json(["state", "restore", "last", "--yes"]);
+    assert_eq!(law(&home), mine);
+    let history = home.json(["chain", "history", "--limit", "3"]).to_string();
+    assert!(history.contains("prev_ast_hash\\\":null"), "{history}");
+    fs::remove_file(&path).unwrap();
+    home.run(["upgrade", "--apply"]).done();
+    assert_eq!(law(&home), before);
+    let history = home.json(["chain", "history", "--limit", "3"]).to_string();
+    assert!(history.contains("prev_ast_hash\\\":null"), "{history}");
+    // Nothing comes back that would not be read.
+    fs::write(&path, "skill :a do").unwrap();
+    home.json(["state", "commit", "-m", "broken"]);
+    fs::remove_file(&path).unwrap();
+    let told = home.run(["state", "restore", "last", "--yes"]).failed(1);
+    assert!(told.contains("the new law is no Ruby"), "{told}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn no_text_makes_a_command_end_in_a_panic() {
+    let home = home();
+    let deep = format!("skill :tea do\n  title {}\nend\n", "[".repeat(60_000));
+    let file = home.path().join("bad.rb");
+    let path = file.to_str().unwrap();
+    for bad in [
+        "skill :tea do\n  title \"\\uD800\"\nend\n",
+        "skill :tea do\n  title <<~A\n\r\nend\n",
+        "skill :tea do\n  title \"\\M-\\u{1}\"\nend\n",
+        "\u{0}skill\u{4}",
+        deep.as_str(),
+    ] {
+        fs::write(&file, bad).unwrap();
+        fs::write(home.data_dir().join("skills/kairos.rb"), bad).unwrap();
+        let mut told = vec![propose(&home, bad), home.run(["search", "tea"])];
+        for command in [
+            &["list"][..],
+            &["check"],
+            &["verify", "tea"],
+            &["diff", path],
+        ] {
+            told.push(home.run([&["skills"], command].concat()));
+            told.push(home.run([&["skills", "--file", path], command].concat()));
+        }
+        for said in told {
+            let all = format!("{}{}", said.stdout, said.stderr);
+            assert!(
+                !all.contains("panicked") && (0..=3).contains(&said.code),
+                "{all}"
+            );
+        }
+    }
 }

@@ -11,8 +11,10 @@ mod consent;
 mod consent_elsewhere;
 mod events;
 mod evolve;
+mod hosting;
 mod http;
 mod law_tools;
+mod mutated;
 mod orientation;
 mod promote;
 mod reading;
@@ -110,6 +112,13 @@ impl Open {
     fn send(&mut self, message: &Value) {
         let input = self.input.as_mut().expect("the input is open");
         writeln!(input, "{message}").expect("the server reads");
+    }
+
+    /// Sends a line, whatever it is.
+    fn send_bytes(&mut self, line: &[u8]) {
+        let input = self.input.as_mut().expect("the input is open");
+        let sent = input.write_all(line).and_then(|()| input.write_all(b"\n"));
+        sent.expect("the server reads");
     }
 
     fn receive(&mut self) -> Value {

@@ -61,7 +61,13 @@ fn value(text: &str, series: &str) -> Option<f64> {
 #[test]
 fn every_figure_in_the_handbook_is_served_and_no_other_one() {
     let home = Home::initialized();
-    let node = TestNode::builder().home(&home).arg("--place").start();
+    let node = TestNode::builder()
+        .home(&home)
+        .arg("--place")
+        .arg("--p2p")
+        .set("p2p.listen", "/ip4/127.0.0.1/tcp/0")
+        .set("p2p.mdns", "false")
+        .start();
     let token = guest(&home);
     Request::get("/nowhere")
         .send(&node)

@@ -6,8 +6,12 @@ use std::io::{Read as _, Write as _};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kairos_node::clock::SystemClock;
 use kairos_node::http::place_doors;
+use kairos_protocol::crypto::Keypair;
+use kairos_protocol::federation::agreement::{Party, Proposal, Statement, Word};
 use kairos_protocol::hash::ContentHash;
+use kairos_protocol::time::Clock as _;
 use kairos_tests::{Home, Reply, Request, TestNode, TestPeer, connect};
 use serde_json::{Value, json};
 
@@ -149,6 +153,18 @@ fn rows(attacker: &Member, victim: &Member, mail: &str) -> Vec<Row> {
     let mut registration = attacker.peer.registration(&Value::Null);
     registration["id"] = v.into();
     let prekey = |id: &str| json!({"id": id, "record": STANDARD.encode([7; 64])});
+    // Of two other Places.
+    let [one, other] = [(); 2].map(|()| Keypair::generate().unwrap());
+    let party = |key: &Keypair| Party {
+        place_id: key.public().agent_id(),
+        public_key: key.public().clone(),
+        url: "http://127.0.0.1:1".to_owned(),
+    };
+    let Party { place_id, url, .. } = party(&one);
+    let now = SystemClock.now();
+    let proposal = Proposal::sign(&one, place_id, url, party(&other), now).unwrap();
+    let by = other.public().agent_id();
+    let statement = Statement::sign(&other, &proposal, Word::Accepted, by, now).unwrap();
     vec![
         plain("GET /v1/info", Nothing, Then::Alike),
         plain("GET /v1/welcome", Nothing, Then::Alike),
@@ -278,6 +294,26 @@ fn rows(attacker: &Member, victim: &Member, mail: &str) -> Vec<Row> {
             "GET /v1/relay/events",
             Proof,
             Then::Refused(403, "not_yours"),
+        ),
+        post(
+            "POST /v1/federation/proposal",
+            json!({"proposal": proposal}),
+            Then::Refused(403, "not_yours"),
+        ),
+        post(
+            "POST /v1/federation/statement",
+            json!({"statement": statement}),
+            Then::Refused(404, "unknown_agreement"),
+        ),
+        row(
+            "POST /v1/federation/ask",
+            Session,
+            format!("/v1/federation/ask?{query}"),
+            Some(json!({
+                "journey": {"path": [v], "route": []}, "nonce": "0".repeat(64),
+                "ask": {"what": "places"},
+            })),
+            Then::Refused(403, "not_federated"),
         ),
         plain("GET /v1/audit", Proof, Then::OnlyOwn),
         plain("GET /v1/audit/stats", Session, Then::Alike),

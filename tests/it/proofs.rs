@@ -5,7 +5,7 @@ use std::fs;
 use kairos_tests::{Call, Ended, Home, Request, TestNode, TestPeer, eventually};
 use serde_json::Value;
 
-fn verify(args: &[&str], home: &Home) -> Ended {
+pub(crate) fn verify(args: &[&str], home: &Home) -> Ended {
     Call::verify(args).current_dir(home.path()).run()
 }
 
@@ -157,7 +157,7 @@ fn a_rewritten_ledger_is_refused_by_every_command_that_signs() {
 }
 
 /// Makes the agent of `home` begin its ledger anew, as one that wants to hide its past, with `blocks` blocks.
-fn rewrite(home: &Home, blocks: usize) {
+pub(crate) fn rewrite(home: &Home, blocks: usize) {
     let storage = home.data_dir().join("storage");
     fs::remove_file(storage.join("blockchain.json")).unwrap();
     fs::remove_dir_all(storage.join("tlog")).unwrap();

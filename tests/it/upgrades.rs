@@ -10,8 +10,12 @@ use serde_json::Value;
 
 /// Rounds of the crash test; the moment of death moves with the round.
 const ROUNDS: u32 = 12;
+/// The law, which is replaced where it is named.
+const LAW: &str = "skills/kairos.rb";
+const APPLY: [&str; 4] = ["upgrade", "--apply", "--take", LAW];
 /// Texts as an older version made them, which their owner left alone.
-const OLD: [(&str, &str); 3] = [
+const OLD: [(&str, &str); 4] = [
+    (LAW, "skill :of_old do\n  title \"Of old\"\nend\n"),
     ("skills/kairos_quickguide.md", "# How it was done of old\n"),
     (
         "knowledge/meeting_safely/meeting_safely.md",
@@ -24,7 +28,7 @@ const OLD: [(&str, &str); 3] = [
 ];
 
 /// A directory of an older version, and the texts of this one.
-fn aged() -> (Home, [String; 3]) {
+fn aged() -> (Home, [String; 4]) {
     let home = Home::initialized();
     let meta_file = home.data_dir().join(".kairos_meta.yml");
     let mut meta = fs::read_to_string(&meta_file).unwrap();
@@ -69,12 +73,12 @@ fn copies(home: &Home, path: &str) -> Vec<String> {
 fn an_upgrade_killed_at_any_moment_loses_nothing_and_the_next_one_completes_it() {
     let (home, _) = aged();
     let begun = Instant::now();
-    home.run(["upgrade", "--apply"]).done();
+    home.run(APPLY).done();
     let whole = begun.elapsed();
     let mut interrupted = 0;
     for round in 0..ROUNDS {
         let (home, new) = aged();
-        let mut child = Call::new(["upgrade", "--apply"]).home(&home).spawn();
+        let mut child = Call::new(APPLY).home(&home).spawn();
         thread::park_timeout(whole * round * 6 / (5 * ROUNDS));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -88,7 +92,7 @@ fn an_upgrade_killed_at_any_moment_loses_nothing_and_the_next_one_completes_it()
         let examined: Value = serde_json::from_str(&examined.stdout).unwrap();
         assert_ne!(examined["level"], "fail", "round {round}: {examined}");
 
-        home.run(["upgrade", "--apply"]).done();
+        home.run(APPLY).done();
         home.run(["upgrade", "--check"]).done();
         for ((path, old), new) in OLD.iter().zip(&new) {
             assert_eq!(read(&home, path), *new, "round {round}");
@@ -100,6 +104,9 @@ fn an_upgrade_killed_at_any_moment_loses_nothing_and_the_next_one_completes_it()
         assert_eq!(report["valid"], true, "{report}");
         let blocks = home.json(["chain", "history"]).to_string();
         assert!(blocks.contains("system_upgrade"), "round {round}: {blocks}");
+        let law = ContentHash::of(&new[0]).to_hex();
+        let law = format!("next_ast_hash\\\":\\\"{law}");
+        assert!(blocks.contains(&law), "round {round}: {blocks}");
         // What the dead one changed and did not record is told, and can be.
         let all = ["knowledge", "record", "--all", "--reason", "Of a test"];
         home.run(all).done();

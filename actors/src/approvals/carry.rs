@@ -284,11 +284,11 @@ async fn approve_files(
     // Again, and now that nothing of ours changes the files: the settings and the session may be others than then.
     let proposal = &waiting.proposal;
     let (content, reason) = (waiting.content.as_deref(), proposal.reason.as_deref());
-    let verdict = judge(parts, &proposal.change, content, reason, true).await?;
+    judge(parts, &proposal.change, content, reason, true).await?;
     let (basis, change) = {
         let (parts, waiting) = (Arc::clone(parts), waiting.clone());
         blocking(move || {
-            let change = parts.files.entry(&basis, &waiting, verdict.as_ref(), at)?;
+            let change = parts.files.entry(&basis, &waiting, at)?;
             parts.files.stage(&basis, &waiting)?;
             Ok((basis, change))
         })
@@ -300,7 +300,8 @@ async fn approve_files(
     let block = append(parts, waiting, entries).await?;
     let made = {
         let (parts, waiting) = (Arc::clone(parts), waiting.clone());
-        blocking(move || parts.files.make(&basis, &waiting)).await
+        let decision = decision.clone();
+        blocking(move || parts.files.make(&basis, &waiting, &decision)).await
     };
     match made {
         Ok(true) => Ok(Some(block)),

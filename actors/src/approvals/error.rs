@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::bounded_addr::AskError;
 use crate::chain::ChainError;
+use crate::extensions::ExtensionFault;
 use crate::knowledge::KnowledgeError;
 use crate::skill_set::SkillSetError;
 use crate::skills::SkillsError;
@@ -19,7 +20,7 @@ use crate::skills::SkillsError;
 #[derive(Debug, Error)]
 pub enum ApprovalError {
     /// No such proposal.
-    #[error("no proposal waits under {0}")]
+    #[error("no proposal waits under {0}; see: kairos-chain approvals")]
     Unknown(ProposalId),
     /// It was decided already; an approval is good once.
     #[error("proposal {id} was {how} already; an approval is good once")]
@@ -110,6 +111,9 @@ pub enum ApprovalError {
     /// The law may not change so.
     #[error(transparent)]
     Law(SkillsError),
+    /// The extension of the meeting protocol may not change so.
+    #[error(transparent)]
+    Extension(#[from] ExtensionFault),
     /// The settings cannot be changed so.
     #[error(transparent)]
     Settings(#[from] ModeError),
@@ -142,7 +146,9 @@ impl ApprovalError {
         match self {
             Self::Unfinished { reason, .. } => reason.clone(),
             Self::Io(error) => error.kind().to_string(),
-            Self::Law(SkillsError::Io(error)) => error.kind().to_string(),
+            Self::Law(SkillsError::Io(error)) | Self::Extension(ExtensionFault::Io(error)) => {
+                error.kind().to_string()
+            }
             Self::SkillSet(_) => "the SkillSet cannot be changed; see the node's log".to_owned(),
             Self::Knowledge(_) => "the knowledge cannot be changed; see the node's log".to_owned(),
             other => other.to_string(),

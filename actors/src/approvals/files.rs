@@ -13,24 +13,22 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{self as fs, OpenOptions};
-use kairos_place::proposal::{CONTENT_MAX, Change, Proposal, ProposalId};
-use kairos_protocol::block::entry::{
-    Entry, FileChange, InstructionsAction, InstructionsUpdate, SkillTransition,
-};
-use kairos_protocol::dsl::gate::Verdict;
+use kairos_place::proposal::{CONTENT_MAX, Change, EXTENSIONS, Proposal, ProposalId};
+use kairos_protocol::block::entry::{Entry, FileChange, InstructionsAction, InstructionsUpdate};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
 use kairos_protocol::instructions;
 use kairos_protocol::time::Timestamp;
 
 use super::ApprovalError;
-use super::store::{Waiting, read};
+use super::store::{Decision, Waiting, read};
+use crate::durable;
+use crate::extensions::{ExtensionFault, ExtensionStore, disabled_file, note_file};
+use crate::skills::transition;
 use crate::staging::{Held, sync_directory};
 
 /// Where the law and the instructions are, below the data directory.
 const SKILLS: &str = "skills";
-/// What stands for the law where several of its skills change.
-const LAW: &str = "kairos.rb";
 /// The settings, which say which mode is in force.
 const CONFIG: &str = "skills/config.yml";
 /// Where former laws are kept.
@@ -46,6 +44,7 @@ const NO_FILE: [&str; 2] = ["none", "kairos"];
 #[derive(Debug, Clone)]
 pub(super) struct Files {
     data: PathBuf,
+    extensions: ExtensionStore,
 }
 
 /// Everything is as the proposal says, and stays so until this is dropped, as far as our own programs go.
@@ -58,8 +57,15 @@ pub(super) struct Basis {
 
 impl Files {
     pub(super) fn new(data: &Path) -> Self {
-        let data = data.to_owned();
-        Self { data }
+        Self {
+            data: data.to_owned(),
+            extensions: ExtensionStore::new(data),
+        }
+    }
+
+    /// Whether an extension of the meeting protocol may change so; nothing is asked about other changes.
+    pub(super) fn judge(&self, change: &Change, content: &[u8]) -> Result<(), ApprovalError> {
+        Ok(self.extensions.judge(change, content)?)
     }
 
     /// What `change` would do to which files, as they are now.
@@ -75,11 +81,14 @@ impl Files {
         let after = content.map(ContentHash::of);
         let before = self.hash(&main)?;
         match change {
-            Change::InstructionsDelete { .. } if before.is_none() => {
+            Change::InstructionsDelete { .. } | Change::ExtensionDisable { .. }
+                if before.is_none() =>
+            {
                 Err(ApprovalError::NothingThere(main))
             }
             change if change.is_law() && before.is_none() => Err(ApprovalError::NothingThere(main)),
-            _ if before == after => Err(ApprovalError::Unchanged(main)),
+            // One whose text is there may be without consent; whether it is in effect, the guard knows.
+            _ if before == after && !change.is_extension() => Err(ApprovalError::Unchanged(main)),
             _ => Ok(vec![FileChange {
                 path: main,
                 before,
@@ -186,12 +195,21 @@ impl Files {
             false => Some(&[][..]),
         };
         let content = content.ok_or(ApprovalError::Content("needs"))?;
+        if waiting.proposal.change.is_extension() {
+            fs::create_dir_all(target.parent().unwrap_or(Path::new(".")))?;
+        }
         stage(&target, &waiting.id, content)?;
         Ok(())
     }
 
-    /// Makes the change that was staged, unless it was made before. What somebody else changed is left alone: `false`.
-    pub(super) fn make(&self, _basis: &Basis, waiting: &Waiting) -> Result<bool, ApprovalError> {
+    /// Makes the change that was staged and decided, unless it was made before. What somebody else changed is left alone:
+    /// `false`.
+    pub(super) fn make(
+        &self,
+        _basis: &Basis,
+        waiting: &Waiting,
+        decision: &Decision,
+    ) -> Result<bool, ApprovalError> {
         let target = self.target(waiting)?;
         let staged = staged(&target, &waiting.id);
         if !crate::staging::exists(&staged)? {
@@ -201,7 +219,8 @@ impl Files {
         if !proposal.change.has_content() {
             return self.take_away(&staged, &target, proposal);
         }
-        let hash = ContentHash::of(read(&staged, CONTENT_MAX)?);
+        let content = read(&staged, CONTENT_MAX)?;
+        let hash = ContentHash::of(&content);
         if Some(hash) != proposal.content_hash() {
             let (id, reason) = (
                 waiting.id.clone(),
@@ -212,6 +231,17 @@ impl Files {
         // An editor takes no lock of ours.
         if self.changed(&proposal.files)?.is_some() {
             return Ok(false);
+        }
+        if let Change::ExtensionAdopt { name } = &proposal.change {
+            let consent = (&decision.by, decision.at);
+            let note = match self.extensions.note(proposal, &content, consent) {
+                Ok(note) => note,
+                Err(ExtensionFault::Io(error)) => return Err(error.into()),
+                // Others were put there since: it must not come into effect any more.
+                Err(_) => return Ok(false),
+            };
+            durable::replace(&self.safe(&note_file(name))?, &note)?;
+            gone(&self.safe(&disabled_file(name))?)?;
         }
         place(&staged, &target)?;
         Ok(true)
@@ -228,17 +258,33 @@ impl Files {
             if self.changed(&proposal.files)?.is_some() {
                 return Ok(false);
             }
-            fs::remove_file(target)?;
+            match &proposal.change {
+                Change::ExtensionDisable { name } => {
+                    let aside = self.safe(&disabled_file(name))?;
+                    let folder = aside.parent().unwrap_or(Path::new("."));
+                    fs::create_dir_all(folder)?;
+                    fs::rename(target, &aside)?;
+                    sync_directory(folder)?;
+                }
+                _ => fs::remove_file(target)?,
+            }
             sync_directory(target.parent().unwrap_or(Path::new(".")))?;
+        }
+        if let Change::ExtensionDisable { name } = &proposal.change {
+            gone(&self.safe(&note_file(name))?)?;
         }
         fs::remove_file(staged)?;
         Ok(true)
     }
 
     /// Makes the change that a crash left staged; see [`Self::make`].
-    pub(super) fn finish(&self, waiting: &Waiting) -> Result<bool, ApprovalError> {
+    pub(super) fn finish(
+        &self,
+        waiting: &Waiting,
+        decision: &Decision,
+    ) -> Result<bool, ApprovalError> {
         let (_held, before) = (self.lock()?, None);
-        self.make(&Basis { _held, before }, waiting)
+        self.make(&Basis { _held, before }, waiting, decision)
     }
 
     /// Removes every staged text but those of the approvals `begun`.
@@ -260,16 +306,18 @@ impl Files {
             }
             Ok(found)
         };
-        let paths = [leftovers(SKILLS)?, leftovers(VERSIONS)?].concat();
+        let paths = [
+            leftovers(SKILLS)?,
+            leftovers(VERSIONS)?,
+            leftovers(EXTENSIONS)?,
+        ]
+        .concat();
         if paths.is_empty() {
             return Ok(());
         }
         let _held = self.lock()?;
         for path in paths {
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            gone(&path)?;
         }
         Ok(())
     }
@@ -283,7 +331,6 @@ impl Files {
         &self,
         basis: &Basis,
         waiting: &Waiting,
-        verdict: Option<&Verdict>,
         now: Timestamp,
     ) -> Result<Option<Entry>, ApprovalError> {
         let proposal = &waiting.proposal;
@@ -299,17 +346,8 @@ impl Files {
             | Change::SkillRemove { .. }
             | Change::LawRollback { .. } => {
                 let version = self.keep_version(basis, waiting, now)?;
-                let text = |bytes: &Option<Vec<u8>>| {
-                    String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
-                };
-                let (before, after) = (text(&basis.before), text(&waiting.content));
-                let texts = (before.as_str(), after.as_str());
-                // Several skills may change on the way back.
-                let skill = verdict.and_then(Verdict::skill).unwrap_or(LAW);
-                let mut transition = SkillTransition::new(skill, texts, Some(version), now);
-                transition.actor = "Human".to_owned();
-                let hash = verdict.map(|verdict| verdict.diff.hash()).transpose();
-                transition.law_diff_hash = hash.map_err(io::Error::from)?;
+                let texts = (basis.before.as_deref(), waiting.content.as_deref());
+                let transition = transition(texts.0, texts.1, Some(version), now)?;
                 Some(Entry::SkillTransition(transition))
             }
             Change::Instructions { mode } => {
@@ -347,6 +385,8 @@ impl Files {
             Change::KnowledgeCreate { .. }
             | Change::KnowledgeUpdate { .. }
             | Change::KnowledgeDelete { .. }
+            | Change::ExtensionAdopt { .. }
+            | Change::ExtensionDisable { .. }
             | Change::SkillsetInstall { .. }
             | Change::SkillsetEnable { .. }
             | Change::SkillsetDisable { .. }
@@ -441,10 +481,7 @@ fn staged(target: &Path, id: &ProposalId) -> PathBuf {
 fn stage(target: &Path, id: &ProposalId, bytes: &[u8]) -> io::Result<PathBuf> {
     let mode = fs::metadata(target).map_or(0o644, |found| found.mode() & 0o777);
     let staged = staged(target, id);
-    match fs::remove_file(&staged) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    gone(&staged)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -454,6 +491,14 @@ fn stage(target: &Path, id: &ProposalId, bytes: &[u8]) -> io::Result<PathBuf> {
     file.sync_all()?;
     sync_directory(staged.parent().unwrap_or(Path::new(".")))?;
     Ok(staged)
+}
+
+/// Removes a file, if there is one.
+fn gone(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Renames what was staged to its place, durably.

@@ -103,7 +103,8 @@ async fn one(
         }
         Decided::Approved => {
             let (parts, waiting) = (Arc::clone(parts), waiting.clone());
-            blocking(move || parts.files.finish(&waiting)).await?
+            let decision = decision.clone();
+            blocking(move || parts.files.finish(&waiting, &decision)).await?
         }
     };
     if !made && !told.void {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kairos_place::proposal::ProposalId;
 use kairos_place::token::UserName;
+use kairos_protocol::dsl::Law;
 use kairos_protocol::skill::findings::{Finding, findings};
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use super::diff::{self, Diff};
 use super::store::{Broken, Decision, Waiting};
 use super::{ApprovalError, Parts, blocking};
 use crate::skill_set::SkillSetError;
+use crate::skills::Difference;
 
 /// Most SkillSets whose state one list finds out.
 const SETS_MAX: usize = 100;
@@ -69,6 +71,9 @@ pub struct Shown {
     pub state: State,
     /// What would change in the text; nothing where it is decided or void, or no text changes.
     pub diff: Option<Diff>,
+    /// What would change in what the law says, with the hash that the ledger gets; nothing unless it is a change of the
+    /// law, and `diff` is there.
+    pub law: Option<Difference>,
     /// What the heuristics point at in the new text.
     pub findings: Vec<Finding>,
 }
@@ -104,6 +109,9 @@ impl Shown {
             members.insert("diff".to_owned(), json!(diff.map(|d| &d.text)));
             let left_out = diff.map_or(0, |d| d.left_out);
             members.insert("diff_left_out_bytes".to_owned(), json!(left_out));
+            let law = self.law.as_ref();
+            members.insert("law_diff".to_owned(), json!(law.map(|law| &law.diff)));
+            members.insert("law_diff_hash".to_owned(), json!(law.map(|law| law.hash)));
             members.insert("findings".to_owned(), json!(self.findings));
             let content = self.waiting.content.as_deref();
             let content = content.map(String::from_utf8_lossy);
@@ -216,19 +224,27 @@ pub(super) async fn show(parts: Arc<Parts>, id: ProposalId) -> Result<Shown, App
     }
     blocking(move || {
         let content = waiting.content.as_deref();
-        let diff = match (&state, waiting.proposal.main_file()) {
-            (State::Open, Some(main)) => match parts.files.text(main) {
-                Ok(before) => Some(diff::unified(main, before.as_deref(), content)),
+        let (mut diff, mut law) = (None, None);
+        if let (State::Open, Some(main)) = (&state, waiting.proposal.main_file()) {
+            match parts.files.text(main) {
+                Ok(before) => {
+                    diff = Some(diff::unified(main, before.as_deref(), content));
+                    if waiting.proposal.change.is_law() {
+                        let [was, is] = [before.as_deref(), content]
+                            .map(|text| Law::read(text.unwrap_or_default()));
+                        law = Some(Difference::between(&was, &is)?);
+                    }
+                }
                 // It can go, but there is no showing it.
-                Err(ApprovalError::TooLarge { .. }) => None,
+                Err(ApprovalError::TooLarge { .. }) => {}
                 Err(error) => return Err(error),
-            },
-            _ => None,
-        };
+            }
+        }
         let text = content.map(String::from_utf8_lossy).unwrap_or_default();
         Ok(Shown {
             findings: findings(&text),
             diff,
+            law,
             state,
             waiting,
         })

@@ -19,6 +19,7 @@ use crate::skills::SkillsActor;
 
 mod crashes;
 mod evolution;
+mod extensions;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TEA: &str = "# Tea\n\nGreen.\n";

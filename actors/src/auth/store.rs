@@ -1,6 +1,6 @@
 //! Tokens on disk: `tokens.json`, replaced whole under a lock, and told from what was read before by its stamp.
 //!
-//! Blocking code: call it from a blocking thread.
+//! Blocking code: call it from a blocking thread, but for [`TokenStore::is_current`], which waits for no disk.
 
 use std::fs::Metadata;
 use std::io::{self, ErrorKind, Read as _};
@@ -71,7 +71,7 @@ impl TokenStore {
         Self { folder }
     }
 
-    /// Whether the file still is the one that `known` was read from.
+    /// Whether the file still is the one that `known` was read from. One call of the system, which reads nothing.
     pub fn is_current(&self, known: &Snapshot) -> io::Result<bool> {
         let stamp = match fs::metadata(self.folder.join(FILE)) {
             Ok(found) => Some(Stamp::of(&found)),

@@ -13,6 +13,7 @@ mod store;
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use kairos_protocol::wire::history::Continued;
 
 use super::store::BlockStore;
 use crate::bounded_addr::{AskError, Asks, BlockingJobs, BoundedAddr};
+use crate::recent::Recent;
 use log::{Current, Log, Shared};
 use store::{Held, TlogStore};
 
@@ -55,14 +57,12 @@ impl LogKeys {
 }
 
 /// What the log holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlogStatus {
     /// The last checkpoint we signed.
     pub signed: Option<SignedCheckpoint>,
     /// The largest one that others cosigned.
     pub cosigned: Option<SignedCheckpoint>,
-    /// Whose log it is.
-    pub statement: LogStatement,
 }
 
 /// A cosignature that was taken.
@@ -122,6 +122,7 @@ struct Shutdown;
 pub struct TlogHandle {
     addr: BoundedAddr<TlogActor>,
     shared: Arc<Shared>,
+    keys: Arc<LogKeys>,
     /// One at a time looks whether the ledger grew, so that many who want to know cause one look.
     looking: Arc<tokio::sync::Mutex<()>>,
 }
@@ -139,7 +140,8 @@ impl TlogHandle {
     /// Costs a look at memory unless `max_age` is over. Then one caller looks, and the others take what there is.
     pub async fn fresh(&self, max_age: Duration) -> Option<Arc<Attributed>> {
         let since = self.shared.clock.now().minus(max_age);
-        if self.shared.current.load().checked < since
+        let checked = self.shared.current.load().checked;
+        if !self.shared.clock.saw_since(checked, since)
             && let Ok(_one_at_a_time) = self.looking.try_lock()
             && let Err(error) = self.checkpoint().await
         {
@@ -193,9 +195,16 @@ impl TlogHandle {
         self.addr.ask(AddCosignatures { text, keys }).await?
     }
 
-    /// What the log holds; looks at its files only.
-    pub async fn status(&self) -> Result<TlogStatus, TlogError> {
-        self.addr.ask(Status).await?
+    /// What the log held at most `max_age` ago; looks at its files only.
+    pub async fn status(&self, max_age: Duration) -> Result<Arc<TlogStatus>, TlogError> {
+        let changes = || self.shared.changes.load(Ordering::Acquire);
+        let read = || async { self.addr.ask(Status).await? };
+        self.shared.status.get(max_age, changes, read).await
+    }
+
+    /// Whose log it is.
+    pub fn statement(&self) -> &LogStatement {
+        &self.keys.statement
     }
 
     /// Compares every block with the last checkpoint that we signed, which is returned. Fails with
@@ -248,10 +257,12 @@ impl TlogActor {
                 checked: Timestamp::EPOCH,
             }),
             clock,
+            status: Recent::default(),
+            changes: AtomicU64::new(0),
         });
         let log = Arc::new(Log {
             store,
-            keys,
+            keys: Arc::clone(&keys),
             turn: Mutex::default(),
             shared: Arc::clone(&shared),
         });
@@ -261,6 +272,7 @@ impl TlogActor {
                 jobs: BlockingJobs::new(permits),
             }),
             shared,
+            keys,
             looking: Arc::default(),
         }
     }
@@ -273,7 +285,9 @@ impl TlogActor {
     ) -> ResponseFuture<Result<T, TlogError>> {
         self.read(move |log| {
             let _turn = log.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            work(log, &log.store.lock()?)
+            let done = work(log, &log.store.lock()?);
+            log.shared.changes.fetch_add(1, Ordering::Release);
+            done
         })
     }
 
@@ -332,7 +346,6 @@ impl Handler<Status> for TlogActor {
             Ok(TlogStatus {
                 signed: log.store.signed()?,
                 cosigned: log.store.cosigned()?.into_iter().next(),
-                statement: log.keys.statement.clone(),
             })
         })
     }

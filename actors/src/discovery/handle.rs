@@ -6,10 +6,11 @@ use futures::future::BoxFuture;
 use kairos_p2p::{Address, PeerName, Way};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::record::Record;
+use kairos_protocol::record::ask::Query;
 
 use super::message::{
-    Bootstrap, Carry, Dial, Find, Found, Health, ListPeers, Listen, Neighbour, RecordOf, Show,
-    Shown, Shutdown,
+    Bootstrap, Carry, Dial, Find, Found, Health, ListPeers, Listen, Neighbour, RecordOf, Search,
+    Show, Shown, Shutdown,
 };
 use super::{DiscoveryActor, DiscoveryError};
 use crate::bounded_addr::{Asks, BoundedAddr};
@@ -36,6 +37,11 @@ impl DiscoveryHandle {
     /// See [`Find`].
     pub async fn find(&self, id: AgentId) -> Result<Option<Found>, DiscoveryError> {
         self.begun.ask(Find { id }).await?
+    }
+
+    /// See [`Search`].
+    pub async fn search(&self, query: Query) -> Result<Vec<Found>, DiscoveryError> {
+        self.begun.ask(Search { query }).await?
     }
 
     /// See [`Dial`].

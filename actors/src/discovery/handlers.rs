@@ -1,18 +1,25 @@
 //! What each message to the actor does.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use actix::prelude::*;
-use futures::future::join_all;
+use futures::future::{BoxFuture, Either, join_all, select, select_ok};
 use kairos_p2p::{Address, Connection, NetworkError, PeerName, Protocol, Way};
+use kairos_protocol::id::AgentId;
+use kairos_protocol::record::ask::{Query, RecordsAsked};
 use kairos_protocol::record::{Record, Scope, table_key};
 
-use super::ask::RecordsAsked;
 use super::message::{
     Bootstrap, Carry, Dial, Find, Found, Health, ListPeers, Listen, Neighbour, Publish, Published,
-    RecordOf, Show, Shown, Shutdown,
+    RecordOf, Search, Show, Shown, Shutdown,
 };
-use super::{ASKED_MAX, DiscoveryActor, DiscoveryError, node_of};
+use super::records::topics;
+use super::{
+    ASKED_MAX, Asked, DiscoveryActor, DiscoveryError, FOUND_MAX, addresses_in, ask_at, ask_records,
+    node_of, within,
+};
 use crate::meeting::client::Carried;
 
 impl Handler<Publish> for DiscoveryActor {
@@ -35,6 +42,8 @@ impl Handler<Publish> for DiscoveryActor {
                 if !is_public {
                     return Ok(Published::Nearby);
                 }
+                // This renews what is in registers already, too.
+                network.register(topics(&ours)).await?;
                 match network.put(table_key(ours.id()), ours.to_bytes()).await {
                     Ok(()) => Ok(Published::Table),
                     // Nobody is there yet; whoever joins makes us try again.
@@ -63,6 +72,7 @@ impl Handler<Show> for DiscoveryActor {
     fn handle(&mut self, _: Show, _ctx: &mut Self::Context) -> Self::Result {
         let status = self.network.status();
         let (ours, scope, published) = (self.ours.clone(), self.scope, self.published);
+        let listed = self.listed();
         Box::pin(async move {
             let status = status.await?;
             Ok(Shown {
@@ -71,6 +81,7 @@ impl Handler<Show> for DiscoveryActor {
                 published,
                 sequence: ours.as_ref().map(Record::sequence),
                 expires_at: ours.as_ref().map(Record::expires_at),
+                listed,
             })
         })
     }
@@ -97,10 +108,10 @@ impl Handler<ListPeers> for DiscoveryActor {
 impl Handler<Find> for DiscoveryActor {
     type Result = ResponseActFuture<Self, Result<Option<Found>, DiscoveryError>>;
 
-    /// Looks in the table of the network and asks who is connected, both at this moment. What was heard before only says
-    /// whom to ask.
+    /// Asks whoever is said to be the one, and who is connected, and looks in the table of the network, all at this moment.
+    /// What was heard before only says whom to ask. The first answer of the agent's own node ends it.
     fn handle(&mut self, Find { id }: Find, _ctx: &mut Self::Context) -> Self::Result {
-        let (network, clock) = (self.network.clone(), Arc::clone(&self.clock));
+        let clock = Arc::clone(&self.clock);
         let in_table = self.network.get(table_key(&id));
         let wanted = id.clone();
         let in_table = async move {
@@ -108,43 +119,153 @@ impl Handler<Find> for DiscoveryActor {
             let read = found.and_then(|bytes| Record::read(&bytes, clock.now()).ok());
             Ok::<_, DiscoveryError>(read.filter(|record| *record.id() == wanted))
         };
-        let nearby = async move { network.peers().await };
-        let nearby = nearby.into_actor(self).then(move |peers, this, _| {
-            let mut peers: Vec<PeerName> = peers
-                .unwrap_or_default()
-                .into_iter()
-                .map(|connection| connection.peer)
-                .collect();
-            peers.dedup();
-            // Who said that it is the one comes first.
-            let is_it = |peer: &PeerName| this.known.get(peer).is_some_and(|r| *r.id() == id);
-            peers.sort_by_key(|peer| !is_it(peer));
-            let asked = RecordsAsked::Agent(id);
-            let asks = peers.into_iter().take(ASKED_MAX);
-            let asks: Vec<_> = asks.map(|peer| this.ask(peer, &asked)).collect();
-            join_all(asks).into_actor(this)
-        });
-        let in_table = in_table.into_actor(self);
-        let found =
-            nearby.then(move |nearby, _, _| in_table.map(move |table, _, _| (table, nearby)));
-        Box::pin(found.map(|(table, nearby), this, _| {
-            let mut all: Vec<Record> = nearby.into_iter().flatten().map(|(r, _)| r).collect();
-            let connected = all.clone();
-            all.extend(table?);
-            let best = all.into_iter().max_by_key(Record::sequence);
-            let Some((record, peer)) = best.and_then(|r| node_of(&r).map(|peer| (r, peer))) else {
+        let found = self
+            .connected()
+            .into_actor(self)
+            .then(move |near, this, _| {
+                let now = this.clock.now();
+                let listed = this.book.get(&id, now).map(|listed| listed.peer);
+                let said = this.known.iter().filter(|(_, record)| *record.id() == id);
+                let said = said.map(|(peer, _)| *peer).chain(listed);
+                let mut peers: Vec<PeerName> = Vec::new();
+                for peer in said.chain(near.into_iter().flatten()) {
+                    if peers.len() < ASKED_MAX && !peers.contains(&peer) {
+                        peers.push(peer);
+                    }
+                }
+                let asked = RecordsAsked::Agent(id);
+                let asks = peers.into_iter().map(|peer| this.ask(peer, &asked));
+                let asks: Vec<_> = asks.collect();
+                let (network, clock) = (this.network.clone(), Arc::clone(&this.clock));
+                // It may have moved since it was heard of.
+                let there = move |record: &Record| {
+                    let at = addresses_in(record);
+                    node_of(record).map(|peer| ask_at(&network, clock, peer, at, &asked))
+                };
+                first_of(asks, in_table, there).into_actor(this)
+            });
+        Box::pin(found.map(|found, this, _| {
+            let Some((record, has_answered)) = found? else {
                 return Ok(None);
             };
-            this.remember(peer, record.clone());
-            let is_connected = connected
-                .iter()
-                .any(|near| near.peer_key() == record.peer_key());
-            Ok(Some(Found {
-                record,
-                peer,
-                is_connected,
-            }))
+            Ok(this.found(record, has_answered))
         }))
+    }
+}
+
+/// The record that the agent's own node tells, as soon as one does, also `there` where the table has it; else the one of the
+/// table, if there is one.
+async fn first_of(
+    asks: Vec<Asked>,
+    in_table: impl Future<Output = Result<Option<Record>, DiscoveryError>>,
+    there: impl FnOnce(&Record) -> Option<Asked>,
+) -> Result<Option<(Record, bool)>, DiscoveryError> {
+    let live = async {
+        match asks.is_empty() {
+            true => None,
+            false => select_ok(asks).await.ok().map(|((record, _), _)| record),
+        }
+    };
+    let table = async {
+        let listed = in_table.await?;
+        let now = match listed.as_ref().and_then(there) {
+            Some(asked) => within(asked).await.and_then(Result::ok),
+            None => None,
+        };
+        let now = now.map(|(record, _)| (record, true));
+        Ok(now.or_else(|| listed.map(|record| (record, false))))
+    };
+    match select(pin!(live), pin!(table)).await {
+        Either::Left((Some(record), _)) => Ok(Some((record, true))),
+        Either::Left((None, table)) => table.await,
+        Either::Right((Ok(Some((record, true))), _)) => Ok(Some((record, true))),
+        Either::Right((listed, live)) => match within(live).await.flatten() {
+            Some(record) => Ok(Some((record, true))),
+            None => listed,
+        },
+    }
+}
+
+impl Handler<Search> for DiscoveryActor {
+    type Result = ResponseActFuture<Self, Result<Vec<Found>, DiscoveryError>>;
+
+    fn handle(&mut self, Search { query }: Search, _ctx: &mut Self::Context) -> Self::Result {
+        let registered = self.ask_registered(&query);
+        let connected = registered.then(|(), this, _| this.connected().into_actor(this));
+        let all = connected.then({
+            let query = query.clone();
+            move |peers, this: &mut Self, _| {
+                let asks = peers.into_iter().flatten().take(ASKED_MAX);
+                let asks = asks.map(|peer| this.search_at(peer, &query));
+                join_all(asks.collect::<Vec<_>>()).into_actor(this)
+            }
+        });
+        let asked = all.then(move |told, this, _| {
+            for (peer, records) in told {
+                for record in records {
+                    this.learn(record, peer);
+                }
+            }
+            let mut newest: BTreeMap<AgentId, Record> = BTreeMap::new();
+            for record in this.matching(&query) {
+                let held = newest.get(record.id()).map(Record::sequence);
+                if held.is_none_or(|held| held < record.sequence()) {
+                    newest.insert(record.id().clone(), record);
+                }
+            }
+            let some = newest.into_values().take(FOUND_MAX);
+            let asks = some.map(|record| {
+                let live = node_of(&record).map(|peer| this.ask(peer, &RecordsAsked::Own(true)));
+                still(record, live, query.clone())
+            });
+            join_all(asks.collect::<Vec<_>>()).into_actor(this)
+        });
+        Box::pin(asked.map(|found, this, _| {
+            let found = found.into_iter().flatten();
+            let found = found.filter_map(|(record, answered)| this.found(record, answered));
+            let mut found: Vec<Found> = found.collect();
+            found.sort_by_key(|found| !found.has_answered);
+            Ok(found)
+        }))
+    }
+}
+
+/// What the node of `record` says now, if that still matches; the record itself where it does not answer.
+async fn still(record: Record, live: Option<Asked>, query: Query) -> Option<(Record, bool)> {
+    let Some(live) = live else {
+        return Some((record, false));
+    };
+    match within(live).await {
+        Some(Ok((now, _))) => query.matches(&now).then_some((now, true)),
+        _ => Some((record, false)),
+    }
+}
+
+impl DiscoveryActor {
+    fn found(&mut self, record: Record, has_answered: bool) -> Option<Found> {
+        let peer = node_of(&record)?;
+        self.remember(peer, record.clone());
+        Some(Found {
+            record,
+            peer,
+            has_answered,
+        })
+    }
+
+    /// Asks `peer` for records that match.
+    fn search_at(
+        &self,
+        peer: PeerName,
+        query: &Query,
+    ) -> BoxFuture<'static, (PeerName, Vec<Record>)> {
+        let asked = RecordsAsked::Find(query.clone());
+        let told = ask_records(&self.network, peer, self.addresses(peer), &asked);
+        let clock = Arc::clone(&self.clock);
+        Box::pin(async move {
+            let told = within(told).await.and_then(Result::ok);
+            let records = told.map(|(told, _)| told.records(clock.now()).0);
+            (peer, records.unwrap_or_default())
+        })
     }
 }
 
@@ -194,7 +315,7 @@ impl Handler<RecordOf> for DiscoveryActor {
     type Result = ResponseActFuture<Self, Result<(Record, Way), DiscoveryError>>;
 
     fn handle(&mut self, RecordOf { peer }: RecordOf, _ctx: &mut Self::Context) -> Self::Result {
-        let asked = self.ask(peer, &RecordsAsked::Own);
+        let asked = self.ask(peer, &RecordsAsked::Own(true));
         Box::pin(asked.into_actor(self).map(move |told, this, _| {
             let (record, way) = told?;
             this.remember(peer, record.clone());
@@ -232,10 +353,13 @@ impl Handler<Health> for DiscoveryActor {
 }
 
 impl Handler<Shutdown> for DiscoveryActor {
-    type Result = Result<(), DiscoveryError>;
+    type Result = AtomicResponse<Self, Result<(), DiscoveryError>>;
 
-    fn handle(&mut self, _: Shutdown, ctx: &mut Self::Context) -> Self::Result {
-        ctx.stop();
-        Ok(())
+    fn handle(&mut self, _: Shutdown, _ctx: &mut Self::Context) -> Self::Result {
+        let left = self.network.leave();
+        AtomicResponse::new(Box::pin(left.into_actor(self).map(|left, _, ctx| {
+            ctx.stop();
+            Ok(left?)
+        })))
     }
 }

@@ -3,6 +3,7 @@
 use actix::prelude::*;
 use kairos_p2p::{Address, Connection, PeerName, Status, Way};
 use kairos_protocol::id::AgentId;
+use kairos_protocol::record::ask::Query;
 use kairos_protocol::record::{Record, Scope};
 use kairos_protocol::time::Timestamp;
 
@@ -49,6 +50,8 @@ pub struct Shown {
     pub sequence: Option<u64>,
     /// Until when it holds.
     pub expires_at: Option<Timestamp>,
+    /// Records of others that are known here and passed on.
+    pub listed: usize,
 }
 
 /// Lists who is connected.
@@ -80,8 +83,16 @@ pub struct Found {
     pub record: Record,
     /// Its node.
     pub peer: PeerName,
-    /// Whether the node itself answered.
-    pub is_connected: bool,
+    /// Whether the node itself answered, just now.
+    pub has_answered: bool,
+}
+
+/// Looks who matches, in what is known here and with those who are connected, and asks each of them whether it still does.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Vec<Found>, DiscoveryError>")]
+pub struct Search {
+    /// What for.
+    pub query: Query,
 }
 
 /// Opens a connection; answers who is there.

@@ -4,7 +4,7 @@ use actix::prelude::*;
 use kairos_protocol::id::SkillName;
 
 use super::recorded::{self, Ledger, Record, Standing};
-use super::store::{Archive, Changed, Create, Delete, Unarchive, Update};
+use super::store::{Archive, Changed, Create, Delete, Described, Unarchive, Update};
 use super::{KnowledgeActor, KnowledgeError, KnowledgeHandle, commit};
 
 macro_rules! changes {
@@ -99,7 +99,8 @@ impl KnowledgeHandle {
             ledger.insert(record.knowledge_id.clone(), record);
         })
         .await?;
-        let on_disk = self.read(|store| Ok((store.entries()?, store.archived()?)));
+        let on_disk =
+            self.read(|store| Ok((store.entries(&mut Described::default())?, store.archived()?)));
         let (entries, archived) = on_disk.await?;
         Ok(recorded::compare(&entries, &archived, &ledger))
     }

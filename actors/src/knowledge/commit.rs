@@ -8,7 +8,7 @@ use kairos_protocol::time::Timestamp;
 
 use super::recorded::{self, Ledger, Standing};
 use super::store::unit::{Intent, Locked, Point, Prepared};
-use super::store::{Changed, KnowledgeStore};
+use super::store::{Changed, Described, KnowledgeStore};
 use super::{KnowledgeError, Shared, blocking};
 use crate::chain::queue::IdempotencyKey;
 use crate::chain::{ChainError, ChainHandle};
@@ -160,7 +160,10 @@ pub(super) async fn catch_up(
     })
     .await?;
     let (entries, archived) = on_disk(&shared, |shared| {
-        Ok((shared.store.entries()?, shared.store.archived()?))
+        Ok((
+            shared.store.entries(&mut Described::default())?,
+            shared.store.archived()?,
+        ))
     })
     .await?;
     let standings = recorded::compare(&entries, &archived, &ledger);

@@ -8,19 +8,19 @@ use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use fs_err as fs;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::search::{Document, Hit, Index, Layer, Query, snippet};
 use kairos_protocol::skill::Skill;
-use kairos_protocol::time::Timestamp;
+use kairos_protocol::time::{Clock, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::catalogue::{Catalogue, is_main};
-use super::store::KnowledgeStore;
+use super::store::{KnowledgeStore, Stamp};
 use super::{KnowledgeError, KnowledgeHandle, Shared};
 use crate::beneath;
 use crate::passing::FRESH;
@@ -32,10 +32,16 @@ use law::{Section, sections};
 /// Below the data directory.
 const FOLDER: &str = "storage/search";
 const FILE: &str = "index.bin";
+/// The files of the law.
+const LAW: [&str; 2] = ["kairos.md", "kairos.rb"];
 /// Longest cache read, in bytes.
 const CACHE_MAX: u64 = 512 * 1024 * 1024;
 /// Longest text that is indexed, in bytes; the rest of a longer one is not found.
 const TEXT_MAX: u64 = 1024 * 1024;
+/// Most documents among which a query is answered at once, on the thread that asks: it takes less than handing it over.
+const AT_ONCE_MAX: usize = 500;
+/// Texts kept in memory to show what was found, in bytes.
+const TEXTS_MAX: usize = 1024 * 1024;
 /// Changes after which the cache is written again, where that is more than a share of the index.
 const SAVE_AFTER: usize = 64;
 /// The share: writing costs as much as the index, so it waits for a part of it to change.
@@ -73,16 +79,63 @@ pub struct Answer {
 
 /// The index and how true it is.
 #[derive(Debug, Default)]
-pub(super) struct Search(RwLock<State>);
+pub(super) struct Search {
+    state: RwLock<State>,
+    texts: Mutex<Texts>,
+}
+
+/// Texts of documents that were found lately, by key: of what is found once, most is found again.
+#[derive(Debug, Default)]
+struct Texts {
+    kept: HashMap<String, Arc<str>>,
+    bytes: usize,
+}
+
+impl Texts {
+    fn keep(&mut self, key: &str, text: &Arc<str>) {
+        if self.bytes + text.len() > TEXTS_MAX {
+            *self = Self::default();
+        }
+        if text.len() <= TEXTS_MAX && self.kept.insert(key.to_owned(), Arc::clone(text)).is_none() {
+            self.bytes += text.len();
+        }
+    }
+
+    fn forget(&mut self, key: &str) {
+        if let Some(text) = self.kept.remove(key) {
+            self.bytes -= text.len();
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
     index: Index,
     /// When it was last brought up to date; never, at first.
     checked: Option<Timestamp>,
+    /// Changes of this process before that.
+    changes: u64,
+    /// What the index was made from.
+    seen: Option<Seen>,
     left_out: usize,
     /// Documents that changed since the cache was written.
     unsaved: usize,
+}
+
+/// What tells one state of all that can be found from another, without reading it.
+#[derive(Debug)]
+struct Seen {
+    catalogue: Arc<Catalogue>,
+    law: [Option<Stamp>; 2],
+    contexts: Vec<(String, String, u64)>,
+}
+
+impl Seen {
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.catalogue, &other.catalogue)
+            && self.law == other.law
+            && self.contexts == other.contexts
+    }
 }
 
 /// Something to be indexed, not yet read.
@@ -113,18 +166,30 @@ impl KnowledgeHandle {
     ) -> Result<Answer, KnowledgeError> {
         let now = self.shared.clock.now();
         let since = now.minus(max_age);
-        if rebuild || self.shared.search.is_older(since) {
+        let is_old = || {
+            rebuild
+                || self
+                    .shared
+                    .search
+                    .is_older(&*self.shared.clock, since, self.shared.changes())
+        };
+        if is_old() {
             let _one_at_a_time = self.searching.lock().await;
-            if rebuild || self.shared.search.is_older(since) {
+            if is_old() {
                 let catalogue = self.fresh(max_age).await;
+                let changes = self.shared.changes();
                 self.with_shared(move |shared| {
+                    let looked = (now, changes);
                     shared
                         .search
-                        .refresh(&shared.store, &catalogue, now, rebuild);
+                        .refresh(&shared.store, &catalogue, looked, rebuild);
                     Ok(())
                 })
                 .await?;
             }
+        }
+        if let Some(answer) = self.shared.search.answer_at_once(&query) {
+            return Ok(answer);
         }
         self.with_shared(move |shared| Ok(shared.search.answer(&shared.store, &query)))
             .await
@@ -140,28 +205,48 @@ impl KnowledgeHandle {
     }
 }
 
+impl State {
+    fn answer(&self, hits: Vec<Found>) -> Answer {
+        Answer {
+            hits,
+            documents: self.index.len(),
+            left_out: self.left_out,
+        }
+    }
+}
+
 impl Search {
-    fn is_older(&self, since: Timestamp) -> bool {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        state.checked.is_none_or(|checked| checked < since)
+    /// Whether it was last brought up to date before `since` or before the last of so many `changes`.
+    fn is_older(&self, clock: &dyn Clock, since: Timestamp, changes: u64) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let saw = |checked| clock.saw_since(checked, since);
+        state.changes != changes || !state.checked.is_some_and(saw)
     }
 
-    /// Brings the index up to date: what changed is read and put, what is gone is taken out.
+    /// Brings the index up to date as of a time and a number of changes: what changed is read and put, what is gone is
+    /// taken out.
     fn refresh(
         &self,
         store: &KnowledgeStore,
-        catalogue: &Catalogue,
-        now: Timestamp,
+        catalogue: &Arc<Catalogue>,
+        (now, changes): (Timestamp, u64),
         rebuild: bool,
     ) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         let cache = store.search_folder().join(FILE);
         if rebuild {
             *state = State::default();
         } else if state.checked.is_none() {
             state.index = load(&cache).unwrap_or_default();
         }
-        let sources = store.sources(catalogue);
+        let seen = store.seen(catalogue);
+        (state.checked, state.changes) = (Some(now), changes);
+        if state.seen.as_ref().is_some_and(|old| old.is_same(&seen)) {
+            return;
+        }
+        let sources = store.sources(&seen);
+        let mut whole = true;
         let known: HashMap<String, u64> = state
             .index
             .stamps()
@@ -169,19 +254,22 @@ impl Search {
             .collect();
         for key in known.keys().filter(|key| !sources.contains_key(*key)) {
             state.index.remove(key);
+            texts.forget(key);
             state.unsaved += 1;
         }
         state.left_out = 0;
         for (key, source) in &sources {
             if known.get(key) != Some(&source.stamp) {
+                texts.forget(key);
                 match store.put_into(&mut state.index, key, source) {
                     Some(true) => state.unsaved += 1,
                     Some(false) => state.left_out += 1,
-                    None => {}
+                    None => whole = false,
                 }
             }
         }
-        state.checked = Some(now);
+        // What could not be read may be readable at the next look, though nothing shows it.
+        state.seen = whole.then_some(seen);
         let due = SAVE_AFTER.max(state.index.len() / SAVE_SHARE);
         if state.unsaved > due
             || (rebuild && state.unsaved > 0)
@@ -195,15 +283,44 @@ impl Search {
     }
 
     fn answer(&self, store: &KnowledgeStore, query: &Query) -> Answer {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let hits = state.index.search(query);
-        let (documents, left_out) = (state.index.len(), state.left_out);
-        drop(state);
-        Answer {
-            hits: hits.into_iter().map(|hit| store.shown(hit)).collect(),
-            documents,
-            left_out,
+        // Held to the end, so that no text is kept that an update is about to forget.
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let hits = state.index.search(query).into_iter();
+        let hits = hits.map(|hit| {
+            let text = hit.at.and_then(|_| self.text(store, &hit.key));
+            found(hit, text.as_deref())
+        });
+        state.answer(hits.collect())
+    }
+
+    /// The answer, where it takes no waiting and no disk.
+    fn answer_at_once(&self, query: &Query) -> Option<Answer> {
+        let state = self.state.try_read().ok()?;
+        if state.index.len() > AT_ONCE_MAX {
+            return None;
         }
+        let texts = self.texts.try_lock().ok()?;
+        let hits = state.index.search(query).into_iter();
+        let hits = hits.map(|hit| match hit.at {
+            None => Some(found(hit, None)),
+            Some(_) => {
+                let text = texts.kept.get(&hit.key)?;
+                Some(found(hit, Some(text)))
+            }
+        });
+        let hits = hits.collect::<Option<Vec<_>>>()?;
+        Some(state.answer(hits))
+    }
+
+    /// The text of a document, if it can be read.
+    fn text(&self, store: &KnowledgeStore, key: &str) -> Option<Arc<str>> {
+        let lock = || self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = lock().kept.get(key) {
+            return Some(Arc::clone(text));
+        }
+        let text: Arc<str> = store.text_of(key)?.into();
+        lock().keep(key, &text);
+        Some(text)
     }
 }
 
@@ -212,10 +329,27 @@ impl KnowledgeStore {
         self.data().join(FOLDER)
     }
 
+    /// Looks everything over.
+    fn seen(&self, catalogue: &Arc<Catalogue>) -> Seen {
+        let contexts = self.context_files().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the contexts cannot be looked over for the search");
+            Vec::new()
+        });
+        let stamp = |file| {
+            let found = fs::metadata(self.data().join("skills").join(file));
+            found.ok().map(|found| Stamp::of(&found))
+        };
+        Seen {
+            catalogue: Arc::clone(catalogue),
+            law: LAW.map(stamp),
+            contexts,
+        }
+    }
+
     /// Everything that can be found, by key.
-    fn sources(&self, catalogue: &Catalogue) -> HashMap<String, Source> {
+    fn sources(&self, seen: &Seen) -> HashMap<String, Source> {
         let mut sources = HashMap::new();
-        for file in ["kairos.md", "kairos.rb"] {
+        for file in LAW {
             let path = format!("skills/{file}");
             let Some(text) = self.text(&path) else {
                 continue;
@@ -230,7 +364,7 @@ impl KnowledgeStore {
                 sources.insert(key, source);
             }
         }
-        for skill in catalogue.all() {
+        for skill in seen.catalogue.all() {
             let source = Source {
                 layer: Layer::L1,
                 stamp: stamp(skill.content_hash.as_bytes()),
@@ -238,22 +372,17 @@ impl KnowledgeStore {
             };
             sources.insert(skill.path.clone(), source);
         }
-        match self.context_files() {
-            Ok(files) => sources.extend(files.into_iter().map(|(path, name, stamp)| {
-                let source = Source {
-                    layer: Layer::L2,
-                    stamp,
-                    content: Content::Context {
-                        path: path.clone(),
-                        name,
-                    },
-                };
-                (path, source)
-            })),
-            Err(error) => {
-                tracing::warn!(%error, "the contexts cannot be looked over for the search")
-            }
-        }
+        sources.extend(seen.contexts.iter().map(|(path, name, stamp)| {
+            let source = Source {
+                layer: Layer::L2,
+                stamp: *stamp,
+                content: Content::Context {
+                    path: path.clone(),
+                    name: name.clone(),
+                },
+            };
+            (path.clone(), source)
+        }));
         sources
     }
 
@@ -321,51 +450,35 @@ impl KnowledgeStore {
         )
     }
 
-    /// A hit with a line of its text as it is now.
-    fn shown(&self, hit: Hit) -> Found {
-        let Hit {
-            key,
-            layer,
-            name,
-            description,
-            tags,
-            score,
-            at,
-        } = hit;
-        let (path, section) = match key
-            .strip_prefix("l0://")
-            .and_then(|law| law.split_once('#'))
-        {
-            Some((file, id)) => (
-                format!("skills/{file}"),
-                Some((file.to_owned(), id.to_owned())),
-            ),
-            None => (key.clone(), None),
+    /// The text of the document `key` as it is now.
+    fn text_of(&self, key: &str) -> Option<String> {
+        let law = key.strip_prefix("l0://");
+        let Some((file, id)) = law.and_then(|law| law.split_once('#')) else {
+            return self.text(key);
         };
-        let text = at.and_then(|_| self.text(&path));
-        let snippet = at.zip(text).map(|(at, text)| match &section {
-            None => snippet(&text, at),
-            Some((file, id)) => {
-                let found = sections(file, &text);
-                let section = found.iter().find(|section| section.id == *id);
-                snippet(section.map_or("", |section| section.text(&text)), at)
-            }
-        });
-        Found {
-            uri: uri(key),
-            layer,
-            name,
-            description,
-            tags,
-            score,
-            snippet,
-        }
+        let text = self.text(&format!("skills/{file}"))?;
+        let found = sections(file, &text);
+        let section = found.iter().find(|section| section.id == id)?;
+        Some(section.text(&text).to_owned())
     }
 
     /// The beginning of a text file, if it can be read.
     fn text(&self, path: &str) -> Option<String> {
         let bytes = beneath::read(self.data(), path, TEXT_MAX).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// A hit with a line of its text.
+fn found(hit: Hit, text: Option<&str>) -> Found {
+    Found {
+        snippet: hit.at.zip(text).map(|(at, text)| snippet(text, at)),
+        uri: uri(hit.key),
+        layer: hit.layer,
+        name: hit.name,
+        description: hit.description,
+        tags: hit.tags,
+        score: hit.score,
     }
 }
 

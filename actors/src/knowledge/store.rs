@@ -28,7 +28,7 @@ pub(crate) mod unit;
 pub use approved::Approved;
 pub use change::{Archive, Changed, Create, Delete, Unarchive, Update};
 pub use context::{ContextSession, SaveContext, SavedContext};
-pub use entry::{Archived, KnowledgeEntry};
+pub use entry::{Archived, Described, KnowledgeEntry};
 pub use exchange::{Authorship, Imported, Origin, Stored, signed_provenance};
 pub use resource::{RESOURCE_MAX, Resource, ResourceInfo};
 
@@ -83,7 +83,7 @@ pub struct Served {
 
 /// What tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     modified: (i64, i64),
     changed: (i64, i64),
     size: u64,
@@ -367,7 +367,7 @@ impl KnowledgeStore {
 }
 
 impl Stamp {
-    fn of(found: &std::fs::Metadata) -> Self {
+    pub(super) fn of(found: &std::fs::Metadata) -> Self {
         Self {
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),

@@ -1,4 +1,5 @@
 use fs_err as fs;
+use kairos_protocol::search::Query;
 use kairos_protocol::time::ManualClock;
 use serde_json::json;
 use tempfile::TempDir;
@@ -91,6 +92,24 @@ async fn a_catalogue_young_enough_is_given_at_once_and_an_old_one_is_checked() {
         Arc::ptr_eq(&third, &second),
         "nothing changed, so lists built from it stay good"
     );
+}
+
+#[actix::test]
+async fn a_clock_that_was_set_back_hides_no_change() {
+    let node = node();
+    let now = node.clock.now();
+    let find = async || {
+        let query = Query::new("jasmine", 10).unwrap();
+        let answer = node.knowledge.search(query, SECOND, false).await.unwrap();
+        answer.hits.len()
+    };
+    node.clock.advance(3600 * SECOND);
+    assert_eq!(node.knowledge.fresh(SECOND).await.entries(), []);
+    assert_eq!(find().await, 0);
+    node.clock.set(now);
+    node.write("knowledge/a.md", "---\npublic: true\n---\njasmine\n");
+    assert_eq!(node.knowledge.fresh(SECOND).await.entries().len(), 1);
+    assert_eq!(find().await, 1);
 }
 
 #[actix::test]

@@ -87,6 +87,7 @@ pub(super) async fn hold(
         session: met.proved,
         checks,
         provenance: acquisition.provenance.clone(),
+        carried: None,
         findings: acquisition.findings.clone(),
         acquired_at: out.clock.now(),
     };

@@ -10,7 +10,7 @@ use kairos_protocol::wire::introduction::{ReceivedIntroduction, VerifiedIdentity
 use serde_json::Value;
 
 use super::client::PeerUrl;
-use super::encounter::fail;
+use super::encounter::{Encounter, fail};
 use super::{MeetingError, Outbound};
 use crate::check::Checks;
 use crate::witness::{Observe, Observed, WitnessError};
@@ -95,6 +95,44 @@ pub(super) async fn check(
             return Err(fail(checks, CHECK, error.to_string()));
         }
         Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// Has an agent that was met show how its ledger continues what others saw of it. What does not hold for its key is theirs
+/// to explain who say that they saw it.
+pub(super) async fn confront(
+    out: &Outbound,
+    met: &mut Encounter,
+    seen: Vec<Attributed>,
+) -> Result<(), MeetingError> {
+    let (id, key) = (met.peer.id.clone(), met.peer.key.clone());
+    let its_own = |shown: &Attributed| {
+        shown.statement.instance_id == id && shown.statement.identity_key == key
+    };
+    for shown in seen {
+        if !its_own(&shown) || shown.verify().is_err() {
+            tracing::warn!(peer.id = %id, "somebody passes on a checkpoint that is not this agent's");
+            continue;
+        }
+        let size = shown.checkpoint.head().size;
+        let continued = ask(out, &met.url, &met.token, size, &mut met.checks).await?;
+        if !its_own(&continued.now) {
+            let detail = "its checkpoint is of another agent or key";
+            return Err(fail(&mut met.checks, CHECK, detail));
+        }
+        match out.witness.compare(shown, continued, Vec::new()).await {
+            Ok(()) => {}
+            Err(
+                error @ (WitnessError::Fork { .. }
+                | WitnessError::Shorter { .. }
+                | WitnessError::Unproven { .. }
+                | WitnessError::Statement(_)),
+            ) => return Err(fail(&mut met.checks, CHECK, error.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+        let detail = format!("the {size} blocks that others saw of it are the same");
+        met.checks.pass(CHECK, detail);
     }
     Ok(())
 }

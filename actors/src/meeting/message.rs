@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use kairos_protocol::tlog::statement::Attributed;
 use kairos_protocol::wire::envelope::Envelope;
 use serde_json::{Map, Value};
 
@@ -49,6 +50,18 @@ pub struct ReadInbox;
 #[derive(Debug, Message)]
 #[rtype(result = "Result<usize, MeetingError>")]
 pub struct ClearInbox;
+
+/// Meets the agent at a URL, and has it show how its ledger continues what others say that they saw of it.
+///
+/// Fails with [`MeetingError::Refused`] if it does not, where evidence is kept as of any two histories.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Encounter, MeetingError>")]
+pub struct Confront {
+    /// Where.
+    pub url: PeerUrl,
+    /// What others saw of its ledger. What is not signed by it says nothing, and is left out.
+    pub seen: Vec<Attributed>,
+}
 
 /// Meets the agent at a URL, looks at what it offers, and says goodbye.
 #[derive(Debug, Message)]

@@ -13,6 +13,7 @@ use super::Outbound;
 use super::client::{Answer, ClientError, PeerUrl};
 use crate::chain::tlog::TlogError;
 use crate::check::Checks;
+use crate::recent::RECENT;
 
 /// What the check is called.
 const CHECK: &str = "our ledger";
@@ -58,7 +59,7 @@ async fn cosigned(
     let first = out.tlog.continued(0).await?;
     let head = first.now.checkpoint.head();
     let witness = witness_name(&identity.agent_id);
-    if let Some(cosigned) = out.tlog.status().await?.cosigned
+    if let Some(cosigned) = &out.tlog.status(RECENT).await?.cosigned
         && cosigned.head() == head
         && cosigned
             .note()

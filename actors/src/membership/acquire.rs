@@ -62,30 +62,38 @@ impl Member {
 
         let evidence = Evidence {
             kind: HeldKind::Skill,
-            name: skill_id.clone(),
+            name: skill_id,
             version: None,
             content_hash: found,
-            from: from.clone(),
+            from,
             url: url.to_string(),
             key_fingerprint: key.map_or_else(|| "unknown".to_owned(), |key| key.fingerprint()),
             // Its author was not there: nothing but the signature speaks for it.
             session: Strength::Introduced,
             checks,
             provenance,
+            carried: None,
             findings: findings(content),
             acquired_at: self.clock.now(),
         };
-        let held = self
-            .quarantine
-            .hold(evidence, content.as_bytes().to_vec())
-            .await?;
+        self.hold(&url, evidence, content.as_bytes().to_vec()).await
+    }
+
+    /// Has a skill from the Place at `url` wait in the quarantine, and notes that it was fetched.
+    pub(super) async fn hold(
+        &self,
+        url: &PeerUrl,
+        evidence: Evidence,
+        content: Vec<u8>,
+    ) -> Result<Held, MembershipError> {
         let came = AcquiredRecord {
-            skill_id,
-            owner: from,
-            content_hash: found,
-            at: self.clock.now(),
+            skill_id: evidence.name.clone(),
+            owner: evidence.from.clone(),
+            content_hash: evidence.content_hash,
+            at: evidence.acquired_at,
         };
-        self.change(&url, move |record| record.acquired(came))
+        let held = self.quarantine.hold(evidence, content).await?;
+        self.change(url, move |record| record.acquired(came))
             .await?;
         Ok(held)
     }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use kairos_protocol::wire::place::Members;
 
+use super::carry::{CARRIES, CARRY_MAX, Carry};
 use super::error::MembershipError;
+use super::hand_over::PostThrough;
 use super::mail::store::MailStore;
 use super::mail::{Collect, Collected, Letters, Post, Read, Sent};
 use super::message::{
@@ -17,6 +20,7 @@ use super::message::{
 use super::record::{Membership, NeedRecord};
 use super::session::Sessions;
 use super::store::{Records, Stamp};
+use super::through::{AcquireThrough, Look, Looked};
 use super::{FOLDER, MAIL, Member, MembershipHandle, MembershipParts, blocking, life};
 use crate::bounded_addr::BoundedAddr;
 use crate::meeting::client::PeerUrl;
@@ -73,11 +77,12 @@ impl MembershipActor {
             looking: false,
         };
         let addr = Self::create(|ctx| {
-            ctx.set_mailbox_capacity(permits.saturating_add(ERRANDS));
+            ctx.set_mailbox_capacity(permits.saturating_add(ERRANDS + CARRIES));
             actor
         });
         Ok(MembershipHandle {
             errands: BoundedAddr::new(addr.clone(), ERRANDS, ERRAND_MAX),
+            carries: BoundedAddr::new(addr.clone(), CARRIES, CARRY_MAX + patience),
             questions: BoundedAddr::new(addr, permits, patience),
         })
     }
@@ -171,6 +176,38 @@ impl Handler<Acquire> for MembershipActor {
 
     fn handle(&mut self, message: Acquire, _ctx: &mut Self::Context) -> Self::Result {
         self.errand(|member| async move { member.acquire(message).await })
+    }
+}
+
+impl Handler<Look> for MembershipActor {
+    type Result = ResponseFuture<Result<Looked, MembershipError>>;
+
+    fn handle(&mut self, message: Look, _ctx: &mut Self::Context) -> Self::Result {
+        self.errand(|member| async move { member.look(message).await })
+    }
+}
+
+impl Handler<AcquireThrough> for MembershipActor {
+    type Result = ResponseFuture<Result<Held, MembershipError>>;
+
+    fn handle(&mut self, message: AcquireThrough, _ctx: &mut Self::Context) -> Self::Result {
+        self.errand(|member| async move { member.acquire_through(message).await })
+    }
+}
+
+impl Handler<PostThrough> for MembershipActor {
+    type Result = ResponseFuture<Result<Sent, MembershipError>>;
+
+    fn handle(&mut self, message: PostThrough, _ctx: &mut Self::Context) -> Self::Result {
+        self.errand(|member| async move { member.post_through(message).await })
+    }
+}
+
+impl Handler<Carry> for MembershipActor {
+    type Result = ResponseFuture<Result<Members, MembershipError>>;
+
+    fn handle(&mut self, message: Carry, _ctx: &mut Self::Context) -> Self::Result {
+        self.errand(|member| async move { member.carry(message).await })
     }
 }
 

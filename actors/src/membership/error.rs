@@ -83,6 +83,9 @@ pub enum MembershipError {
         "no key of the agent `{0}` is known here or at the Place, so nothing can be sealed to it"
     )]
     NoKey(AgentId),
+    /// Nothing to seal to is at the recipient's Place.
+    #[error("`{0}` has left no prekeys at that Place, so nothing can be sealed to it there")]
+    NoPrekeys(AgentId),
     /// The recipient's prekeys do not hold.
     #[error("nothing is sealed to `{agent}`: {reason}")]
     Prekey {
@@ -108,6 +111,12 @@ pub enum MembershipError {
         /// What happened.
         #[source]
         source: Box<ClientError>,
+    },
+    /// A Place took too long for somebody who waits.
+    #[error("the Place did not answer within {} seconds", .after.as_secs())]
+    TooSlow {
+        /// How long was waited.
+        after: std::time::Duration,
     },
     /// A blocking step panicked; it was logged.
     #[error("a step failed inside")]

@@ -5,7 +5,6 @@
 //! there too and stands in nobody's way.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Message;
 use kairos_protocol::crypto::PublicKey;
@@ -18,6 +17,7 @@ use kairos_protocol::wire::place::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::again::until_known;
 use super::error::MembershipError;
 use super::record::Membership;
 use super::session::Ask;
@@ -35,10 +35,6 @@ use store::{Parcel, Unread};
 const PAGE: usize = 20;
 /// Most pages of one round; what is behind them comes with the next.
 const PAGES_MAX: usize = 10;
-/// How often a message of unknown fate is sent again before its sender is told.
-const TRIES: u32 = 3;
-/// Pause before the first of these; each is twice as long as the one before.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Most senders whose keys are taken from one Place in one round, so that none fills the table of peers at once.
 const NEW_SENDERS_MAX: usize = 20;
 
@@ -222,28 +218,10 @@ impl Member {
         id: &MessageId,
     ) -> Result<Option<serde_json::Map<String, Value>>, MembershipError> {
         let ask = Ask::send(Method::POST, &["relay", "send"], body);
-        let mut pause = PAUSE;
-        for remaining in (0..TRIES).rev() {
-            match self.ask(url, &ask).await {
-                Ok(answer) => return Ok(Some(answer)),
-                Err(MembershipError::Client(error)) if error.has_code("id_in_use") => {
-                    return Ok(None);
-                }
-                Err(MembershipError::Client(error)) if error.is_unknown() && remaining == 0 => {
-                    return Err(MembershipError::Unknown {
-                        id: id.clone(),
-                        source: Box::new(error),
-                    });
-                }
-                Err(MembershipError::Client(error)) if error.is_unknown() => {
-                    tracing::debug!(place.url = %url, %error, "sends a message again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                Err(error) => return Err(error),
-            }
+        match until_known(id, url, async || self.ask(url, &ask).await).await {
+            Err(MembershipError::Client(error)) if error.has_code("id_in_use") => Ok(None),
+            answer => answer.map(Some),
         }
-        Ok(None)
     }
 
     /// Fetches what waits at a Place.

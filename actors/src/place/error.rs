@@ -7,6 +7,7 @@ use std::sync::Arc;
 use kairos_place::meeting_place::store::StoreError;
 use kairos_place::meeting_place::{
     AttestError, AttestFault, BanError, BoardError, OtherRequest, RegisterError, SkillSetFault,
+    StepError,
 };
 use thiserror::Error;
 
@@ -33,6 +34,9 @@ pub enum PlaceError {
     /// Nobody can be kept out so.
     #[error(transparent)]
     Ban(#[from] BanError),
+    /// A step of an agreement with another Place is not taken.
+    #[error(transparent)]
+    Step(#[from] StepError),
     /// It could not be stored, so nothing was changed.
     #[error("it could not be stored, and nothing was changed: {0}")]
     Store(Arc<StoreError>),

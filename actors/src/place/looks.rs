@@ -39,7 +39,7 @@ impl PlaceHandle {
 
     /// Entries of the board that answer to `query`: a random choice in random order.
     pub async fn browse(&self, query: Query) -> Result<Answer, PlaceError> {
-        let mut rng = SmallRng::from_os_rng();
+        let mut rng = SmallRng::from_rng(&mut rand::rng());
         // Only this is quick whatever the size of the board.
         if query.is_open() {
             return Ok(self.look(|place| place.draw(query.limit, &mut rng)));
@@ -55,7 +55,7 @@ impl PlaceHandle {
         search: &str,
         limit: usize,
     ) -> Result<SkillSetsShown, PlaceError> {
-        let mut rng = SmallRng::from_os_rng();
+        let mut rng = SmallRng::from_rng(&mut rand::rng());
         if search.is_empty() {
             return Ok(self.look(|place| place.draw_skill_sets(limit, &mut rng)));
         }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use fs_err::{self as fs, File};
 use kairos_place::session::Strength;
+use kairos_protocol::federation::answer::Carried;
 use kairos_protocol::hash::{ContentHash, Hasher};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::provenance::Provenance;
@@ -169,6 +170,9 @@ pub struct Evidence {
     /// Who authored it and through whose hands it came, if that was told and verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+    /// Through which Places it came, if it came through some: verified, and to be verified again at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<Carried>,
     /// What the heuristics point at.
     pub findings: Vec<Finding>,
     /// When it came.

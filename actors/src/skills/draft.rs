@@ -11,7 +11,7 @@ use kairos_protocol::dsl::{Law, edit};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
 
-use super::{Judge, Parts, SkillsError, blocking, verdict};
+use super::{Judge, Parts, SkillsError, Told, blocking, verdict};
 
 /// An edit of the law.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,22 +79,30 @@ pub(super) async fn draft(
     })
 }
 
-/// See [`Drafted::changed_since`].
-async fn changed_since(parts: &Arc<Parts>) -> Result<Option<u64>, SkillsError> {
+/// See [`super::LastTold`].
+pub(super) async fn last_told(parts: &Arc<Parts>) -> Result<Option<Told>, SkillsError> {
     let transition = |block: &Block| {
         let mut entries = block.data().iter().rev();
         entries.find_map(|text| match Entry::read(text) {
-            Ok(Entry::SkillTransition(told)) => Some((block.index(), told.next_ast_hash)),
+            Ok(Entry::SkillTransition(told)) => Some(Told {
+                block: block.index(),
+                law: told.next_ast_hash,
+            }),
             _ => None,
         })
     };
-    let Some((block, told)) = parts.chain.find_last(transition).await? else {
+    Ok(parts.chain.find_last(transition).await?)
+}
+
+/// See [`Drafted::changed_since`].
+async fn changed_since(parts: &Arc<Parts>) -> Result<Option<u64>, SkillsError> {
+    let Some(told) = last_told(parts).await? else {
         return Ok(None);
     };
     let parts = Arc::clone(parts);
     blocking(move || {
         let now = ContentHash::of(parts.store.law()?);
-        Ok((told != Some(now)).then_some(block))
+        Ok((told.law != Some(now)).then_some(told.block))
     })
     .await
 }

@@ -23,7 +23,10 @@ pub enum SkillsError {
     #[error("`{0}` is no part of the law")]
     NoLaw(String),
     /// There is no law.
-    #[error("there is no `{0}`")]
+    #[error(
+        "there is no `{0}`; bring the former law back with `kairos-chain state restore last`, or that of this version with \
+         `kairos-chain upgrade --apply`"
+    )]
     NothingThere(&'static str),
     /// There is no such version.
     #[error("Version not found: {0}; see: kairos-chain skills versions")]

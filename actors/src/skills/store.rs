@@ -3,7 +3,7 @@
 //! Blocking code: call it from a blocking thread. Several processes share the files; whoever adds a version holds the
 //! lock of `skills/`.
 
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -68,19 +68,12 @@ impl SkillsStore {
 
     /// Reads a plain file of at most `max` bytes below the data directory; nothing where there is none.
     fn read(&self, path: &str, max: usize) -> Result<Option<Vec<u8>>, SkillsError> {
-        let file = match beneath::file(&self.data, path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) if beneath::is_link(&error) => {
-                return Err(SkillsError::NotAFile(path.to_owned()));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let mut bytes = Vec::new();
-        file.take(max as u64 + 1).read_to_end(&mut bytes)?;
-        match bytes.len() > max {
-            true => Err(SkillsError::TooLarge(path.to_owned())),
-            false => Ok(Some(bytes)),
+        match beneath::read(&self.data, path, max as u64) {
+            Ok(bytes) if bytes.len() > max => Err(SkillsError::TooLarge(path.to_owned())),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) if beneath::is_link(&error) => Err(SkillsError::NotAFile(path.to_owned())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -89,12 +82,24 @@ impl SkillsStore {
         law.ok_or(SkillsError::NothingThere(LAW))
     }
 
+    /// The settings as they are written; nothing of them where they are no text, so that they allow nothing.
+    pub(super) fn config(&self) -> Result<String, SkillsError> {
+        let bytes = self.read(CONFIG, SETTINGS_MAX)?.unwrap_or_default();
+        Ok(String::from_utf8(bytes).unwrap_or_default())
+    }
+
+    /// Whether former laws can be kept.
+    pub(super) fn keeps_versions(&self) -> bool {
+        self.data.join(VERSIONS).is_dir()
+    }
+
     pub(super) fn settings(&self) -> Result<Settings, SkillsError> {
         let bytes = self.read(CONFIG, SETTINGS_MAX)?.unwrap_or_default();
         Ok(match std::str::from_utf8(&bytes) {
             Ok(text) => Settings::read(text),
             Err(_) => Settings {
                 enabled: false,
+                tools: false,
                 problem: Some("skills/config.yml is not UTF-8".to_owned()),
                 ..Settings::read("")
             },

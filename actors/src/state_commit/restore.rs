@@ -23,7 +23,7 @@ use super::objects::OBJECT_MAX;
 use super::scan;
 use super::store::{Cause, Committed, Held, StateStore, write};
 use crate::passing::RESTORED;
-use crate::skills::SkillsError;
+use crate::skills::{SkillsError, transition};
 use crate::staging::sync_directory;
 
 /// The law, which changes by its own rules also here.
@@ -135,6 +135,7 @@ impl StateStore {
         }
         let before = look.manifest.tree.clone();
         let is_kept = look.last_tree.as_ref() == Some(&before);
+        let last = look.last.as_ref().map(|last| reference(&last.file));
         if !is_kept {
             let reason = format!("Before restoring {}", restored.file);
             let cause = Cause {
@@ -150,8 +151,15 @@ impl StateStore {
         }
         let after = ledger.tip()?.map_or(0, |tip| tip.index);
         let reason = format!("Restore {} ({after})", restored.file);
+        let safety = restored.safety.as_ref();
+        let kept = safety.map(|safety| safety.snapshot_ref.clone()).or(last);
+        let law = restored.steps.iter().find(|step| step.path == LAW);
+        let mut updates = updates(&before, &target, &reason, self.clock.now());
+        if let Some(step) = law {
+            updates.push(held.law(step, kept)?);
+        }
         let intent = Intent {
-            updates: updates(&before, &target, &reason, self.clock.now()),
+            updates,
             file: restored.file.clone(),
             steps: restored.steps.clone(),
             reason,
@@ -211,6 +219,24 @@ impl Held<'_> {
             self.objects.get(to.hash, OBJECT_MAX)?;
         }
         self.folder(&step.path, false).map(drop)
+    }
+
+    /// What the ledger is told of the law; `kept` is the snapshot that holds the former one.
+    fn law(&self, step: &Step, kept: Option<String>) -> Result<String, StateError> {
+        let before = match step.from {
+            None => None,
+            Some(from) => {
+                let bytes = scan::read(&self.store.data.join(LAW), OBJECT_MAX)?;
+                match ContentHash::of(&bytes) == from.hash {
+                    true => Some(bytes),
+                    false => return Err(StateError::Restless),
+                }
+            }
+        };
+        let after = step.to.map(|to| self.objects.get(to.hash, OBJECT_MAX));
+        let (after, now) = (after.transpose()?, self.store.clock.now());
+        let told = transition(before.as_deref(), after.as_deref(), kept, now)?;
+        Ok(Entry::SkillTransition(told).to_text())
     }
 
     fn begin(&self, intent: &Intent) -> Result<(), StateError> {
@@ -353,7 +379,11 @@ impl Held<'_> {
             return Ok(None);
         }
         let stays: BTreeSet<_> = stay.iter().filter_map(|path| entry_of(path)).collect();
-        let is_so = |update: &&String| !names_one_of(&stays, update);
+        let is_so = |update: &&String| match Entry::read(update) {
+            Ok(Entry::KnowledgeUpdate(update)) => !stays.contains(update.knowledge_id.as_str()),
+            Ok(Entry::SkillTransition(_)) => !stay.contains(LAW),
+            _ => true,
+        };
         let updates: Vec<_> = intent.updates.iter().filter(is_so).cloned().collect();
         // A restore that was interrupted has told of some.
         let known = match updates.len() < ENTRIES_MAX {
@@ -388,12 +418,9 @@ fn entry_of(path: &str) -> Option<&str> {
     (!entry.starts_with('.')).then_some(entry)
 }
 
-/// Whether the text of a ledger entry is about one of `entries`.
-fn names_one_of(entries: &BTreeSet<&str>, text: &str) -> bool {
-    match Entry::read(text) {
-        Ok(Entry::KnowledgeUpdate(update)) => entries.contains(update.knowledge_id.as_str()),
-        _ => false,
-    }
+/// How the ledger names a snapshot.
+fn reference(file: &str) -> String {
+    format!("snapshots/{file}")
 }
 
 fn human(reason: &str) -> Cause<'_> {

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+use kairos_protocol::block::entry::Entry;
 use kairos_protocol::block::{Block, BlockRef};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::{ManualClock, Timestamp};
@@ -379,9 +380,20 @@ fn a_restore_brings_every_byte_back_and_keeps_what_was_there() {
             r#"{"type":"knowledge_update","layer":"L1","knowledge_id":"new","action":"delete","#,
         ]
     );
-    assert!(appended[2][2].contains("\"type\":\"state_commit\""));
-    // And back again, from the safety commit.
+    // The law changes too, so it is told; what it was is in the safety commit.
     let safety = done.safety.unwrap();
+    let Ok(Entry::SkillTransition(law)) = Entry::read(&appended[2][2]) else {
+        panic!("{:?}", appended[2]);
+    };
+    assert_eq!(
+        law.reason_ref.as_deref(),
+        Some(safety.snapshot_ref.as_str())
+    );
+    let was = Some(ContentHash::of("skill :b do\nend\n"));
+    let is = Some(ContentHash::of(place.text("skills/kairos.rb").unwrap()));
+    assert_eq!((law.prev_ast_hash, law.next_ast_hash), (was, is));
+    assert!(appended[2][3].contains("\"type\":\"state_commit\""));
+    // And back again, from the safety commit.
     place.restore(&safety.snapshot_ref).unwrap();
     assert_eq!(place.text("knowledge/new/deep/er/file").unwrap(), "x");
     assert_eq!(place.text("knowledge/alpha/alpha.md").unwrap(), "changed\n");
@@ -958,4 +970,58 @@ fn a_law_that_may_not_change_is_not_restored_and_neither_is_the_rest() {
     assert_eq!(asked.into_inner(), [law.as_bytes()]);
     assert_eq!(place.text("knowledge/a/a.md").unwrap(), "two\n");
     assert_eq!(place.tip(), before, "nothing was begun");
+}
+
+/// The changes of the law that the ledger tells of.
+fn laws(place: &Place) -> Vec<(Option<ContentHash>, Option<ContentHash>)> {
+    let appended = place.ledger.appended.borrow();
+    let told = appended
+        .iter()
+        .flatten()
+        .filter_map(|text| match Entry::read(text) {
+            Ok(Entry::SkillTransition(told)) => Some((told.prev_ast_hash, told.next_ast_hash)),
+            _ => None,
+        });
+    told.collect()
+}
+
+#[test]
+fn a_law_that_a_restore_brings_is_told_once_also_after_a_crash_and_one_that_stays_is_not() {
+    let place = place();
+    let roomy = CONFIG.replace("max_snapshots: 3", "max_snapshots: 30");
+    place.write("skills/config.yml", &roomy);
+    let law = place.text("skills/kairos.rb").unwrap();
+    let hash = |text: &str| Some(ContentHash::of(text));
+    let first = place.commit("first").unwrap();
+    fs::remove_file(place.path("skills/kairos.rb")).unwrap();
+    place.restore(&first.snapshot_ref).unwrap();
+    assert_eq!(laws(&place), [(None, hash(&law))]);
+    let other = law.replace('A', "B");
+    place.write("skills/kairos.rb", &other);
+    place.commit("second").unwrap();
+    // The block is there and nobody heard of it, then there is none.
+    for (fails, count) in [(Fails::After, 2), (Fails::Before, 3)] {
+        place.ledger.fails.set(fails);
+        place.restore(&first.snapshot_ref).unwrap_err();
+        place.ledger.fails.set(Fails::Never);
+        place.status();
+        assert_eq!(place.text("skills/kairos.rb").unwrap(), law);
+        let told = laws(&place);
+        assert_eq!(told.len(), count, "{told:?}");
+        assert_eq!(told[count - 1], (hash(&other), hash(&law)));
+        place.write("skills/kairos.rb", &other);
+        place.commit("again").unwrap();
+    }
+    place.ledger.fails.set(Fails::Before);
+    place.restore(&first.snapshot_ref).unwrap_err();
+    place.ledger.fails.set(Fails::Never);
+    let mine = law.replace('A', "C");
+    place.write("skills/kairos.rb", &mine);
+    place.status();
+    assert_eq!(place.text("skills/kairos.rb").unwrap(), mine);
+    assert_eq!(
+        laws(&place).len(),
+        3,
+        "what somebody else wrote is not told as ours"
+    );
 }

@@ -59,7 +59,7 @@ impl Record {
 
 impl Seen {
     /// The checkpoint with whose it is, if its owner said so.
-    fn attributed(&self) -> Option<Attributed> {
+    pub fn attributed(&self) -> Option<Attributed> {
         Some(Attributed {
             checkpoint: self.checkpoint.clone(),
             statement: self.statement.clone()?,

@@ -42,7 +42,10 @@ fn hash(prepared: &Prepared, path: &str) -> Option<ContentHash> {
 #[test]
 fn where_a_server_listens_is_no_part_of_a_backup() {
     let (_temp, dir) = made();
-    let serving = crate::serving::Serving::announce(&dir, "127.0.0.1:4001".parse().unwrap());
+    let serving = crate::serving::Serving::announce(
+        &dir,
+        &crate::serving::ServerAt::Port("127.0.0.1:4001".parse().unwrap()),
+    );
     let prepared = prepared(&dir).unwrap();
     let entries = prepared.manifest.entries.iter();
     let serves: Vec<_> = entries

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Session;
 use super::exit::Exit;
 use super::out::{Cell, Out, Tone};
+use super::skills::difference::changes;
 use super::token::LOCAL;
 
 /// What to do.
@@ -205,6 +206,10 @@ fn show(shown: &Shown, content: bool, out: &mut Out) -> std::io::Result<()> {
         let text = waiting.content.as_deref().unwrap_or_default();
         out.line("")?;
         return out.line(String::from_utf8_lossy(text));
+    }
+    if let Some(law) = &shown.law {
+        out.line("")?;
+        changes(law, out)?;
     }
     if let Some(diff) = &shown.diff {
         out.line("")?;

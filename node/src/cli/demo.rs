@@ -2,7 +2,7 @@
 //!
 //! Everything is real: two data directories, two HTTP servers on loopback, two ledgers. A third agent, Mallory, offers
 //! a SkillSet that carries a script and one that was changed after it was signed. Nothing is left behind. `--place` tells
-//! another story, of a Meeting Place: see [`place`].
+//! another story, of a Meeting Place, and `--p2p` one of agents without servers: see [`place`] and [`p2p`].
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -28,6 +28,7 @@ use crate::node::{Node, Operation};
 use crate::telemetry;
 
 mod mallory;
+mod p2p;
 mod place;
 
 /// Which story to tell.
@@ -36,22 +37,35 @@ pub struct DemoArgs {
     /// Three agents at a Meeting Place: a skill on its board, a sealed message to one who sleeps, and what is refused
     #[arg(long)]
     place: bool,
+
+    /// Two agents without an HTTP port or an address of each other: they find each other on the local network, or, with
+    /// the setting p2p.mdns false, where one is told of the other, and a SkillSet crosses over libp2p
+    #[arg(long, conflicts_with = "place")]
+    p2p: bool,
 }
 
 const NOTE: &str = "---\nname: tea_ceremony\ndescription: How to serve tea to a guest\nversion: 1.0.0\ntags: [tea, \
                     hospitality]\npublic: true\n---\n\n# Serving tea\n\nWarm the pot. Wait for the guest. Pour from \
                     the height of a hand.\n";
 
+/// What is in Ada's SkillSet.
+const GREEN_TEA: &str = "# Green tea\n\nSeventy degrees, two minutes.\n";
+
 /// Runs `demo`.
 pub fn run(args: &DemoArgs, session: &mut Session) -> anyhow::Result<Exit> {
     telemetry::start("error", crate::config::LogFormat::Human);
     let started = Instant::now();
+    let multicast = match args.p2p {
+        true => session.settings(&[])?.p2p.mdns,
+        false => false,
+    };
     let home = tempfile::Builder::new().prefix("kairos-demo").tempdir()?;
     let out = &mut session.out;
     actix::System::new().block_on(async {
-        match args.place {
-            true => place::tell(home.path(), out).await,
-            false => tell(home.path(), out).await,
+        match (args.place, args.p2p) {
+            (true, _) => place::tell(home.path(), out).await,
+            (_, true) => p2p::tell(home.path(), multicast, out).await,
+            _ => tell(home.path(), out).await,
         }
     })?;
     home.close()
@@ -64,9 +78,10 @@ pub fn run(args: &DemoArgs, session: &mut Session) -> anyhow::Result<Exit> {
         out.line(format_args!(
             "{done} in {seconds:.1} seconds. The temporary directories are gone."
         ))?;
-        out.note(match args.place {
-            true => "Next:  kairos-chain place join URL   and   kairos-chain serve --place",
-            false => "Next:  kairos-chain demo --place   and   kairos-chain init   and   kairos-chain serve",
+        out.note(match (args.place, args.p2p) {
+            (true, _) => "Next:  kairos-chain place join URL   and   kairos-chain serve --place",
+            (_, true) => "Next:  kairos-chain serve --p2p --no-http   and   kairos-chain p2p peers",
+            _ => "Next:  kairos-chain demo --place   and   kairos-chain demo --p2p   and   kairos-chain serve",
         })?;
     }
     Ok(Exit::Done)
@@ -150,21 +165,9 @@ async fn tell(home: &Path, out: &mut Out) -> anyhow::Result<()> {
         Wanted::Skill("tea_ceremony".into()),
         Wanted::SkillSet("tea_house".into()),
     ] {
-        let fetched = fetch(&ben, &ada_url, wanted).await?;
-        let held = &fetched.held;
-        let checks = held.evidence.checks.0.len();
-        story.say(format_args!(
-            "{} '{}': {checks} checks, seal {:.12}…",
-            held.evidence.kind.title(),
-            held.evidence.name,
-            held.seal.to_hex()
-        ))?;
-        let approval = Approval::of(held);
-        let approved = ben.agent().handles.meeting.approve(approval).await?;
-        story.say(format_args!("approved: now in {}", approved.path))?;
+        take(&ben, &ada_url, wanted, &mut story).await?;
     }
-    let enabled = ben.agent().handles.skill_sets.enable("tea_house").await?;
-    ensure!(enabled.set.enabled, "the SkillSet was not enabled");
+    enable(&ben).await?;
     let text = fs_err::read_to_string(home.join("ben/knowledge/tea_ceremony/tea_ceremony.md"))?;
     ensure!(text == NOTE, "the skill did not arrive byte for byte");
     story.say("tea_house is enabled; every byte is as Ada wrote it")?;
@@ -204,8 +207,46 @@ async fn tell(home: &Path, out: &mut Out) -> anyhow::Result<()> {
     story.say("nothing of them was kept")?;
     story.end()?;
 
+    verify([&ada, &ben], &mut story).await?;
+
+    mallory.stop().await;
+    ada.shutdown().await;
+    ben.shutdown().await;
+    Ok(())
+}
+
+/// Acquires something, shows the evidence and approves.
+async fn take(
+    node: &Node,
+    url: &PeerUrl,
+    wanted: Wanted,
+    story: &mut Story<'_>,
+) -> anyhow::Result<()> {
+    let fetched = fetch(node, url, wanted).await?;
+    let held = &fetched.held;
+    let checks = held.evidence.checks.0.len();
+    story.say(format_args!(
+        "{} '{}': {checks} checks, seal {:.12}…",
+        held.evidence.kind.title(),
+        held.evidence.name,
+        held.seal.to_hex()
+    ))?;
+    let approval = Approval::of(held);
+    let approved = node.agent().handles.meeting.approve(approval).await?;
+    story.say(format_args!("approved: now in {}", approved.path))?;
+    Ok(())
+}
+
+/// Enables what Ada made.
+async fn enable(node: &Node) -> anyhow::Result<()> {
+    let enabled = node.agent().handles.skill_sets.enable("tea_house").await?;
+    ensure!(enabled.set.enabled, "the SkillSet was not enabled");
+    Ok(())
+}
+
+async fn verify(nodes: [&Node; 2], story: &mut Story<'_>) -> anyhow::Result<()> {
     story.step("Both ledgers tell what happened, and verify")?;
-    for node in [&ada, &ben] {
+    for node in nodes {
         let report = node.agent().handles.chain.verify().await?;
         ensure!(report.is_valid(), "a ledger does not verify");
         story.say(format_args!(
@@ -215,10 +256,6 @@ async fn tell(home: &Path, out: &mut Out) -> anyhow::Result<()> {
         ))?;
     }
     story.end()?;
-
-    mallory.stop().await;
-    ada.shutdown().await;
-    ben.shutdown().await;
     Ok(())
 }
 
@@ -230,16 +267,21 @@ async fn fetch(node: &Node, url: &PeerUrl, wanted: Wanted) -> Result<Fetched, Me
     Ok(fetched)
 }
 
-/// A node on a free port of loopback.
-async fn agent(home: &Path, name: &str, description: &str) -> anyhow::Result<(Node, PeerUrl)> {
-    let data_dir = DataDir::resolve(Some(home), &Surroundings::default());
-    data_dir.init(SystemClock.now())?;
+fn settings(name: &str, description: &str) -> Settings {
     let mut settings = Settings::default();
     settings.identity.name = name.to_owned();
     settings.identity.description = description.to_owned();
     settings.http.workers = 1;
     // What Ada writes shows at once, not after the usual second.
     settings.meeting.rescan = Period::secs(0);
+    settings
+}
+
+/// A node on a free port of loopback.
+async fn agent(home: &Path, name: &str, description: &str) -> anyhow::Result<(Node, PeerUrl)> {
+    let data_dir = DataDir::resolve(Some(home), &Surroundings::default());
+    data_dir.init(SystemClock.now())?;
+    let settings = settings(name, description);
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let url = format!("http://{}", listener.local_addr()?).parse()?;
     let agent = Agent::open(data_dir, settings).await?;
@@ -266,10 +308,7 @@ async fn stock(ada: &Node, made: &Path) -> anyhow::Result<()> {
         made.join("skillset.json"),
         serde_json::to_string_pretty(&metadata)?,
     )?;
-    fs_err::write(
-        topic.join("green_tea.md"),
-        "# Green tea\n\nSeventy degrees, two minutes.\n",
-    )?;
+    fs_err::write(topic.join("green_tea.md"), GREEN_TEA)?;
     ada.agent()
         .handles
         .skill_sets

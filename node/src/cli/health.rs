@@ -1,6 +1,6 @@
 //! `health`: whether a server is ready, for containers and supervisors.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::ToSocketAddrs as _;
 
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use super::out::{Out, Tone};
 use super::{Session, Usage};
 use crate::config::Period;
 use crate::local::Ask;
-use crate::serving;
+use crate::serving::{self, ServerAt};
 
 /// What to ask.
 #[derive(Debug, clap::Args)]
@@ -49,16 +49,16 @@ pub fn run(args: &HealthArgs, session: &mut Session) -> anyhow::Result<Exit> {
     if out.wants_json() {
         out.json(&json!({"address": address.to_string(), "ready": ready, "answer": told}))?;
     } else {
-        tell(address, ready, &told, out)?;
+        tell(&address, ready, &told, out)?;
     }
     Ok(if ready { Exit::Done } else { Exit::Failed })
 }
 
-fn first(ask: &Ask, addresses: &[SocketAddr]) -> anyhow::Result<(SocketAddr, u16, Value)> {
+fn first(ask: &Ask, addresses: &[ServerAt]) -> anyhow::Result<(ServerAt, u16, Value)> {
     let mut failure = None;
     for address in addresses {
-        match ask.send(*address) {
-            Ok((status, told)) => return Ok((*address, status, told)),
+        match ask.send(address) {
+            Ok((status, told)) => return Ok((address.clone(), status, told)),
             Err(error) => failure = Some((address, error)),
         }
     }
@@ -71,7 +71,7 @@ fn first(ask: &Ask, addresses: &[SocketAddr]) -> anyhow::Result<(SocketAddr, u16
 }
 
 /// Where `url` leads; names may have several addresses.
-fn addresses(url: &Url) -> anyhow::Result<Vec<SocketAddr>> {
+fn addresses(url: &Url) -> anyhow::Result<Vec<ServerAt>> {
     if url.scheme() != "http" {
         let told =
             "the server is asked over plain http, on this machine; write http://ADDRESS:PORT";
@@ -81,17 +81,20 @@ fn addresses(url: &Url) -> anyhow::Result<Vec<SocketAddr>> {
     let port = url.port_or_known_default().unwrap_or(80);
     let found = (host, port).to_socket_addrs();
     let found = found.with_context(|| format!("the name {host} has no address"))?;
-    Ok(found.collect())
+    Ok(found.map(ServerAt::Port).collect())
 }
 
 /// The server of this data directory, else the one that the settings name.
-fn running(session: &Session) -> anyhow::Result<Vec<SocketAddr>> {
+fn running(session: &Session) -> anyhow::Result<Vec<ServerAt>> {
     let dir = session.data_dir();
     let servers = serving::servers(&dir).unwrap_or_default();
     if !servers.is_empty() {
         return Ok(servers);
     }
     let http = session.settings(&[])?.http;
+    if !http.enabled {
+        bail!("no server of this agent runs");
+    }
     let host = match http.host.as_str() {
         "0.0.0.0" => "127.0.0.1",
         "::" => "::1",
@@ -99,15 +102,15 @@ fn running(session: &Session) -> anyhow::Result<Vec<SocketAddr>> {
     };
     let found = (host, http.port).to_socket_addrs();
     let found = found.with_context(|| format!("the name {host} has no address"))?;
-    Ok(found.collect())
+    Ok(found.map(ServerAt::Port).collect())
 }
 
-fn tell(address: SocketAddr, ready: bool, told: &Value, out: &mut Out) -> std::io::Result<()> {
+fn tell(at: &ServerAt, ready: bool, told: &Value, out: &mut Out) -> std::io::Result<()> {
     let word = match ready {
         true => out.paint(Tone::Good, "ready"),
         false => out.paint(Tone::Bad, "not ready"),
     };
-    out.line(format_args!("{address}: {word}"))?;
+    out.line(format_args!("{at}: {word}"))?;
     let wrong = told.get("not_ready").and_then(Value::as_array);
     for part in wrong.into_iter().flatten() {
         let text = |member: &str| part.get(member).and_then(Value::as_str).unwrap_or_default();

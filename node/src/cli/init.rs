@@ -103,6 +103,10 @@ fn tell(report: &InitReport, out: &mut Out) -> std::io::Result<()> {
             Outcome::Repaired => out.note(format_args!(
                 "  Repaired: {path} (other users could open it)"
             )),
+            Outcome::Missing => out.note(format_args!(
+                "  Missing: {path} (bring the agent's own back with kairos-chain state restore last, or that of this \
+                 version with kairos-chain upgrade --apply)"
+            )),
         }?;
     }
     out.note(format_args!(
@@ -111,7 +115,9 @@ fn tell(report: &InitReport, out: &mut Out) -> std::io::Result<()> {
     ))?;
     out.note(match report.meta {
         Outcome::Created => "  Created: .kairos_meta.yml (upgrade tracking)",
-        Outcome::Exists | Outcome::Repaired => "  Exists:  .kairos_meta.yml (skipped)",
+        Outcome::Exists | Outcome::Repaired | Outcome::Missing => {
+            "  Exists:  .kairos_meta.yml (skipped)"
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -181,7 +182,7 @@ pub fn run(args: KnowledgeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         let knowledge = &agent.handles.knowledge;
         let changed = match args.command {
             KnowledgeCommand::List { archived: false } => {
-                return list(&knowledge.entries().await?, &mut out);
+                return list(&knowledge.entries(Duration::ZERO).await?, &mut out);
             }
             KnowledgeCommand::List { archived: true } => {
                 return list_archived(&knowledge.archived().await?, &mut out);

@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 use kairos_actors::discovery::Address;
+use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::AgentId;
+use kairos_protocol::record::ask::Query;
 use serde_json::Value;
 
 use super::Session;
@@ -26,11 +28,8 @@ enum P2pCommand {
     Status,
     /// List the nodes that are connected, and whose they are
     Peers,
-    /// Look for an agent by its id, now, in the network and on the local one
-    Find {
-        /// Whom
-        agent: AgentId,
-    },
+    /// Look for an agent by its id, or for whoever is a Place or hands something out: now, in the network and on the local one
+    Find(FindArgs),
     /// Open a connection to the node at an address
     Dial {
         /// Such as /ip4/192.0.2.7/tcp/4001; with /p2p/12D3Koo… at its end nobody else will do
@@ -45,12 +44,56 @@ enum P2pCommand {
     Bootstrap,
 }
 
+/// Whom or what to look for.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct FindArgs {
+    /// The agent with this id
+    agent: Option<AgentId>,
+
+    /// Meeting Places: all, or those with this in their names
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    place: Option<String>,
+
+    /// Whoever hands out a skill or SkillSet of this name
+    #[arg(long, value_name = "NAME")]
+    offer: Option<String>,
+
+    /// Whoever hands out something with this tag
+    #[arg(long)]
+    tag: Option<String>,
+
+    /// Whoever hands out content with this hash: 64 hex digits
+    #[arg(long, value_name = "HASH")]
+    content: Option<ContentHash>,
+}
+
+impl FindArgs {
+    fn order(self) -> Order {
+        let query = match self {
+            Self {
+                agent: Some(agent), ..
+            } => return Order::Find { agent },
+            Self {
+                offer: Some(name), ..
+            } => Query::Offer(name),
+            Self { tag: Some(tag), .. } => Query::Tag(tag),
+            Self {
+                content: Some(hash),
+                ..
+            } => Query::Content(hash),
+            Self { place, .. } => Query::Place(place.unwrap_or_default()),
+        };
+        Order::Search { query }
+    }
+}
+
 /// Runs `p2p`.
 pub fn run(args: P2pArgs, session: &mut Session) -> anyhow::Result<Exit> {
     let order = match args.command {
         P2pCommand::Status => Order::Status {},
         P2pCommand::Peers => Order::Peers {},
-        P2pCommand::Find { agent } => Order::Find { agent },
+        P2pCommand::Find(args) => args.order(),
         P2pCommand::Dial { address } => Order::Dial {
             address: address.to_string(),
         },
@@ -61,7 +104,9 @@ pub fn run(args: P2pArgs, session: &mut Session) -> anyhow::Result<Exit> {
     };
     session.with_node(|_, node, mut out| async move {
         let told = node.order(&order).await?;
-        let found = told.get("found") != Some(&Value::Null);
+        let is_empty = |told: &Value| told.as_array().is_some_and(Vec::is_empty);
+        let found =
+            told.get("found") != Some(&Value::Null) && !told.get("matches").is_some_and(is_empty);
         if out.wants_json() {
             out.json(&told)?;
         } else {
@@ -93,6 +138,7 @@ fn show(order: &Order, told: &Value, out: &mut Out) -> anyhow::Result<()> {
                 ("connected", "peers"),
                 ("known nodes", "table"),
                 ("records kept", "records"),
+                ("agents known", "listed"),
                 ("records refused", "records_refused"),
             ];
             let rows = rows.map(|(shown, name)| [Cell::from(shown), Cell::from(text(told, name))]);
@@ -119,6 +165,9 @@ fn show(order: &Order, told: &Value, out: &mut Out) -> anyhow::Result<()> {
                     ("key", "key_fingerprint"),
                     ("node", "peer"),
                     ("addresses", "addresses"),
+                    ("place", "place"),
+                    ("url", "url"),
+                    ("answered", "answered"),
                     ("until", "expires_at"),
                 ];
                 let rows =
@@ -127,6 +176,37 @@ fn show(order: &Order, told: &Value, out: &mut Out) -> anyhow::Result<()> {
                 out.note(format_args!("Meet it with:  kairos-chain meet {agent}"))?;
             }
         },
+        Order::Search { .. } => {
+            let matches = told.get("matches").and_then(Value::as_array);
+            let matches = matches.map_or(&[][..], Vec::as_slice);
+            if matches.is_empty() {
+                let word = out.paint_note(Tone::Careful, "not found:");
+                out.note(format_args!(
+                    "{word} nobody who is known here or to a neighbour announces that; see p2p peers"
+                ))?;
+                return Ok(());
+            }
+            let rows = matches.iter().map(|found| {
+                let offers = found.get("offers").and_then(Value::as_array);
+                let offers = offers
+                    .into_iter()
+                    .flatten()
+                    .map(|offer| text(offer, "name"));
+                let answered = found.get("answered") == Some(&Value::Bool(true));
+                [
+                    Cell::from(text(found, "agent")),
+                    Cell::from(text(found, "name")),
+                    Cell::from(text(found, "place")),
+                    Cell::from(text(found, "url")),
+                    Cell::from(offers.collect::<Vec<_>>().join(" ")),
+                    Cell::from(if answered { "yes" } else { "no" }),
+                ]
+            });
+            out.table(
+                ["AGENT", "NAME", "PLACE", "URL", "HANDS OUT", "ANSWERED"],
+                rows,
+            )?;
+        }
         Order::Dial { .. } => out.line(format_args!("Connected to {}", text(told, "peer")))?,
         Order::Listen { .. } => out.line(format_args!("Listening at {}", text(told, "address")))?,
         Order::Bootstrap {} => out.line(format_args!("{} reached", text(told, "reached")))?,

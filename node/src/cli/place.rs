@@ -20,8 +20,9 @@ use super::{Session, Usage, progress};
 use crate::agent::Agent;
 
 mod board;
+mod elsewhere;
 mod mail;
-mod operator;
+pub(super) mod operator;
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -48,6 +49,12 @@ enum PlaceCommand {
     Withdraw(board::WithdrawArgs),
     /// Fetch a skill from a Place into the quarantine
     Acquire(board::AcquireArgs),
+    /// List the Places that a Place is federated with
+    Partners(elsewhere::PartnersArgs),
+    /// Show what an agent says of itself and left at a Place
+    Profile(elsewhere::AgentArgs),
+    /// Show the key by which a Place knows an agent
+    Key(elsewhere::AgentArgs),
     /// What we look for, for others at a Place to see
     Need(board::NeedArgs),
     /// Sealed messages, which a Place passes on and cannot read
@@ -121,6 +128,9 @@ pub fn run(args: PlaceArgs, session: &mut Session) -> anyhow::Result<Exit> {
             PlaceCommand::Deposit(args) => board::deposit(&agent, args, &mut out).await,
             PlaceCommand::Withdraw(args) => board::withdraw(&agent, args, &mut out).await,
             PlaceCommand::Acquire(args) => board::acquire(&agent, args, &mut out).await,
+            PlaceCommand::Partners(args) => elsewhere::partners(&agent, args, &mut out).await,
+            PlaceCommand::Profile(args) => elsewhere::profile(&agent, args, &mut out).await,
+            PlaceCommand::Key(args) => elsewhere::key(&agent, args, &mut out).await,
             PlaceCommand::Need(args) => board::need(&agent, args, &mut out).await,
             PlaceCommand::Message(args) => mail::run(&agent, args, &mut out).await,
         };

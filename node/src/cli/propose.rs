@@ -14,6 +14,8 @@ use serde_json::json;
 use super::Session;
 use super::approvals::local;
 use super::exit::Exit;
+use super::out::Out;
+use crate::agent::Agent;
 
 /// What to propose.
 #[derive(Debug, clap::Args)]
@@ -125,21 +127,34 @@ pub fn run(args: ProposeArgs, session: &mut Session) -> anyhow::Result<Exit> {
             reason: args.reason,
             by: local()?,
         };
-        let waiting = agent.handles.approvals.propose(propose).await?;
-        let proposal = &waiting.proposal;
-        if out.wants_json() {
-            out.json(&json!({
-                "id": waiting.id, "seal": waiting.seal, "expires_at": proposal.expires_at.wire(),
-            }))?;
-            return Ok(Exit::Done);
-        }
-        out.line(format_args!("Proposed as {}", waiting.id))?;
-        out.note(format_args!(
-            "Look at it with:  kairos-chain approvals show {0}\nApprove it with:  kairos-chain approve {0}",
-            waiting.id
-        ))?;
-        Ok(Exit::Done)
+        waits(&agent, propose, &mut out).await
     })
+}
+
+/// Why a change is asked for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Why {
+    /// Why; it is shown with the proposal and recorded with the decision
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+}
+
+/// Has a change wait, and says how it is decided about.
+pub(super) async fn waits(agent: &Agent, propose: Propose, out: &mut Out) -> anyhow::Result<Exit> {
+    let waiting = agent.handles.approvals.propose(propose).await?;
+    let proposal = &waiting.proposal;
+    if out.wants_json() {
+        out.json(&json!({
+            "id": waiting.id, "seal": waiting.seal, "expires_at": proposal.expires_at.wire(),
+        }))?;
+        return Ok(Exit::Done);
+    }
+    out.line(format_args!("Proposed as {}", waiting.id))?;
+    out.note(format_args!(
+        "Look at it with:  kairos-chain approvals show {0}\nApprove it with:  kairos-chain approve {0}",
+        waiting.id
+    ))?;
+    Ok(Exit::Done)
 }
 
 /// The change that is asked for, and where its text is.

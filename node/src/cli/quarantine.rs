@@ -266,6 +266,17 @@ pub fn show(held: &Held, out: &mut Out) -> std::io::Result<()> {
         "  Size: {} bytes, acquired {}",
         held.size, evidence.acquired_at
     ))?;
+    if let Some(carried) = &evidence.carried {
+        let places = carried.passage.stations().iter();
+        let places: Vec<&str> = places.map(|at| at.place_id.as_str()).collect();
+        out.line(format_args!(
+            "  Left at: {} by {} at {}",
+            places.first().copied().unwrap_or_default(),
+            carried.facts.depositor,
+            carried.facts.deposited_at
+        ))?;
+        out.line(format_args!("  Path: {} -> us", places.join(" -> ")))?;
+    }
     out.line(format_args!("  Seal: {}", held.seal))?;
     out.line("")?;
     show_checks(&evidence.checks, out)?;

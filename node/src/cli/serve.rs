@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::Session;
 use super::exit::Exit;
+use super::{Session, Usage};
 use crate::agent::Agent;
 use crate::clock::{self, SystemClock};
 use crate::config::Settings;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::node::{Node, Operation, ShutdownReason};
 use crate::reload::Load;
-use crate::serving::Sole;
+use crate::serving::{Listener, OwnerSocket, ServerAt, Sole};
 use crate::telemetry::{self, Logs};
 use crate::{config, crash, rlimits};
 
@@ -36,6 +36,11 @@ pub struct ServeArgs {
     /// Have a libp2p node too, to find others and be found without a server [default: the setting p2p.enabled, false]
     #[arg(long)]
     p2p: bool,
+
+    /// Open no HTTP port: peers come through the libp2p node, and commands of the owner through a socket in the data
+    /// directory [default: the setting http.enabled, true]
+    #[arg(long, conflicts_with_all = ["host", "port", "place"])]
+    no_http: bool,
 }
 
 impl ServeArgs {
@@ -51,8 +56,11 @@ impl ServeArgs {
         let p2p = self
             .p2p
             .then(|| ("p2p.enabled".to_owned(), "true".to_owned()));
+        let no_http = self
+            .no_http
+            .then(|| ("http.enabled".to_owned(), "false".to_owned()));
         let first = host.into_iter().chain(port);
-        first.chain(place).chain(p2p).collect()
+        first.chain(place).chain(p2p).chain(no_http).collect()
     }
 }
 
@@ -75,13 +83,8 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
     crash::install(&data_dir);
     warn_of_little_memory();
     warn_of_wrong_time();
-    let http = &settings.http;
-    let listener = listen(
-        &http.host,
-        http.port,
-        "choose another with --host and --port",
-    )?;
-    let address = listener.local_addr()?;
+    let listener = open(&data_dir, &settings)?;
+    let at = listener.at()?;
     let shown = &settings.metrics;
     let figures = shown.enabled.then(|| {
         let advice = "choose another for metrics.host and metrics.port";
@@ -102,27 +105,46 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         let id = agent.signed.instance_id.clone();
         let place = agent.settings.place.clone();
         let lives = agent.settings.membership.background;
-        let node = Node::start(agent, listener, operation)?;
+        let handles = agent.handles.clone();
+        let node = match Node::start(agent, listener, operation) {
+            Ok(node) => node,
+            Err(error) => {
+                handles.shutdown().await;
+                return Err(error);
+            }
+        };
         let _guard = node.guard(move |reason| end(&data_dir, reason))?;
         if lives {
             node.agent().handles.membership.live().await?;
         }
         out.note(format_args!("Agent {id} in {}", folder.display()))?;
-        out.note(format_args!("Listening on http://{address}"))?;
+        match &at {
+            ServerAt::Port(address) => {
+                out.note(format_args!("Listening on http://{address}"))?;
+            }
+            ServerAt::Socket(_) => {
+                out.note(format_args!(
+                    "Listening on {at}, for commands of the owner; there is no HTTP port"
+                ))?;
+            }
+        }
         if let Some(address) = figures_at {
             out.note(format_args!("Figures at http://{address}/metrics"))?;
         }
         if place.enabled {
             out.note(format_args!(
-                "Meeting Place '{}' at http://{address}/place/v1/",
-                place.name
+                "Meeting Place '{}' at {}/place/v1/",
+                place.name,
+                at.url()
             ))?;
         }
         if let Some(discovery) = node.discovery() {
             let name = discovery.show().await?.status.peer;
             out.note(format_args!("libp2p node {name}"))?;
         }
-        if !address.ip().is_loopback() {
+        if let ServerAt::Port(address) = at
+            && !address.ip().is_loopback()
+        {
             out.note("Others can reach this address over plain HTTP; put TLS in front of it.")?;
         }
         anyhow::Ok(node.join().await)
@@ -136,6 +158,27 @@ pub fn run(args: &ServeArgs, session: &mut Session) -> anyhow::Result<Exit> {
         ShutdownReason::Signal(_) => Exit::Done,
         ShutdownReason::Silent(_) | ShutdownReason::Server(_) => Exit::Failed,
     })
+}
+
+/// Begins to listen where the settings say, which must leave a way in.
+fn open(data_dir: &DataDir, settings: &Settings) -> anyhow::Result<Listener> {
+    let http = &settings.http;
+    if http.enabled {
+        let advice = "choose another with --host and --port";
+        return Ok(Listener::Port(listen(&http.host, http.port, advice)?));
+    }
+    if !settings.p2p.enabled {
+        let told = "without an HTTP port nobody comes but through a libp2p node; add --p2p";
+        return Err(Usage(told.to_owned()).into());
+    }
+    if settings.place.enabled {
+        let told =
+            "agents come to a Meeting Place through an HTTP port; place.enabled needs http.enabled";
+        return Err(Usage(told.to_owned()).into());
+    }
+    let socket = OwnerSocket::of(data_dir);
+    let socket = socket.context("the socket for commands of the owner cannot be made")?;
+    Ok(Listener::Owner(socket))
 }
 
 fn start_logs(data_dir: &DataDir, settings: &Settings) -> anyhow::Result<Logs> {

@@ -1,7 +1,7 @@
 //! `skills`: the law of the agent, read and never run: what it says, whether all of it is read, and what changed.
 
 mod diagnostics;
-mod difference;
+pub(super) mod difference;
 mod evolve;
 mod search;
 
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Subcommand;
 use kairos_protocol::dsl::definition::{Bound, Context, Drift, Needs, decompile, drift, verify};
+use kairos_protocol::dsl::eval::Facts;
+use kairos_protocol::dsl::facts::given;
 use kairos_protocol::dsl::{Keyword, Law, Literal, SOURCE_MAX, Skill, Spanned, eval};
 use serde_json::json;
 
@@ -104,17 +106,24 @@ pub fn run(args: SkillsArgs, session: &mut Session) -> anyhow::Result<Exit> {
     }
 }
 
-/// Reads the law. Needs nothing but the file, so it works where nothing else does.
+/// Reads the law. Needs nothing but the file, so it works where nothing else does; only whether the conditions of the
+/// agent's own law hold is asked of the agent.
 fn look(
     command: ReadCommand,
     file: Option<PathBuf>,
     session: &mut Session,
 ) -> anyhow::Result<Exit> {
-    let path = match file {
-        Some(file) => file,
-        None => session.data_dir().existing()?.law(),
+    let is_own = file.is_none();
+    let source = match file {
+        Some(file) => read(&file)?,
+        None => own(&session.data_dir().existing()?.law())?,
     };
-    let source = read(&path)?;
+    if let (ReadCommand::Verify { id, with }, true) = (&command, is_own) {
+        return session.with_agent(|agent, mut out| async move {
+            let facts = agent.handles.skills.facts().await?;
+            verified(&source, &facts, (id.as_str(), with.as_slice()), &mut out)
+        });
+    }
     let out = &mut session.out;
     match command {
         ReadCommand::List => list(&source, out),
@@ -122,11 +131,28 @@ fn look(
         ReadCommand::Show { id, source: raw } => show(&source, &id, raw, out),
         ReadCommand::Check => check(&source, out),
         ReadCommand::Diff { with } => difference::show(&source, &read(&with)?, out),
-        ReadCommand::Verify { id, with } => verified(&source, &id, &with, out),
+        ReadCommand::Verify { id, with } => verified(
+            &source,
+            &Facts::default(),
+            (id.as_str(), with.as_slice()),
+            out,
+        ),
         ReadCommand::Decompile { id } => decompiled(&source, &id, out),
         ReadCommand::Drift { id } => drifted(&source, &id, out),
         ReadCommand::Why { id, field } => why(&source, &id, &field, out),
     }
+}
+
+/// The law of the agent, without which there are no skills of layer L0.
+fn own(path: &Path) -> anyhow::Result<Source> {
+    if path.symlink_metadata().is_err() {
+        let path = path.display();
+        anyhow::bail!(
+            "there is no {path}, the law of the agent; bring the former one back with `kairos-chain state restore last`, \
+             or take that of this version with `kairos-chain upgrade --apply`"
+        )
+    }
+    read(path)
 }
 
 fn read(path: &Path) -> anyhow::Result<Source> {
@@ -137,7 +163,7 @@ fn read(path: &Path) -> anyhow::Result<Source> {
     match read {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let path = path.display();
-            anyhow::bail!("there is no {path}; without a law there are no skills of layer L0")
+            anyhow::bail!("there is no {path}; --file and diff take the path of a law")
         }
         read => read.with_context(|| format!("cannot read {}", path.display()))?,
     };
@@ -171,11 +197,12 @@ impl Source {
         }
         let word = out.paint_note(Tone::Careful, "warning:");
         let broken = match self.law.broken {
-            true => " and Ruby would take none of it",
+            true => " and nothing can be changed until that is mended",
             false => "",
         };
         out.note(format_args!(
-            "{word} {errors} places of the law cannot be read{broken}; see: kairos-chain skills check"
+            "{word} {} of the law cannot be read{broken}; see: kairos-chain skills check",
+            counted(errors, "place")
         ))
     }
 }
@@ -301,9 +328,18 @@ fn check(source: &Source, out: &mut Out) -> anyhow::Result<Exit> {
         Exit::Warned => Tone::Careful,
         _ => Tone::Bad,
     };
-    let told = format!("{skills} skills, {errors} errors, {warnings} warnings");
+    let told = [(skills, "skill"), (errors, "error"), (warnings, "warning")];
+    let told = told.map(|(count, thing)| counted(count, thing)).join(", ");
     out.line(out.paint(tone, told))?;
     Ok(exit)
+}
+
+/// So many of a thing, in words.
+fn counted(count: usize, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
 }
 
 /// Values for conditions: JSON, or else a word.
@@ -314,20 +350,21 @@ fn bindings(with: &[String]) -> Result<Vec<(String, Literal)>, Usage> {
                 "--with takes NAME=VALUE, such as evolution_enabled=true, not `{pair}`"
             ))
         })?;
-        let value = match value.strip_prefix(':') {
-            Some(symbol) => Literal::Symbol(symbol.to_owned()),
-            None => serde_json::from_str::<Literal>(value)
-                .unwrap_or_else(|_| Literal::Text(value.to_owned())),
-        };
-        Ok((name.trim().to_owned(), value))
+        let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+        Ok((name.trim().to_owned(), given(&value)))
     });
     pairs.collect()
 }
 
-fn verified(source: &Source, id: &str, with: &[String], out: &mut Out) -> anyhow::Result<Exit> {
+/// Verifies with what the agent knows of itself. Of another file than its law, only what is given is known.
+fn verified(
+    source: &Source,
+    facts: &Facts,
+    (id, with): (&str, &[String]),
+    out: &mut Out,
+) -> anyhow::Result<Exit> {
     let skill = source.skill(id)?;
-    let mut context = Context::default();
-    context.bind("skill", Bound::Skill(skill));
+    let mut context = Context::of(skill, facts);
     for (name, value) in bindings(with)? {
         context.bind(name, Bound::Value(value));
     }
@@ -342,9 +379,12 @@ fn verified(source: &Source, id: &str, with: &[String], out: &mut Out) -> anyhow
         return Ok(exit);
     }
     if skill.definition().is_none() {
-        out.line(format_args!(
-            "The skill '{id}' has no definition that can be read."
-        ))?;
+        let named = skill.member(Keyword::Definition).is_some();
+        let why = match named {
+            true => "its definition cannot be read; see: kairos-chain skills check",
+            false => "it has no `definition do … end`, so there is nothing to verify",
+        };
+        out.line(format_args!("Of '{id}' nothing can be told: {why}."))?;
         return Ok(Exit::Warned);
     }
     let rows = report.results.iter().map(|result| {
@@ -372,7 +412,9 @@ fn decompiled(source: &Source, id: &str, out: &mut Out) -> anyhow::Result<Exit> 
     let text = decompile(skill);
     match out.wants_json() {
         true => out.json(&json!({"id": id, "text": text}))?,
-        false if text.is_empty() => out.line(format_args!("The skill '{id}' defines nothing."))?,
+        false if text.is_empty() => out.line(format_args!(
+            "The skill '{id}' defines nothing: it has no `definition do … end` with nodes in it."
+        ))?,
         false => out.line(text)?,
     }
     source.warn(out)?;

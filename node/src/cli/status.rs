@@ -1,6 +1,5 @@
 //! `status`: how the node is, on one screen, whether it runs or not.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -19,7 +18,7 @@ use crate::data_dir::holders::Holding;
 use crate::data_dir::survey::survey;
 use crate::local::Ask;
 use crate::room::Space;
-use crate::serving::{self, Sole};
+use crate::serving::{self, ServerAt, Sole};
 use crate::{agent, crash};
 
 /// How long the token of this command is good, if the command is killed before it takes it back.
@@ -44,9 +43,9 @@ pub fn run(_args: &StatusArgs, session: &mut Session) -> anyhow::Result<Exit> {
     let mut beside = beside(&dir)?;
     match serving::servers(&dir)?.first() {
         Some(address) => {
-            let address = *address;
+            let at = address.clone();
             session.with_tokens(move |auth, _, out| async move {
-                let told = ask(&auth, address).await?;
+                let told = ask(&auth, at).await?;
                 show_running(&told, &beside, out)
             })
         }
@@ -86,7 +85,7 @@ fn blocks(dir: &DataDir, session: &Session) -> anyhow::Result<Option<u64>> {
 }
 
 /// Asks the server, with a token made for this one question.
-async fn ask(auth: &AuthHandle, address: SocketAddr) -> anyhow::Result<Value> {
+async fn ask(auth: &AuthHandle, at: ServerAt) -> anyhow::Result<Value> {
     let issue = Issue {
         user: LOCAL.parse()?,
         role: Role::Owner,
@@ -98,15 +97,15 @@ async fn ask(auth: &AuthHandle, address: SocketAddr) -> anyhow::Result<Value> {
         token: Some(raw.reveal().to_owned()),
         ..Ask::get("/api/v1/status", PATIENCE)
     };
-    let sent = tokio::task::spawn_blocking(move || ask.send(address)).await;
+    let asked = at.clone();
+    let sent = tokio::task::spawn_blocking(move || ask.send(&asked)).await;
     let discarded = auth.discard(token.hash, LOCAL.to_owned()).await;
     discarded.context("the token of this command stays valid for a minute")?;
-    let (status, told) =
-        sent?.with_context(|| format!("the server at {address} does not answer"))?;
+    let (status, told) = sent?.with_context(|| format!("the server at {at} does not answer"))?;
     if status != 200 {
         let why = told.get("message").and_then(Value::as_str);
         bail!(
-            "the server at {address} refused: {}",
+            "the server at {at} refused: {}",
             why.unwrap_or("it did not say why")
         );
     }
@@ -154,7 +153,11 @@ fn show_running(told: &Value, beside: &Value, mut out: Out) -> anyhow::Result<Ex
     row(
         &mut out,
         "address",
-        format!("http://{}", text(told, "/address")),
+        match text(told, "/address") {
+            // One without a port has a path.
+            at if at.contains('/') => at.to_owned(),
+            at => format!("http://{at}"),
+        },
     )?;
     let tip = text(told, "/ledger/tip");
     let short: String = tip.chars().take(12).collect();

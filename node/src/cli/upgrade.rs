@@ -60,9 +60,25 @@ pub fn run(args: UpgradeArgs, session: &mut Session) -> anyhow::Result<Exit> {
     session.with_agent(|agent, mut out| async move {
         let now: Timestamp = agent.clock.now();
         let (takes, dir) = (args.take, agent.data_dir.clone());
+        let skills = &agent.handles.skills;
+        if plan.changes_law() {
+            skills.open_session().await?;
+        }
         let apply = move || upgrade::apply(&dir, &takes, now);
         let (plan, applied) = tokio::task::spawn_blocking(apply).await??;
-        let entries = upgrade::record(&plan, now);
+        let told = match applied.tells_of_law() {
+            true => skills.last_told().await,
+            false => Ok(None),
+        };
+        let law = match told {
+            Ok(told) => applied.law(told.and_then(|told| told.law)),
+            // All that can be told is told; of the law more than once, if need be.
+            Err(error) => {
+                tracing::warn!(%error, "what the ledger tells of the law is not known");
+                applied.law(None)
+            }
+        };
+        let entries = upgrade::record(&plan, law, now);
         let entries = entries.iter().map(Entry::to_text).collect();
         let chain = &agent.handles.chain;
         let recorded = chain.record(IdempotencyKey::fresh(), entries).await;

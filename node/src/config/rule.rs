@@ -108,6 +108,15 @@ pub(super) fn web_address() -> Rule<String> {
     }
 }
 
+/// The same, or nothing.
+pub(super) fn web_address_or_none() -> Rule<String> {
+    let address = web_address();
+    Rule {
+        wanted: "a URL such as https://place.example, without a user in it".to_owned(),
+        accepts: Box::new(move |text: &String| text.is_empty() || (address.accepts)(text)),
+    }
+}
+
 /// A short list of short words.
 pub(super) fn words() -> Rule<Vec<String>> {
     Rule {

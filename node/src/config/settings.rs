@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rule::{
-    Rule, Shape, addresses, any, between, filter, host, line, networks, prose, web_address, words,
+    Rule, Shape, addresses, any, between, filter, host, line, networks, prose, web_address,
+    web_address_or_none, words,
 };
 use super::value::{AnchorBackend, Backend, LogFormat, Period, ProxyHeader, Size, Strength};
 
@@ -134,6 +135,9 @@ settings! {
 
     /// The HTTP server of `serve`.
     http: Http {
+        /// Whether there is such a server. Without one peers come through a libp2p node, p2p.enabled, and commands of the
+        /// owner through a socket in the data directory; a Meeting Place and models over HTTP need it.
+        enabled: bool = true, any();
         /// The address to listen on. Anything but loopback is reachable by others; put TLS in front of it.
         host: String = "127.0.0.1".to_owned(), host();
         /// The port to listen on; 0 takes a free one.
@@ -356,6 +360,18 @@ settings! {
         /// Such contents of which the origin is remembered when they are here no more, so that they cannot come back as
         /// somebody's own; those that came first are forgotten.
         federated_origins: usize = 10_000, between(0, 10_000_000);
+        /// Questions to other Places, or from them, with one key in a minute.
+        questions_per_key: u32 = 120, between(1, 1_000_000);
+        /// Such questions from one address in a minute.
+        questions_per_address: u32 = 600, between(1, 1_000_000);
+        /// Such questions in a minute in all.
+        questions: u32 = 6_000, between(1, 100_000_000);
+        /// Where other Places reach this one, an HTTP URL; needed to propose an agreement to one.
+        url: String = String::new(), web_address_or_none();
+        /// Agreements with other Places that this one proposed or that are in effect; as many may wait that others propose.
+        agreements: usize = 32, between(0, 1_000);
+        /// How often the ledgers of the Places with which there is one are looked at, and what others saw of them.
+        watch: Period = Period::mins(10), between(Period::secs(1), Period::days(1));
     }
 
     /// How this agent lives at the Meeting Places that it joined.
@@ -420,13 +436,34 @@ settings! {
         /// Who may learn of this agent: nobody who does not have its address already, who asks from the same network, or
         /// everybody, through the table that all nodes keep together.
         announce: Scope = Scope::Private, any();
+        /// Whether the announcement names what this agent hands out: its exchangeable SkillSets and public skills with their
+        /// hashes and tags, as far as there is room. Without it whoever asks this agent is told all the same.
+        tell_offers: bool = false, any();
         /// Whether nodes on the local network are looked for by multicast, and told of this one. Never where
         /// announce is private.
         mdns: bool = true, any();
-        /// Whether the node passes on what other nodes send each other that cannot reach each other directly.
+        /// Whether the node passes on what other nodes send each other that cannot reach each other directly. Needs
+        /// to be reached itself, at external or where others found it.
         relay: bool = false, any();
+        /// Whether the node keeps a register, in which others are found as Places, by tags and by hashes, also where there
+        /// are more of them than a node remembers. Only those are in it that can be reached, if through a relay.
+        register: bool = false, any();
+        /// Connections of others that it passes on at once.
+        relay_connections: usize = 16, between(1, 1_000);
+        /// Bytes that it passes on for one of them, in each direction.
+        relay_bytes: Size = Size::mib(16), between(Size::bytes(65_536), Size::mib(1024));
         /// Connections from others at once.
         connections: u32 = 128, between(1, 10_000);
+        /// Connections to others at once.
+        connections_out: u32 = 64, between(1, 10_000);
+        /// Connections that are being opened at once, in each direction.
+        pending: u32 = 32, between(1, 10_000);
+        /// Connections of one node at once.
+        connections_per_peer: u32 = 4, between(1, 1_000);
+        /// Connections from one address at once. Behind a relay all have the relay's.
+        connections_per_address: u32 = 32, between(1, 10_000);
+        /// Memory of the whole process up to which connections are opened and taken; 0 means without a bound.
+        memory: Size = Size::mib(1024), between(Size::bytes(0), Size::mib(1024 * 1024));
     }
 
     /// Figures for Prometheus, see /metrics in the handbook. Token holders find them at /api/v1/metrics in any case.
@@ -540,94 +577,4 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_setting_is_explained_and_its_default_is_within_its_bound() {
-        let settings = Settings::default();
-        for (key, value) in settings.values() {
-            assert!(
-                key.doc.iter().all(|line| line.trim().len() > 10),
-                "{}",
-                key.name
-            );
-            assert_eq!((key.check)(&value), Ok(()), "{}", key.name);
-        }
-        assert_eq!(settings.contradictions().count(), 0);
-    }
-
-    #[test]
-    fn the_table_and_the_structs_name_the_same_keys() {
-        let tree = serde_json::to_value(Settings::default()).unwrap();
-        let in_structs: Vec<String> = tree
-            .as_object()
-            .unwrap()
-            .iter()
-            .flat_map(|(group, fields)| {
-                fields
-                    .as_object()
-                    .unwrap()
-                    .keys()
-                    .map(move |field| format!("{group}.{field}"))
-            })
-            .collect();
-        assert_eq!(in_structs, keys().map(|key| key.name).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn says_what_a_value_must_be() {
-        for (name, value, wanted) in [
-            ("http.port", "70000", "a whole number from 0 to 65535"),
-            (
-                "http.max_connections",
-                "0",
-                "a whole number from 1 to 1000000",
-            ),
-            ("sessions.ttl", "soon", "a duration from 1s to 30days"),
-            ("limits.body", "0", "a size from 1KiB to 1GiB"),
-            (
-                "identity.name",
-                "  ",
-                "a text of one line with 1 to 128 characters",
-            ),
-            (
-                "identity.name",
-                "two\nlines",
-                "a text of one line with 1 to 128 characters",
-            ),
-            ("http.host", "not a host", "a host name or an IP address"),
-            ("sessions.read", "trusted", "introduced or proven"),
-            ("meeting.enabled", "maybe", "true or false"),
-            (
-                "log.level",
-                "loud",
-                "a log level such as info, or several such as info,kairos_actors=debug",
-            ),
-        ] {
-            let key = keys().find(|key| key.name == name).unwrap();
-            assert_eq!(
-                (key.check)(&(key.from_text)(value)),
-                Err(wanted.to_owned()),
-                "{name}"
-            );
-        }
-    }
-
-    #[test]
-    fn settings_differ_in_the_keys_that_were_changed() {
-        let (before, mut after) = (Settings::default(), Settings::default());
-        assert!(before.differences(&after).is_empty());
-        after.log.level = "debug".to_owned();
-        after.http.names = vec!["a.example".to_owned()];
-        assert_eq!(before.differences(&after), ["http.names", "log.level"]);
-    }
-
-    #[test]
-    fn finds_limits_that_contradict_each_other() {
-        let mut settings = Settings::default();
-        settings.limits.inbox_per_peer = settings.limits.inbox + 1;
-        let found: Vec<_> = settings.contradictions().collect();
-        assert_eq!(found, [("limits.inbox_per_peer", "limits.inbox")]);
-    }
-}
+mod tests;

@@ -27,6 +27,8 @@ const DIRECTORIES: [&str; 12] = [
     "storage/export",
     "keys",
 ];
+/// The law, below the data directory.
+const LAW: &str = "skills/kairos.rb";
 /// Those that hold secrets or tell who talked to whom.
 const PRIVATE: [&str; 2] = ["storage", "keys"];
 /// Of those, the one that is closed again if it was found open: the reference makes `storage` for all to read,
@@ -43,6 +45,8 @@ pub enum Outcome {
     Exists,
     /// It was there, open to other users, and is closed to them now.
     Repaired,
+    /// It is absent and stays so: the ledger would not be told.
+    Missing,
 }
 
 /// One file or directory of the report.
@@ -92,8 +96,13 @@ impl DataDir {
         let files = TRACKED
             .iter()
             .map(|template| (template.path, template.text));
+        // A law that the ledger could tell of is brought back by whoever records it.
+        let lost = self.has_ledger() && self.law().symlink_metadata().is_err();
         for (name, text) in files.chain([(crate::config::OWN_FILE, example.as_str())]) {
-            let outcome = self.at(name, |path| write_new(path, text))?;
+            let outcome = match lost && name == LAW {
+                true => Outcome::Missing,
+                false => self.at(name, |path| write_new(path, text))?,
+            };
             items.push(Item {
                 path: name.to_owned(),
                 outcome,

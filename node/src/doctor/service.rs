@@ -11,6 +11,7 @@ use crate::config::{ConfigError, Settings};
 use crate::data_dir::DataDir;
 use crate::identity;
 use crate::local::Ask;
+use crate::serving::ServerAt;
 
 /// How long whoever listens at our port may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,6 +34,9 @@ pub(super) fn settings(settings: &Result<Settings, ConfigError>, found: &mut Fin
 pub(super) fn port(settings: &Settings, dir: &DataDir, found: &mut Findings) {
     const CHECK: &str = "port";
     let (host, port) = (settings.http.host.as_str(), settings.http.port);
+    if !settings.http.enabled {
+        return found.ok(CHECK, "http.enabled is false: no port is opened");
+    }
     if port == 0 {
         return found.ok(CHECK, "http.port is 0: the system chooses a free one");
     }
@@ -96,6 +100,6 @@ pub(super) fn port(settings: &Settings, dir: &DataDir, found: &mut Findings) {
 
 /// The JSON that a server on this machine answers to `GET path`.
 fn ask(address: SocketAddr, path: &str) -> io::Result<Value> {
-    let (_, answer) = Ask::get(path, PATIENCE).send(address)?;
+    let (_, answer) = Ask::get(path, PATIENCE).send(&ServerAt::Port(address))?;
     Ok(answer)
 }

@@ -15,6 +15,7 @@ use kairos_actors::auth::AuthError;
 use kairos_actors::bounded_addr::AskError;
 use kairos_actors::chain::tlog::TlogError;
 use kairos_actors::durable::is_out_of_space;
+use kairos_actors::extensions::ExtensionFault;
 use kairos_actors::knowledge::KnowledgeError;
 use kairos_actors::meeting::MeetingError;
 use kairos_actors::meeting::inbox::InboxError;
@@ -392,7 +393,11 @@ impl From<ApprovalError> for ApiError {
             | ApprovalError::Unfit(_)
             | ApprovalError::Proposal(_) => Self::invalid(text),
             ApprovalError::Ask(error) => error.into(),
-            error @ (ApprovalError::Unrecorded(_)
+            ApprovalError::Extension(ref fault) if !matches!(fault, ExtensionFault::Io(_)) => {
+                Self::conflict("extension", text)
+            }
+            error @ (ApprovalError::Extension(_)
+            | ApprovalError::Unrecorded(_)
             | ApprovalError::Random(_)
             | ApprovalError::Io(_)) => Self::failed(&error),
         }

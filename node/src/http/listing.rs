@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use actix_web::web::Bytes;
 use arc_swap::ArcSwapOption;
+use kairos_actors::Handles;
 use kairos_actors::chain::tlog::TlogHandle;
+use kairos_actors::extensions::{Extensions, Offer};
 use kairos_actors::knowledge::KnowledgeHandle;
 use kairos_actors::knowledge::catalogue::Catalogue;
 use kairos_actors::skill_set::{Catalogue as SkillSets, SkillSetHandle};
 use kairos_protocol::time::Timestamp;
 use kairos_protocol::tlog::statement::Attributed;
-use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity, introduction};
+use kairos_protocol::wire::introduction::{ExchangePolicy, SignedIdentity, introduction_with};
+use kairos_protocol::wire::listing::SkillSetEntry;
 use serde_json::json;
 
 use super::error::ApiError;
@@ -32,6 +35,9 @@ pub struct Listing {
     pub sets: Arc<SkillSets>,
     /// Our checkpoint, if there is one to give.
     pub checkpoint: Option<Arc<Attributed>>,
+    extensions: Arc<Offer>,
+    /// The SkillSets that peers may ask for.
+    pub offered: Vec<SkillSetEntry>,
     /// The answer of `GET /skills`.
     pub skills: Bytes,
     /// The answer of `GET /skillsets`.
@@ -49,11 +55,14 @@ impl Listing {
         catalogue: Arc<Catalogue>,
         sets: Arc<SkillSets>,
         checkpoint: Option<Arc<Attributed>>,
+        extensions: Arc<Offer>,
     ) -> Self {
         let skills = catalogue.entries();
         let offered = if exchange { sets.entries() } else { Vec::new() };
         let ledger = checkpoint.as_deref();
-        let whole = introduction(signed, policy, skills, &offered, TIME_MARK, ledger).to_string();
+        let adopted = &extensions.extensions;
+        let whole = introduction_with(signed, policy, skills, &offered, TIME_MARK, ledger, adopted);
+        let whole = whole.to_string();
         // The last one: a skill may carry anything in its summary, but stands before the timestamp.
         let mark = json!(TIME_MARK).to_string();
         let (before, after) = whole.rsplit_once(&mark).unwrap_or((&whole, ""));
@@ -70,6 +79,8 @@ impl Listing {
             catalogue,
             sets,
             checkpoint,
+            extensions,
+            offered,
         }
     }
 
@@ -98,6 +109,7 @@ pub struct Listings {
     knowledge: KnowledgeHandle,
     skill_sets: SkillSetHandle,
     tlog: TlogHandle,
+    extensions: Extensions,
     max_age: Duration,
     exchange: bool,
     current: ArcSwapOption<Listing>,
@@ -109,22 +121,20 @@ impl Listings {
     pub fn new(
         signed: Arc<SignedIdentity>,
         policy: ExchangePolicy,
-        knowledge: KnowledgeHandle,
-        skill_sets: SkillSetHandle,
-        tlog: TlogHandle,
+        handles: &Handles,
         max_age: Duration,
         exchange: bool,
     ) -> Self {
-        let current = ArcSwapOption::empty();
         Self {
             signed,
             policy,
-            knowledge,
-            skill_sets,
-            tlog,
+            knowledge: handles.knowledge.clone(),
+            skill_sets: handles.skill_sets.clone(),
+            tlog: handles.tlog.clone(),
+            extensions: handles.extensions.clone(),
             max_age,
             exchange,
-            current,
+            current: ArcSwapOption::empty(),
         }
     }
 
@@ -133,9 +143,11 @@ impl Listings {
         let catalogue = self.knowledge.fresh(self.max_age).await;
         let sets = self.skill_sets.fresh(self.max_age).await?;
         let checkpoint = self.tlog.fresh(self.max_age).await;
+        let extensions = self.extensions.current().await;
         if let Some(listing) = &*self.current.load()
             && Arc::ptr_eq(&listing.catalogue, &catalogue)
             && Arc::ptr_eq(&listing.sets, &sets)
+            && Arc::ptr_eq(&listing.extensions, &extensions)
             && listing.checkpoint.as_ref().map(Arc::as_ptr) == checkpoint.as_ref().map(Arc::as_ptr)
         {
             return Ok(Arc::clone(listing));
@@ -147,6 +159,7 @@ impl Listings {
             catalogue,
             sets,
             checkpoint,
+            extensions,
         );
         let listing = Arc::new(listing);
         self.current.store(Some(Arc::clone(&listing)));

@@ -6,6 +6,7 @@ pub(super) mod attest;
 pub(super) mod board;
 mod condition;
 pub(super) mod deposits;
+pub(super) mod federation;
 pub(super) mod guard;
 pub(super) mod info;
 mod once;
@@ -145,6 +146,7 @@ impl From<PlaceError> for ApiError {
                 text,
             ),
             PlaceError::Ban(error) => error.into(),
+            PlaceError::Step(error) => error.into(),
             PlaceError::Store(_) if is_out_of_space(&error) => Self::failed(&error),
             PlaceError::Store(_) => {
                 let message = "The Place cannot store anything at the moment; nothing was changed.";

@@ -13,7 +13,7 @@ use super::Doors;
 use super::error::ApiError;
 
 /// What begins like this has something written.
-const WRITING: [(Method, &str); 13] = [
+const WRITING: [(Method, &str); 14] = [
     (Method::POST, "/meeting/v1/request_skill"),
     (Method::POST, "/meeting/v1/reflect"),
     (Method::POST, "/meeting/v1/message"),
@@ -26,6 +26,7 @@ const WRITING: [(Method, &str); 13] = [
     (Method::POST, "/place/v1/keys/register"),
     (Method::POST, "/place/v1/prekeys"),
     (Method::POST, "/place/v1/relay/send"),
+    (Method::POST, "/place/v1/federation/proposal"),
     (Method::POST, "/api/v1/approvals"),
 ];
 /// What begins so and passes all the same.

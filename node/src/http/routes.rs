@@ -11,10 +11,6 @@ use super::{guard, health, metrics, place};
 
 /// The table of routes.
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    // Anyone.
-    app.route("/health", web::get().to(health::alive));
-    app.route("/ready", web::get().to(health::ready));
-
     meetings(app);
 
     // Agents at the hosted Meeting Place. Everything below `/place/` passes the guard, unknown paths too.
@@ -24,7 +20,16 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
     });
     app.service(scope.default_service(web::to(unknown_place)));
 
-    // Owners and those who act for them. Everything below `/api/` passes the guard, unknown paths too.
+    owners(app);
+}
+
+/// Owners and those who act for them, and what tells how the node is.
+pub(super) fn owners(app: &mut web::ServiceConfig) {
+    // Anyone.
+    app.route("/health", web::get().to(health::alive));
+    app.route("/ready", web::get().to(health::ready));
+
+    // Everything below `/api/` passes the guard, unknown paths too.
     app.service(
         web::scope("/api")
             .wrap(from_fn(api::guard::admit))
@@ -52,6 +57,10 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
             .route("/v1/place/unban", web::post().to(api::place::unban))
             .route("/v1/place/audit", web::get().to(api::place::audit))
             .route("/v1/place/stats", web::get().to(api::place::stats))
+            .route(
+                "/v1/place/federation",
+                web::post().to(api::place::federation),
+            )
             .route("/v1/p2p", web::post().to(api::p2p::order))
             .default_service(web::to(unknown)),
     );
@@ -191,6 +200,17 @@ pub fn place_doors() -> Vec<Door> {
         door(Method::GET, "/v1/relay/status", place::relay::status),
         door(Method::GET, "/v1/relay/stats", place::relay::stats),
         door(Method::GET, "/v1/relay/events", place::relay::events),
+        door(
+            Method::POST,
+            "/v1/federation/proposal",
+            place::federation::propose,
+        ),
+        door(
+            Method::POST,
+            "/v1/federation/statement",
+            place::federation::state,
+        ),
+        door(Method::POST, "/v1/federation/ask", place::federation::ask),
         door(Method::GET, "/v1/audit", place::relay::audit),
         door(Method::GET, "/v1/audit/stats", place::relay::audit_stats),
     ]

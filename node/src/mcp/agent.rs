@@ -1,6 +1,6 @@
 //! The door of an open agent.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use kairos_place::role::Action;
 use rmcp::ErrorData;
@@ -24,13 +24,16 @@ use crate::room::Room;
 pub struct AgentDoor {
     /// The agent.
     pub agent: Arc<Agent>,
-    tools: Toolbox<Self>,
+    /// Made when somebody first asks: their schemas take a megabyte, and many servers never see a model.
+    tools: LazyLock<Toolbox<Self>>,
     /// Whether its disk takes more.
     room: Room,
     /// Seals the questions to users that clients carry.
     pub(super) consent: RequestStateCodec,
     /// The tools of the law as it was last read.
     pub(super) offer: law::Offer,
+    /// The knowledge as it was last listed.
+    pub(super) listing: tools::knowledge::Listing,
     /// Bounds how many tools of the law run at once.
     pub(super) running: Arc<Semaphore>,
 }
@@ -40,10 +43,11 @@ impl AgentDoor {
     pub fn new(agent: Arc<Agent>, room: Room) -> anyhow::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             agent,
-            tools: tools::all(),
+            tools: LazyLock::new(tools::all),
             room,
             consent: consent::codec()?,
             offer: law::Offer::default(),
+            listing: tools::knowledge::Listing::default(),
             running: Arc::new(Semaphore::new(law::RUNNING_MAX)),
         }))
     }
@@ -54,10 +58,12 @@ impl AgentDoor {
     }
 }
 
+// The SDK answers every kind of request in one future, as large as that of the largest kind, and moves it several times
+// for each request. So what is large lies elsewhere.
 impl Door for AgentDoor {
     async fn tools(&self, caller: &Caller) -> Vec<Tool> {
         let mut tools: Vec<Tool> = self.tools.list(caller.role).cloned().collect();
-        tools.extend(law::offered(self, caller).await);
+        tools.extend(Box::pin(law::offered(self, caller)).await);
         tools
     }
 
@@ -77,7 +83,10 @@ impl Door for AgentDoor {
     ) -> Option<Result<CallToolResponse, ErrorData>> {
         match self.is_core(name) {
             true => self.tools.call(self, call, name, arguments).await,
-            false => law::call(self, call, name, arguments).await.map(Ok),
+            false => {
+                let called = Box::pin(law::call(self, call, name, arguments));
+                called.await.map(Ok)
+            }
         }
     }
 
@@ -94,19 +103,19 @@ impl Door for AgentDoor {
     }
 
     async fn instructions(&self) -> Option<String> {
-        tools::instructions::in_force(&self.agent).await
+        Box::pin(tools::instructions::in_force(&self.agent)).await
     }
 
     async fn resources(&self, caller: &Caller) -> Result<Vec<Resource>, ErrorData> {
-        resources::list(self, caller).await
+        Box::pin(resources::list(self, caller)).await
     }
 
     async fn stamp_of_tools(&self) -> Stamp {
-        law::stamp(self).await
+        Box::pin(law::stamp(self)).await
     }
 
     async fn stamps(&self, caller: &Caller, uris: &[String]) -> Result<Stamps, ErrorData> {
-        resources::stamps(self, caller, uris).await
+        Box::pin(resources::stamps(self, caller, uris)).await
     }
 
     fn templates(&self) -> Vec<ResourceTemplate> {
@@ -114,7 +123,7 @@ impl Door for AgentDoor {
     }
 
     async fn read(&self, caller: &Caller, uri: &str) -> Result<ReadResourceResult, ErrorData> {
-        resources::read(self, caller, uri).await
+        Box::pin(resources::read(self, caller, uri)).await
     }
 
     fn prompts(&self) -> Vec<Prompt> {
@@ -139,9 +148,11 @@ impl Door for AgentDoor {
             .may(Action::ReadKnowledge)
             .map_err(failure::of_role)?;
         match of {
-            Reference::Prompt(prompt) => prompts::complete(self, &prompt.name, argument).await,
+            Reference::Prompt(prompt) => {
+                Box::pin(prompts::complete(self, &prompt.name, argument)).await
+            }
             Reference::Resource(template) => {
-                resources::complete(self, &template.uri, argument).await
+                Box::pin(resources::complete(self, &template.uri, argument)).await
             }
             _ => Ok(Vec::new()),
         }
@@ -152,21 +163,20 @@ impl Door for AgentDoor {
         caller: &Caller,
         request: Option<&PaginatedRequestParams>,
     ) -> Result<(Vec<Skill>, Option<String>), ErrorData> {
-        let (entries, next) = page(skills::names(self, caller).await?, request, |entry| {
-            &entry.name
-        })?;
+        let names = Box::pin(skills::names(self, caller)).await?;
+        let (entries, next) = page(names, request, |entry| &entry.name)?;
         let mut found = Vec::new();
         for entry in &entries {
-            found.extend(skills::listed(self, entry).await?);
+            found.extend(Box::pin(skills::listed(self, entry)).await?);
         }
         Ok((found, next))
     }
 
     async fn skill(&self, caller: &Caller, uri: &str) -> Result<Skill, ErrorData> {
-        skills::get(self, caller, uri).await
+        Box::pin(skills::get(self, caller, uri)).await
     }
 
     async fn directory(&self, caller: &Caller, uri: &str) -> Result<Vec<Resource>, ErrorData> {
-        skills::directory(self, caller, uri).await
+        Box::pin(skills::directory(self, caller, uri)).await
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Governed {
     expires_at: String,
     /// The difference it makes; null where no text changes.
     diff: Option<String>,
+    /// The hash that the ledger gets of what changes in what the law says; null for other changes.
+    law_diff_hash: Option<String>,
     /// What a person runs to approve it; null once it is decided.
     approve_with: Option<String>,
 }
@@ -144,8 +146,10 @@ fn is_stateless(call: &Call) -> bool {
 
 /// A difference that is whole in a form, or none at all.
 fn fits(shown: &Shown) -> bool {
-    let whole =
-        |diff: &kairos_actors::approvals::Diff| diff.left_out == 0 && diff.text.len() <= SHOWN_MAX;
+    let law = shown.law.as_ref().map_or(0, |law| law.to_string().len());
+    let whole = |diff: &kairos_actors::approvals::Diff| {
+        diff.left_out == 0 && law + diff.text.len() <= SHOWN_MAX
+    };
     shown.diff.as_ref().is_none_or(whole)
 }
 
@@ -242,6 +246,7 @@ fn done(id: &ProposalId, carried: &Carried, approve: bool) -> Answer<Governed> {
         subject: subject.to_owned(),
         expires_at: carried.proposal.expires_at.wire(),
         diff: None,
+        law_diff_hash: None,
         approve_with: None,
     };
     Answer::new(text, data)
@@ -258,9 +263,10 @@ fn parked(shown: &Shown) -> Answer<Governed> {
         id = waiting.id,
         until = proposal.expires_at.wire(),
     );
-    if let Some(diff) = &diff {
+    let law = shown.law.as_ref().map(ToString::to_string);
+    for part in [&law, &diff].into_iter().flatten() {
         text.push_str("\n```diff\n");
-        text.push_str(&diff.replace("```", "'''"));
+        text.push_str(&part.replace("```", "'''"));
         text.push_str("\n```\n");
     }
     let data = Governed {
@@ -270,6 +276,7 @@ fn parked(shown: &Shown) -> Answer<Governed> {
         subject: subject.to_owned(),
         expires_at: proposal.expires_at.wire(),
         diff,
+        law_diff_hash: shown.law.as_ref().map(|law| law.hash.to_hex()),
         approve_with: Some(format!("kairos-chain approve {}", waiting.id)),
     };
     Answer::new(text, data)
@@ -290,6 +297,9 @@ fn question(shown: &Shown) -> Result<ElicitRequestParams, Refusal> {
             "READ THIS FIRST: {} in line {}: {}\n",
             finding.kind, finding.line, finding.excerpt
         ));
+    }
+    if let Some(law) = &shown.law {
+        message.push_str(&format!("\n{law}"));
     }
     if let Some(diff) = &shown.diff {
         message.push('\n');

@@ -1,5 +1,6 @@
 //! Tools that skills of the law declare: run by the limited evaluator, which reaches nothing, behind the tools of this
-//! program, whose names they never take.
+//! program, whose names they never take. The owner switches them on with `skill_tools_enabled` in `skills/config.yml`.
+//! What they can ask is what the agent tells to its law anyway: `kairos_protocol::dsl::facts`.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -46,16 +47,26 @@ struct Found {
     tools: Arc<[Tool]>,
 }
 
-/// What tells one law from another; the same for all that cannot be read.
+/// The law, if it may offer tools.
+async fn source(door: &AgentDoor) -> Result<Option<Vec<u8>>, Refusal> {
+    match door.agent.handles.skills.settings().await?.tools {
+        true => source_of_law(door).await.map(Some),
+        false => Ok(None),
+    }
+}
+
+/// What tells one law from another; the same for all that cannot be read, or offer nothing.
 pub(super) async fn stamp(door: &AgentDoor) -> Stamp {
-    let source = source_of_law(door).await.ok();
+    let source = source(door).await.ok().flatten();
     let mut hasher = DefaultHasher::new();
     source.hash(&mut hasher);
     hasher.finish()
 }
 
 async fn tools(door: &AgentDoor) -> Result<Arc<[Tool]>, Refusal> {
-    let source = source_of_law(door).await?;
+    let Some(source) = source(door).await? else {
+        return Ok(Arc::default());
+    };
     if let Some(found) = &*door.offer.0.lock()
         && found.source == source
     {
@@ -90,6 +101,7 @@ fn described(tool: ToolDefinition) -> Tool {
         "properties": {"result": {"description": "What its code answers."}},
     });
     let output = output.as_object().cloned().unwrap_or_default();
+    // The same as long as the agent is the same.
     let hints = ToolAnnotations::new()
         .read_only(true)
         .destructive(false)
@@ -131,8 +143,8 @@ pub(super) async fn call(
         }
         Ok(answer) => {
             let result = answer.structured.unwrap_or_else(|| json!(answer.text));
-            let mut told = CallToolResult::structured(json!({ "result": result }));
-            told.content = vec![ContentBlock::text(answer.text)];
+            let mut told = CallToolResult::success(vec![ContentBlock::text(answer.text)]);
+            told.structured_content = Some(json!({ "result": result }));
             told.into()
         }
     })
@@ -144,7 +156,10 @@ async fn run(
     name: &str,
     arguments: JsonObject,
 ) -> Result<Result<eval::ToolAnswer, ToolError>, Refusal> {
-    let source = source_of_law(door).await?;
+    let Some(source) = source(door).await? else {
+        return Ok(Err(ToolError::Unknown(name.to_owned())));
+    };
+    let facts = door.agent.handles.skills.facts().await?;
     // Kept until the thread is done, also if nobody waits for it any more.
     let permit = Arc::clone(&door.running).acquire_owned().await?;
     let (log, now) = (
@@ -156,7 +171,7 @@ async fn run(
         let _permit = permit;
         let law = Law::read(&source);
         let text = String::from_utf8_lossy(&source);
-        let done = eval::run_tool(&law, &text, &name, &arguments, &(), Limits::default());
+        let done = eval::run_tool(&law, &text, &name, &arguments, &facts, Limits::default());
         if matches!(done, Ok(_) | Err(ToolError::Eval(_))) {
             let names: Vec<_> = arguments.keys().collect();
             let details = json!({"tool": name, "arguments": names, "success": done.is_ok()});

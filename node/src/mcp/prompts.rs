@@ -1,5 +1,6 @@
 //! Guided work: what a user can have a model do with this agent, step by step.
 
+use kairos_actors::recent::RECENT;
 use kairos_place::role::Action;
 use rmcp::ErrorData;
 use rmcp::model::{GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMessage, Role};
@@ -184,12 +185,9 @@ pub(super) async fn complete(
     let handles = &door.agent.handles;
     Ok(match (prompt, argument) {
         ("explain_history", "name") => {
-            let entries = handles
-                .knowledge
-                .entries()
-                .await
-                .map_err(failure::internal)?;
-            entries.into_iter().map(|entry| entry.name).collect()
+            let entries = handles.knowledge.entries(RECENT).await;
+            let entries = entries.map_err(failure::internal)?;
+            entries.iter().map(|entry| entry.name.clone()).collect()
         }
         ("promote_context", "session_id") => {
             let sessions = handles

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kairos_actors::knowledge::{Authorship, KnowledgeError, ResourceInfo};
+use kairos_actors::recent::RECENT;
 use kairos_place::role::Action;
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::resource::{ResourceUri, Subdirectory, is_text};
@@ -313,8 +314,9 @@ pub(super) async fn complete(
             variable,
         ) {
             (Some("knowledge"), "name") => {
-                let entries = knowledge.entries().await.map_err(failure::internal)?;
-                entries.into_iter().map(|entry| entry.name).collect()
+                let entries = knowledge.entries(RECENT).await;
+                let entries = entries.map_err(failure::internal)?;
+                entries.iter().map(|entry| entry.name.clone()).collect()
             }
             (Some("knowledge"), "directory") => Subdirectory::ALL
                 .iter()

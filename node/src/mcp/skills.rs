@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use kairos_actors::knowledge::{Authorship, KnowledgeEntry, KnowledgeError};
+use kairos_actors::recent::RECENT;
 use kairos_place::role::Action;
 use kairos_protocol::id::SkillName;
 use kairos_protocol::provenance::{Kind, Provenance};
@@ -32,15 +33,10 @@ pub(super) async fn names(
     caller
         .may(Action::ReadKnowledge)
         .map_err(failure::of_role)?;
-    let mut entries = door
-        .agent
-        .handles
-        .knowledge
-        .entries()
-        .await
-        .map_err(failure::internal)?;
-    entries.retain(|entry| entry.content_hash.is_some() && entry.fault.is_none());
-    Ok(entries)
+    let entries = door.agent.handles.knowledge.entries(RECENT).await;
+    let entries = entries.map_err(failure::internal)?;
+    let has_text = |entry: &&KnowledgeEntry| entry.content_hash.is_some() && entry.fault.is_none();
+    Ok(entries.iter().filter(has_text).cloned().collect())
 }
 
 /// One skill as it is listed; nothing where its entry is no Agent Skill, or gone meanwhile.

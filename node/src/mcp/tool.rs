@@ -37,6 +37,11 @@ pub trait Tool<D: ?Sized>: 'static {
     /// What it gives, beside a text.
     type Output: Serialize + JsonSchema + 'static;
 
+    /// What it gives as the SDK has it.
+    fn structured(output: Self::Output) -> serde_json::Result<Value> {
+        serde_json::to_value(output)
+    }
+
     /// Does it.
     fn call(
         door: &D,
@@ -304,8 +309,9 @@ fn run<'a, D: Sync, T: Tool<D>>(
             ))
         })?;
         let answer = T::call(door, call, params).await?;
-        let mut result = CallToolResult::structured(serde_json::to_value(answer.data)?);
-        result.content = vec![ContentBlock::text(answer.text)];
+        // `CallToolResult::structured` would write the data out as text first, only to be given another one.
+        let mut result = CallToolResult::success(vec![ContentBlock::text(answer.text)]);
+        result.structured_content = Some(T::structured(answer.data)?);
         Ok(result.into())
     })
 }

@@ -19,8 +19,9 @@ mod evolve;
 mod formalization;
 mod guide;
 mod hello;
+mod hosting;
 pub(super) mod instructions;
-mod knowledge;
+pub(super) mod knowledge;
 mod meeting;
 mod peer;
 mod place;
@@ -79,6 +80,8 @@ pub(super) fn all() -> Toolbox<AgentDoor> {
         .with::<anchor::Execute>()
         .with::<anchor::Declare>()
         .with::<anchor::Observe>()
+        .with::<hosting::Start>()
+        .with::<hosting::Status>()
         .with::<approvals::List>()
         .with::<approvals::Show>()
         .with::<chain::Prove>()

@@ -14,13 +14,13 @@ use kairos_actors::file_lock;
 use kairos_actors::passing::{INTENT, LOCK, WHOLE};
 use kairos_protocol::block::BlockRef;
 use kairos_protocol::block::entry::{
-    Entry, KnowledgeAction, KnowledgeUpdate, SystemUpgrade, UpgradeActions,
+    Entry, KnowledgeAction, KnowledgeUpdate, SkillTransition, SystemUpgrade, UpgradeActions,
 };
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 
-use super::{Item, Plan, Status, Step, UpgradeError, What, plan, read_text};
+use super::{Item, Plan, Status, Step, UpgradeError, What, law, plan, read_text};
 use crate::data_dir::DataDir;
 use crate::data_dir::meta;
 
@@ -29,7 +29,11 @@ use crate::data_dir::meta;
 pub struct Applied {
     /// What was done, in order.
     pub done: Vec<Done>,
-    /// What follows the names of copies.
+    /// What the ledger is to be told of the law, by a process that died before it and by this one.
+    left: Option<SkillTransition>,
+    law: Option<SkillTransition>,
+    dir: DataDir,
+    /// What the tracking is to say.
     meta: String,
     meta_file: PathBuf,
     /// Keep other upgrades, changes of knowledge and of the law, and backups waiting.
@@ -73,12 +77,29 @@ pub fn apply(
     };
     let mut applied = Applied {
         done: Vec::new(),
+        left: law::noted(dir, &plan.items).map_err(UpgradeError::io("read", &dir.skills()))?,
+        law: None,
+        dir: dir.clone(),
         meta: meta::upgraded(before.as_deref(), &plan.from_version, now)?,
         meta_file,
         _locks: locks,
     };
     let stamp: String = now.wire().chars().filter(char::is_ascii_digit).collect();
     for item in &plan.items {
+        if law::is_changed(item) {
+            let kept = item
+                .before
+                .is_some()
+                .then(|| format!("kairos.rb{}", copied(&stamp)));
+            match law::note(dir, item, kept, now) {
+                Ok(told) => applied.law = Some(told),
+                Err(error) => {
+                    return Err(
+                        applied.put_back(UpgradeError::io("write to", &dir.skills())(error))
+                    );
+                }
+            }
+        }
         match carry_out(dir, item, &stamp) {
             Ok(None) => {}
             Ok(Some(done)) => applied.done.push(done),
@@ -111,6 +132,19 @@ impl Applied {
         }
     }
 
+    /// What the ledger is to be told of the law, where the last that it tells is that it became `told`.
+    pub fn law(&self, told: Option<ContentHash>) -> Vec<Entry> {
+        let left = self.left.iter();
+        let left = left.filter(|left| told.is_none() || left.next_ast_hash != told);
+        let all = left.chain(&self.law).cloned();
+        all.map(Entry::SkillTransition).collect()
+    }
+
+    /// Whether it is to be told of the law at all.
+    pub fn tells_of_law(&self) -> bool {
+        self.left.is_some() || self.law.is_some()
+    }
+
     /// Puts everything back that was replaced, since `failed` happened, which is returned.
     fn put_back(self, failed: UpgradeError) -> UpgradeError {
         for done in self.done.iter().rev() {
@@ -125,12 +159,22 @@ impl Applied {
                 };
             }
         }
+        if self.law.is_some() {
+            let noted = match &self.left {
+                Some(left) => law::write(&self.dir, left),
+                None => law::forget(&self.dir),
+            };
+            if let Err(error) = noted {
+                // It tells of a law that is not there, so nobody goes by it.
+                tracing::warn!(%error, "the note of an upgrade that was taken back is left");
+            }
+        }
         failed
     }
 
     /// Notes the version and the hashes of its texts. Comes after the record; the next upgrade does it where it fails.
     fn finish(self) -> Result<Vec<Done>, UpgradeError> {
-        let mode = mode_of(&self.meta_file);
+        let mode = law::forget(&self.dir).and_then(|()| mode_of(&self.meta_file));
         let noted = mode.and_then(|mode| write(&self.meta_file, &self.meta, mode, true));
         match noted {
             Ok(()) => Ok(self.done),
@@ -186,7 +230,7 @@ fn carry_out(dir: &DataDir, item: &Item, stamp: &str) -> Result<Option<Done>, Up
 /// Keeps a copy of the file at `path`, in which `there` stands, and writes `text` in its place, both with its mode.
 fn replace(path: PathBuf, there: &str, text: &str, stamp: &str) -> Result<Done, UpgradeError> {
     let mode = mode_of(&path).map_err(UpgradeError::io("look at", &path))?;
-    let copy = beside(&path, &format!(".bak.{stamp}"));
+    let copy = beside(&path, &copied(stamp));
     // One that was killed in this very second may have left it.
     if read_text(&copy).is_ok_and(|kept| kept == there) {
         tracing::debug!(copy = %copy.display(), "the copy is there already");
@@ -206,6 +250,11 @@ fn replace(path: PathBuf, there: &str, text: &str, stamp: &str) -> Result<Done, 
     }
     let copy = Some(copy);
     Ok(Done { path, copy })
+}
+
+/// What follows the name of a copy that is made at `stamp`.
+fn copied(stamp: &str) -> String {
+    format!(".bak.{stamp}")
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -244,13 +293,15 @@ fn write(path: &Path, text: &str, mode: Option<Permissions>, replace: bool) -> i
     File::open(folder)?.sync_all()
 }
 
-/// The ledger's entries on an upgrade: one for each piece of knowledge that it made or replaced, and one on all of it.
-pub fn record(plan: &Plan, now: Timestamp) -> Vec<Entry> {
+/// The ledger's entries on an upgrade: those of the `law`, one for each piece of knowledge that it made or replaced, and
+/// one on all of it.
+pub fn record(plan: &Plan, law: Vec<Entry>, now: Timestamp) -> Vec<Entry> {
     let changed = |item: &&Item| {
         item.what == What::Knowledge && matches!(item.step, Step::Create | Step::Replace)
     };
     let knowledge = plan.items.iter().filter(changed);
-    let mut entries: Vec<_> = knowledge.map(|item| update(item, now)).collect();
+    let mut entries = law;
+    entries.extend(knowledge.map(|item| update(item, now)));
     entries.push(summary(plan, now));
     entries
 }

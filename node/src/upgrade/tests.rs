@@ -103,6 +103,7 @@ fn every_text_is_compared_three_ways() {
     assert!(matches!(unknown, UpgradeError::Unknown(_)));
 
     let (applied_plan, applied) = apply(&dir, &takes[..1], NOW).unwrap();
+    let law = applied.law(None);
     assert_eq!(applied.end(recorded()).unwrap().1.len(), 6);
     let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
     let template = |path| TRACKED.iter().find(|t| t.path == path).unwrap().text;
@@ -125,8 +126,18 @@ fn every_text_is_compared_three_ways() {
     );
     assert!(!again.needed, "{again:?}");
 
-    let texts = record(&applied_plan, NOW);
-    let texts: Vec<_> = texts.iter().map(|entry| entry.to_text()).collect();
+    let texts = record(&applied_plan, law, NOW);
+    let [Entry::SkillTransition(told), rest @ ..] = texts.as_slice() else {
+        panic!("{texts:?}");
+    };
+    assert_eq!(told.prev_ast_hash, Some(ContentHash::of("old")));
+    let now = Some(ContentHash::of(template("skills/kairos.rb")));
+    assert_eq!(told.next_ast_hash, now);
+    assert_eq!(
+        told.reason_ref.as_deref(),
+        Some("kairos.rb.bak.19700101000000")
+    );
+    let texts: Vec<_> = rest.iter().map(|entry| entry.to_text()).collect();
     assert_eq!(
         texts,
         [format!(
@@ -148,7 +159,7 @@ fn knowledge_that_an_upgrade_changes_is_recorded_as_any_other_change() {
     aged(&dir, guide, "old", "old");
     let (plan, applied) = apply(&dir, &[], NOW).unwrap();
     applied.end(recorded()).unwrap();
-    let entries = record(&plan, NOW);
+    let entries = record(&plan, Vec::new(), NOW);
     let [Entry::KnowledgeUpdate(update), Entry::SystemUpgrade(_)] = entries.as_slice() else {
         panic!("{entries:?}");
     };
@@ -326,4 +337,40 @@ fn a_directory_of_a_later_version_is_left_alone() {
             .iter()
             .all(|item| item.status == Status::Unchanged)
     );
+}
+
+#[test]
+fn a_law_that_the_ledger_was_not_told_of_is_told_by_the_next_upgrade() {
+    let (_temp, dir) = made();
+    let law = dir.law();
+    let shipped = ContentHash::of(fs::read(&law).unwrap());
+    fs::remove_file(&law).unwrap();
+    let looked = plan(&dir, &[]).unwrap();
+    assert!(looked.needed && looked.changes_law());
+    let (_, applied) = apply(&dir, &[], NOW).unwrap();
+    let told = applied.law(None);
+    // The process dies: the law is there, and nobody was told.
+    drop(applied);
+    let looked = plan(&dir, &[]).unwrap();
+    assert!(looked.needed && !looked.changes_law());
+    let (_, applied) = apply(&dir, &[], NOW).unwrap();
+    assert!(applied.tells_of_law());
+    assert_eq!(applied.law(None), told);
+    assert_eq!(applied.law(Some(ContentHash::of("another"))), told);
+    assert_eq!(applied.law(Some(shipped)), [], "it was told");
+    applied.end(recorded()).unwrap();
+    assert!(!plan(&dir, &[]).unwrap().needed);
+    // One that was taken back is not told.
+    fs::remove_file(&law).unwrap();
+    let (_, applied) = apply(&dir, &[], NOW).unwrap();
+    let refused = applied.end(Err(ChainError::Ask(
+        kairos_actors::bounded_addr::AskError::Busy,
+    )));
+    assert!(
+        matches!(refused, Err(UpgradeError::Refused(_))),
+        "{refused:?}"
+    );
+    assert!(!law.exists());
+    let (_, applied) = apply(&dir, &[], NOW).unwrap();
+    assert_eq!(applied.law(None), told);
 }

@@ -4,11 +4,22 @@ use futures::FutureExt as _;
 use libp2p::PeerId;
 use libp2p::request_response::{self, ResponseChannel};
 use libp2p::swarm::ConnectionId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 
-use super::{EventLoop, ip, tell};
+use super::connections::unreachable;
+use super::{ADDRESSES_MAX, EventLoop, WAITING_MAX, ip, tell};
+use crate::address::Address;
 use crate::codec::Frames;
 use crate::key::PeerName;
-use crate::network::{Counts, Event, NetworkError, Protocol, Reply, Request};
+use crate::network::{Answer, Event, NetworkError, Protocol, Reply, Request};
+
+/// A request for a peer.
+pub(super) struct Errand {
+    pub(super) protocol: Protocol,
+    pub(super) peer: PeerName,
+    pub(super) bytes: Vec<u8>,
+    pub(super) answer: Answer<Reply>,
+}
 
 /// An answer for a peer, or none.
 pub(super) struct Made {
@@ -26,6 +37,49 @@ impl EventLoop {
             Protocol::Meeting => &mut self.swarm.behaviour_mut().meetings,
             Protocol::Records => &mut self.swarm.behaviour_mut().records,
         }
+    }
+
+    /// Asks a peer, after it was dialled at `addresses` and where it is known to be, unless it is connected.
+    ///
+    /// That is not left to libp2p: it would wait for a dial that is under way already, wherever that leads, as to an address
+    /// of the peer's that the table has and nobody reaches, and the request would fail with that.
+    pub(super) fn ask(&mut self, errand: Errand, addresses: Vec<Address>) {
+        if self.asks.len() + self.errands.len() >= WAITING_MAX {
+            return tell(errand.answer, Err(NetworkError::Busy));
+        }
+        let peer = errand.peer;
+        if self.swarm.is_connected(&peer.0) {
+            return self.send_errand(errand);
+        }
+        let addresses = addresses.into_iter().take(ADDRESSES_MAX);
+        let options = DialOpts::peer_id(peer.0)
+            .condition(PeerCondition::Disconnected)
+            .addresses(addresses.map(|address| address.0).collect())
+            .extend_addresses_through_behaviour()
+            .build();
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.errands.insert(id, errand);
+            }
+            Err(error) => {
+                self.figures.dials_failed += 1;
+                tell(errand.answer, Err(unreachable(peer.to_string(), &error)));
+            }
+        }
+    }
+
+    /// Sends a request to a peer that is connected.
+    pub(super) fn send_errand(&mut self, errand: Errand) {
+        let Errand {
+            protocol,
+            peer,
+            bytes,
+            answer,
+        } = errand;
+        self.figures.sent(&bytes);
+        let id = self.exchange(protocol).send_request(&peer.0, bytes);
+        self.asks.insert((protocol, id), answer);
     }
 
     pub(super) fn exchanged(
@@ -52,6 +106,7 @@ impl EventLoop {
                     },
                 ..
             } => {
+                self.figures.came(&response);
                 let way = self.way(connection_id);
                 if let Some(answer) = self.asks.remove(&(protocol, request_id)) {
                     let bytes = response;
@@ -85,6 +140,11 @@ impl EventLoop {
         bytes: Vec<u8>,
         channel: ResponseChannel<Vec<u8>>,
     ) {
+        self.figures.came(&bytes);
+        match protocol {
+            Protocol::Meeting => self.figures.meetings += 1,
+            Protocol::Records => self.figures.records_asked += 1,
+        }
         let (answer, told) = tokio::sync::oneshot::channel();
         let open = self.open.get(&connection);
         let request = Request {
@@ -97,7 +157,7 @@ impl EventLoop {
         };
         if self.events.try_send(Event::Request(request)).is_err() {
             // Dropping the channel ends the peer's stream.
-            Counts::add(&self.counts.lost);
+            self.figures.requests_lost += 1;
             return;
         }
         let made = told.map(move |told| Made {
@@ -115,6 +175,7 @@ impl EventLoop {
             bytes,
         } = made;
         let Some(bytes) = bytes else { return };
+        self.figures.sent(&bytes);
         if self
             .exchange(protocol)
             .send_response(channel, bytes)

@@ -8,7 +8,7 @@ use libp2p::kad::store::{MemoryStore, RecordStore as _};
 use libp2p::kad::{self, QueryId};
 
 use super::{EventLoop, WAITING_MAX, tell};
-use crate::network::{Answer, Counts, Kept, NetworkError};
+use crate::network::{Answer, Kept, NetworkError};
 
 /// A lookup under way.
 pub(super) struct Get {
@@ -85,28 +85,32 @@ impl EventLoop {
 
     /// Stores a record of a peer's if it is good, within the peer's share, and newer than what is there.
     fn take_record(&mut self, source: PeerId, mut record: kad::Record) {
-        let refused = match self.left.admit(source, Instant::now()) {
-            false => Err("too many in a minute".to_owned()),
-            true => self.judge(&record),
-        };
-        let refused = refused.and_then(|kept| {
-            let held = self
-                .table()
-                .store_mut()
-                .get(&record.key)
-                .map(|r| r.into_owned());
-            let held = held.and_then(|held| self.judge(&held).ok());
-            if held.is_some_and(|held| held.sequence >= kept.sequence) {
-                return Ok(());
+        if !self.left.admit(source, Instant::now()) {
+            self.figures.records_refused.share += 1;
+            return;
+        }
+        let kept = match self.judge(&record) {
+            Ok(kept) => kept,
+            Err(reason) => {
+                self.figures.records_refused.unfit += 1;
+                tracing::debug!(peer.id = %source, %reason, "a record was refused");
+                return;
             }
-            record.expires = Some(Instant::now() + kept.lifetime);
-            record.publisher = None;
-            let put = self.table().store_mut().put(record);
-            put.map_err(|error| error.to_string())
-        });
-        if let Err(reason) = refused {
-            Counts::add(&self.counts.refused);
-            tracing::debug!(peer.id = %source, %reason, "a record was refused");
+        };
+        let held = self.table().store_mut().get(&record.key);
+        let held = held.map(|held| held.into_owned());
+        let held = held.and_then(|held| self.judge(&held).ok());
+        if held.is_some_and(|held| held.sequence >= kept.sequence) {
+            return;
+        }
+        record.expires = Some(Instant::now() + kept.lifetime);
+        record.publisher = None;
+        match self.table().store_mut().put(record) {
+            Ok(()) => self.figures.records_stored += 1,
+            Err(error) => {
+                self.figures.records_refused.room += 1;
+                tracing::debug!(peer.id = %source, %error, "there is no room for a record");
+            }
         }
     }
 

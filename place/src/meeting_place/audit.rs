@@ -2,7 +2,7 @@
 //!
 //! Entries are only ever added. There is no content in them: nothing of what agents leave here or write to each other.
 
-use kairos_protocol::id::AgentId;
+use kairos_protocol::id::{AgentId, AgreementId};
 use kairos_protocol::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,17 @@ pub enum Event {
         /// Whose.
         target: Target,
     },
+    /// An agreement with another Place took a step.
+    Federation {
+        /// Which.
+        agreement: AgreementId,
+        /// The other Place.
+        place: AgentId,
+        /// How it stands since.
+        standing: String,
+        /// Who decided it here; nobody, if the other Place took the step.
+        by: Option<String>,
+    },
     /// An agent was made to leave.
     Kick {
         /// Which.
@@ -88,6 +99,7 @@ impl Event {
             Self::MailWithheld { .. } => "mail_withheld",
             Self::Unban { .. } => "unban",
             Self::BanOver { .. } => "ban_over",
+            Self::Federation { .. } => "federation",
             Self::Kick { .. } => "kick",
         }
     }
@@ -96,7 +108,9 @@ impl Event {
     pub fn is_of_agents(&self) -> bool {
         matches!(
             self,
-            Self::Registration { .. } | Self::KeyRegistration { .. }
+            Self::Registration { .. }
+                | Self::KeyRegistration { .. }
+                | Self::Federation { by: None, .. }
         )
     }
 }

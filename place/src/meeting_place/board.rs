@@ -4,8 +4,9 @@
 //! somebody looks, which is often.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use kairos_protocol::id::AgentId;
@@ -18,7 +19,7 @@ use super::attestation::{Attestation, Attestations};
 use super::condition::Replacements;
 use super::deposit::{Deposit, DepositKey};
 use super::pool::Pool;
-use super::provenance::{Expiring, Origins};
+use super::provenance::{Expiring, Locals, Origins};
 use super::walk::walked;
 
 mod deposits;
@@ -52,6 +53,19 @@ pub(super) struct Card {
     pub(super) name: Box<str>,
     /// What a filter by tag compares.
     pub(super) tags: Box<[String]>,
+    /// Stands for the agent behind it: who counts agents need not look at names, which lie elsewhere in memory.
+    pub(super) agent: AgentMark,
+}
+
+/// The hash of an agent's name under a key that nobody outside knows; the same for one agent as long as the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AgentMark(u64);
+
+impl AgentMark {
+    fn of(agent: &AgentId) -> Self {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(KEY.hash_one(agent))
+    }
 }
 
 /// All cards, and the deposits behind some of them.
@@ -65,6 +79,7 @@ pub(super) struct Board {
     owners: HashMap<String, BTreeMap<u64, AgentId>>,
     pub(super) origins: Origins,
     pub(super) expiring: Expiring,
+    pub(super) locals: Locals,
     pub(super) attestations: Attestations,
     needs: HashMap<AgentId, usize>,
     need_count: usize,
@@ -86,6 +101,7 @@ impl Board {
             owners: HashMap::new(),
             origins: Origins::default(),
             expiring: Expiring::default(),
+            locals: Locals::default(),
             attestations: Attestations::default(),
             needs: HashMap::new(),
             need_count: 0,
@@ -223,6 +239,7 @@ impl Board {
         let number = match self.deposits.get(&key) {
             Some((number, before)) => {
                 self.expiring.remove(before);
+                self.locals.remove(before);
                 *number
             }
             None => {
@@ -231,6 +248,7 @@ impl Board {
             }
         };
         self.expiring.insert(&deposit);
+        self.locals.insert(&deposit);
         let owners = self.owners.entry(key.skill_id.clone()).or_default();
         owners.insert(number, key.owner.clone());
         let tags = deposit.facts.tags.clone();
@@ -270,6 +288,7 @@ impl Board {
     pub(super) fn remove_deposit(&mut self, key: &DepositKey) -> Option<Deposit> {
         let (number, removed) = self.deposits.remove(key)?;
         self.expiring.remove(&removed);
+        self.locals.remove(&removed);
         if let Some(owners) = self.owners.get_mut(&key.skill_id) {
             owners.remove(&number);
             if owners.is_empty() {
@@ -318,6 +337,7 @@ impl Board {
             text: shown.to_string().into(),
             name: name.to_lowercase().into(),
             tags: tags.into(),
+            agent: AgentMark::of(subject.agent()),
         };
         // Whatever changes about it, it is shown with the end of what hides it.
         if let Subject::Deposit(key) = &subject

@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use kairos_protocol::id::AgentId;
 use rand::Rng;
 use rand::seq::{SliceRandom as _, index};
 
 use super::MeetingPlace;
-use super::board::{Card, Subject};
+use super::board::{AgentMark, Card, Subject};
 use super::pool::Walked;
 use super::walk::walked;
 
@@ -104,7 +103,7 @@ pub struct Search {
     /// What is searched for, lower case.
     wanted: String,
     walked: Walked,
-    found: Vec<(Subject, Arc<str>)>,
+    found: Vec<(Subject, AgentMark, Arc<str>)>,
 }
 
 impl Search {
@@ -133,26 +132,25 @@ impl Search {
     pub fn answer(mut self, rng: &mut impl Rng) -> Answer {
         if self.walked.has_twice() {
             let mut seen = HashSet::new();
-            let new = |(subject, _): &(Subject, _)| seen.insert(subject.clone());
+            let new = |(subject, ..): &(Subject, _, _)| seen.insert(subject.clone());
             self.found.retain(new);
         }
         let total = self.found.len();
         let limit = self.query.limit.min(ENTRIES_MAX);
         let (drawn, _) = self.found.partial_shuffle(rng, limit);
-        let drawn = drawn.iter().map(|(subject, text)| (subject.agent(), text));
-        answered(total, drawn)
+        answered(total, drawn.iter().map(|(_, agent, text)| (*agent, text)))
     }
 }
 
 /// As many of what was drawn as fit into an answer. Texts are copied at once instead of shared: counting who shares a
 /// text that lies far from the processor takes longer than copying it.
-fn answered<'a>(total: usize, drawn: impl Iterator<Item = (&'a AgentId, &'a Arc<str>)>) -> Answer {
+fn answered<'a>(total: usize, drawn: impl Iterator<Item = (AgentMark, &'a Arc<str>)>) -> Answer {
     let mut bytes = 0_usize;
     let fitting = drawn.take_while(|(_, text)| {
         bytes = bytes.saturating_add(text.len());
         bytes <= ANSWER_BYTES_MAX
     });
-    let (mut agents, texts): (Vec<&AgentId>, Vec<&str>) =
+    let (mut agents, texts): (Vec<AgentMark>, Vec<&str>) =
         fitting.map(|(agent, text)| (agent, &**text)).unzip();
     agents.sort_unstable();
     agents.dedup();
@@ -181,8 +179,7 @@ impl MeetingPlace {
         let limit = limit.min(ENTRIES_MAX).min(cards.len());
         let drawn = index::sample(rng, cards.len(), limit);
         let drawn = drawn.iter().filter_map(|number| cards.draw(number));
-        let drawn = drawn.map(|(subject, card)| (subject.agent(), &card.text));
-        answered(cards.len(), drawn)
+        answered(cards.len(), drawn.map(|(_, card)| (card.agent, &card.text)))
     }
 
     /// Looks at up to [`SEARCH_STEP`] more cards; tells whether there are others.
@@ -190,7 +187,7 @@ impl MeetingPlace {
         let (cards, more) = self.board.cards.go_on(&mut search.walked, SEARCH_STEP);
         let fitting: Vec<_> = walked(cards)
             .filter(|(subject, card)| search.fits(subject, card))
-            .map(|(subject, card)| (subject.clone(), Arc::clone(&card.text)))
+            .map(|(subject, card)| (subject.clone(), card.agent, Arc::clone(&card.text)))
             .collect();
         search.found.extend(fitting);
         more

@@ -84,6 +84,8 @@ pub struct Federation {
     pub age_max: Duration,
     /// Most contents of which the origin is remembered when they are here no more; those that came first are forgotten.
     pub origins_max: usize,
+    /// Most agreements with other Places that were proposed from here or are in effect, and as many that others propose.
+    pub agreements_max: usize,
 }
 
 impl Default for Policy {
@@ -140,6 +142,7 @@ impl Default for Federation {
             hops_max: 3,
             age_max: Duration::from_secs(168 * 3600),
             origins_max: 10_000,
+            agreements_max: 32,
         }
     }
 }

@@ -201,6 +201,34 @@ impl Origins {
     }
 }
 
+/// How many deposits of some bytes there are that were left here first.
+#[derive(Debug, Default)]
+pub(super) struct Locals(HashMap<ContentHash, usize>);
+
+impl Locals {
+    pub(super) fn insert(&mut self, deposit: &Deposit) {
+        if deposit.provenance.is_none() {
+            *self.0.entry(deposit.content_hash).or_default() += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, deposit: &Deposit) {
+        if deposit.provenance.is_some() {
+            return;
+        }
+        if let Some(count) = self.0.get_mut(&deposit.content_hash) {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&deposit.content_hash);
+            }
+        }
+    }
+
+    fn has(&self, hash: &ContentHash) -> bool {
+        self.0.contains_key(hash)
+    }
+}
+
 /// Deposits from elsewhere, by when their time is over.
 #[derive(Debug, Default)]
 pub(super) struct Expiring(BTreeSet<(Timestamp, DepositKey)>);
@@ -298,6 +326,24 @@ impl MeetingPlace {
         }
         told.via.push(me.to_owned());
         Ok(told)
+    }
+
+    /// Whether there is nothing to be learnt about where these bytes come from: it is known, or they were left here first.
+    pub fn knows_origin(&self, hash: &ContentHash) -> bool {
+        self.board.origins.get(hash).is_some() || self.board.locals.has(hash)
+    }
+
+    /// Remembers where bytes come from that passed through this Place on their way to somebody, so that nobody who took them
+    /// leaves them here as its own. What is known already stays.
+    pub fn note_origin(&mut self, hash: ContentHash, origin: Provenance) {
+        if self.knows_origin(&hash) {
+            return;
+        }
+        let most = self.policy.federation.origins_max;
+        let forgotten = self.board.origins.put(hash, origin.clone(), most);
+        self.changes.push(Change::Origin(hash, Box::new(origin)));
+        let gone = forgotten.into_iter().map(Change::OriginGone);
+        self.changes.extend(gone);
     }
 
     /// Whether an agent of this Place is the one that first left it elsewhere.

@@ -8,10 +8,11 @@ mod tests;
 use std::sync::Arc;
 
 use kairos_protocol::hash::ContentHash;
-use kairos_protocol::id::AgentId;
+use kairos_protocol::id::{AgentId, AgreementId};
 use kairos_protocol::time::Timestamp;
 
-use super::agent::Agent;
+use super::agent::{Agent, PinnedKey};
+use super::agreement::Agreement;
 use super::attestation::{Attestation, AttestationKey};
 use super::audit::{Event, Logged};
 use super::ban::{Ban, Target};
@@ -49,6 +50,14 @@ pub enum Change {
     Answered(Box<Answered>),
     /// An answer that is forgotten.
     AnswerGone(OnceKey),
+    /// An agreement with another Place, new or a step further.
+    Agreement(Box<Agreement>),
+    /// An agreement that is forgotten.
+    AgreementGone(AgreementId),
+    /// The key of an agent of another Place. The newest is last, whatever was there before.
+    Guest(AgentId, PinnedKey),
+    /// Such a key that made room.
+    GuestGone(AgentId),
     /// A ban, new or in the place of another.
     Ban(Box<Ban>),
     /// A ban that ended.
@@ -74,6 +83,10 @@ pub struct Snapshot {
     pub attestations: Vec<Attestation>,
     /// In no order.
     pub answers: Vec<Answered>,
+    /// In the order of their names.
+    pub agreements: Vec<Agreement>,
+    /// In the order in which they were last stored.
+    pub guests: Vec<(AgentId, PinnedKey)>,
     /// In the order of their targets.
     pub bans: Vec<Ban>,
     /// See [`Change::Exchanges`].

@@ -8,6 +8,7 @@ use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
+mod agreements;
 mod attestations;
 mod bans;
 mod complexity;

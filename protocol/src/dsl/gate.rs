@@ -8,10 +8,11 @@ mod settings;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Bound, Context, verify};
+use super::definition::{Context, verify};
 use super::diff::{Fate, LawDiff, SkillDiff, diff};
 use super::edit::{EditError, only_change};
-use super::{Law, Literal, Skill};
+use super::eval::Facts;
+use super::{Law, Skill};
 
 pub use rules::Governance;
 pub use settings::Settings;
@@ -29,6 +30,8 @@ pub enum Step {
     Whole,
     /// Back to a former file, whatever differs.
     Rollback,
+    /// A former file where there is none.
+    Return,
 }
 
 impl Step {
@@ -36,7 +39,7 @@ impl Step {
     fn id(&self) -> Option<&str> {
         match self {
             Self::Evolve(id) | Self::Add(id) | Self::Remove(id) => Some(id),
-            Self::Whole | Self::Rollback => None,
+            Self::Whole | Self::Rollback | Self::Return => None,
         }
     }
 
@@ -46,7 +49,7 @@ impl Step {
             Self::Evolve(_) => Some(Fate::Kept),
             Self::Add(_) => Some(Fate::Added),
             Self::Remove(_) => Some(Fate::Removed),
-            Self::Whole | Self::Rollback => None,
+            Self::Whole | Self::Rollback | Self::Return => None,
         }
     }
 }
@@ -99,11 +102,14 @@ impl Gate {
     ];
 
     /// Whether a step of this kind must pass it: the table. Only a way back may change several skills, since what it
-    /// undoes did.
+    /// undoes did. Where there is no law, there are no rules of it either, and no change that could be one too many.
     pub fn asks(self, step: &Step) -> bool {
+        if *step == Step::Return {
+            return matches!(self, Self::Reason | Self::Syntax | Self::Dependencies);
+        }
         match self {
             Self::OneSkill => !matches!(step, Step::Rollback),
-            Self::MatchingId => !matches!(step, Step::Rollback | Step::Whole),
+            Self::MatchingId => step.id().is_some(),
             Self::Enabled
             | Self::Layer
             | Self::Session
@@ -149,6 +155,8 @@ pub struct Asked<'a> {
     pub reason: Option<&'a str>,
     /// The settings in force.
     pub settings: &'a Settings,
+    /// What definitions are verified with.
+    pub facts: &'a Facts,
     /// Changes that this session has had.
     pub used: u32,
 }
@@ -315,7 +323,7 @@ impl Sides<'_> {
             let first = first.map(ToString::to_string).unwrap_or_default();
             return Err(format!("the new law is no Ruby: {first}"));
         }
-        if self.diff.outside.is_some() {
+        if self.diff.outside.is_some() && *self.asked.step != Step::Return {
             return Err(
                 "what stands outside of skills changes, and no rule speaks of that".to_owned(),
             );
@@ -432,11 +440,8 @@ impl Sides<'_> {
 
     fn definition(&self) -> Asks {
         for (_, skill) in self.changed() {
-            let mut context = Context::default();
-            context.bind("skill", Bound::Skill(skill));
-            let enabled = Literal::Bool(self.asked.settings.enabled);
-            context.bind("evolution_enabled", Bound::Value(enabled));
-            let report = verify(skill, &context);
+            // As the agent is: what whoever asks would have it be decides nothing.
+            let report = verify(skill, &Context::of(skill, self.asked.facts));
             let failed = report
                 .results
                 .iter()

@@ -48,6 +48,10 @@ fn syntax(complaint: ruby::Complaint) -> Refused {
         return Refused::new(complaint.at, FaultCode::Limit, what)
             .mend("shorten it; a law says what holds, and texts belong into knowledge");
     }
+    if what == ruby::DATA_FOUND {
+        return Refused::new(complaint.at, FaultCode::Syntax, what)
+            .mend("remove this line, and what follows if it is not to be read");
+    }
     let refused = |what: String| Refused::new(complaint.at, FaultCode::Syntax, what);
     let Some(token) = what.strip_prefix("unexpected ") else {
         return refused(what)

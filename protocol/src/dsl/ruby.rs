@@ -107,8 +107,18 @@ pub(super) struct Parsed {
 /// error in one of them hides neither the others nor their errors.
 pub(super) fn parse(source: &str) -> Parsed {
     let whole = parse_whole(source);
-    if whole.complaints.is_empty() {
+    // In parts it would still be too long.
+    if whole.complaints.is_empty() || source.len() > SOURCE_MAX {
         return whole;
+    }
+    if let [Complaint { at, what }] = &whole.complaints[..]
+        && what == DATA_FOUND
+    {
+        let before = guarded(source.get(..at.start).unwrap_or_default());
+        return Parsed {
+            statements: before.statements,
+            complaints: whole.complaints,
+        };
     }
     let parts = parts(source);
     if parts.len() < 2 {
@@ -283,7 +293,7 @@ fn grammar(source: &str) -> Result<Option<Box<Tree>>, Vec<Complaint>> {
             start: at,
             end: at + DATA.len(),
         };
-        let what = format!("`{DATA}` ends no text here, Ruby takes it for a name");
+        let what = DATA_FOUND.to_owned();
         return Err(vec![Complaint { at, what }]);
     }
     Ok(ast)
@@ -297,8 +307,10 @@ fn statements(source: &str) -> Result<Vec<Node>, Vec<Complaint>> {
     })
 }
 
-/// What ends a script; a text that is evaluated, as the reference does it, has no such end.
+/// What ends a text, whether Ruby runs it as a script or, as the reference does, evaluates it.
 const DATA: &str = "__END__";
+/// What is told of that.
+pub(super) const DATA_FOUND: &str = "`__END__` ends the text: Ruby reads nothing of what follows";
 
 /// Where the grammar stopped reading at [`DATA`], if it did.
 fn data_section(source: &str, from: usize) -> Option<usize> {

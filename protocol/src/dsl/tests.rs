@@ -222,7 +222,7 @@ fn tells_each_fault_with_its_place() {
         ),
         (
             "skill :a do\nend\n__END__\nskill :b do end\n",
-            "line 3, column 1: `__END__` ends no text here, Ruby takes it for a name",
+            "line 3, column 1: `__END__` ends the text: Ruby reads nothing of what follows",
         ),
     ] {
         assert_eq!(told(source), [fault], "{source}");
@@ -230,6 +230,22 @@ fn tells_each_fault_with_its_place() {
     let broken = told("skill :a do\n  title \"x\n");
     assert!(broken[0].starts_with("line "), "{broken:?}");
     assert_eq!(Law::read(b"skill :a do\nend\n\xff").faults[0].line.get(), 3);
+}
+
+#[test]
+fn what_follows_the_end_is_not_read() {
+    let law = Law::read(b"skill :a do\nend\n__END__\nskill :b do\nend\n");
+    let ids: Vec<_> = law.skills.iter().map(|skill| skill.id.as_str()).collect();
+    assert_eq!((ids, law.broken), (vec!["a"], true));
+}
+
+#[test]
+fn of_a_text_that_is_too_long_only_that_is_told() {
+    let words = "    words of a text\n".repeat(4_000);
+    let law = format!("skill :a do\nend\n\nskill :b do\n  content <<~T\n{words}  T\nend\n");
+    let told = told(&law);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("the limit is 65536"), "{told:?}");
 }
 
 #[test]

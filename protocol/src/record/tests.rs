@@ -2,6 +2,8 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
+use super::ask::{Query, RecordsAsked, RecordsTold};
+use super::book::{Fingerprint, Summary};
 use super::*;
 
 static IDENTITY: LazyLock<Keypair> = LazyLock::new(|| Keypair::generate().unwrap());
@@ -30,6 +32,8 @@ fn announcement() -> Announcement {
             content_hash: ContentHash::of("tea"),
             tags: vec!["drinks".to_owned()],
         }],
+        place: None,
+        ledger: None,
     }
 }
 
@@ -212,5 +216,93 @@ proptest! {
         let told = Announcement { name, sequence, expires_at, addresses, ..announcement() };
         let record = signed(told);
         prop_assert_eq!(Record::read(&record.to_bytes(), now()).unwrap(), record);
+    }
+}
+
+#[test]
+fn what_is_asked_is_read_as_it_was_written() {
+    let sets = vec![("a3".parse().unwrap(), Fingerprint::empty())];
+    for asked in [
+        RecordsAsked::Own(true),
+        RecordsAsked::Agent("a1b2".parse().unwrap()),
+        RecordsAsked::Sets(sets),
+        RecordsAsked::Agents(vec!["a1b2".parse().unwrap()]),
+        RecordsAsked::Find(Query::Tag("drinks".to_owned())),
+        RecordsAsked::Find(Query::Content(ContentHash::of("tea"))),
+    ] {
+        assert_eq!(RecordsAsked::read(&asked.to_bytes()), Some(asked));
+    }
+    let many = json!({"agents": vec!["a1b2"; ask::ASKED_MAX + 1]}).to_string();
+    let long = json!({"find": {"tag": "x".repeat(NAME_MAX + 1)}}).to_string();
+    for wrong in [
+        "",
+        "{}",
+        "[]",
+        r#"{"own":false}"#,
+        r#"{"agent":1}"#,
+        r#"{"sets":[["A",""]]}"#,
+        r#"{"own":true,"agent":"a"}"#,
+        &many,
+        &long,
+    ] {
+        assert_eq!(RecordsAsked::read(wrong.as_bytes()), None, "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_told_is_read_as_it_was_written() {
+    let record = signed(announcement());
+    for told in [
+        RecordsTold::one(None),
+        RecordsTold::one(Some(&record)),
+        RecordsTold::several([&record, &record].into_iter()),
+        RecordsTold::Sets(vec![
+            None,
+            Some(Summary::List(vec![(record.id().clone(), 7)])),
+            Some(Summary::Parts(vec![Fingerprint::empty(); book::PARTS])),
+        ]),
+    ] {
+        assert_eq!(RecordsTold::read(&told.to_bytes()).unwrap(), told);
+    }
+    let mut forged = record.to_value();
+    forged["name"] = json!("Eve");
+    let (records, bad) = RecordsTold::Records(vec![forged, record.to_value()]).records(now());
+    assert_eq!((records, bad), (vec![record], 1));
+    let few = json!({"sets": [{"parts": [String::from(Fingerprint::empty())]}]}).to_string();
+    let long = " ".repeat(ask::ANSWER_MAX + 1);
+    for wrong in ["", "{}", r#"{"records":1}"#, &few, &long] {
+        assert!(RecordsTold::read(wrong.as_bytes()).is_err(), "{wrong:.40}");
+    }
+}
+
+#[test]
+fn a_search_finds_by_each_member_and_by_no_other() {
+    let plain = signed(announcement());
+    let place = signed(Announcement {
+        place: Some("Tea house".to_owned()),
+        ledger: Some(json!({"checkpoint": "c", "log": {}})),
+        ..announcement()
+    });
+    let read = Record::read(&place.to_bytes(), now()).unwrap();
+    assert_eq!(
+        (read.place(), read.ledger()),
+        (place.place(), place.ledger())
+    );
+    let asked = |text: &str| text.to_owned();
+    for (query, matches) in [
+        (Query::Place(asked("")), [false, true]),
+        (Query::Place(asked("HOUSE")), [false, true]),
+        (Query::Place(asked("inn")), [false, false]),
+        (Query::Offer(asked("Tea")), [true, true]),
+        (Query::Offer(asked("te")), [false, false]),
+        (Query::Tag(asked("DRINKS")), [true, true]),
+        (Query::Content(ContentHash::of("tea")), [true, true]),
+        (Query::Content(ContentHash::of("cha")), [false, false]),
+    ] {
+        assert_eq!(
+            [&plain, &place].map(|record| query.matches(record)),
+            matches,
+            "{query:?}"
+        );
     }
 }

@@ -34,29 +34,37 @@ pub fn snippet(text: &str, at: usize) -> String {
             .split_once(char::is_whitespace)
             .map_or(before, |(_, rest)| rest),
     };
-    let mut line = String::with_capacity(SNIPPET_CHARS + 8);
-    if before.len() < at {
+    let mut line = String::with_capacity(2 * SNIPPET_CHARS);
+    let begin = at - before.len();
+    if begin > 0 {
         line.push('…');
     }
-    let mut chars = 0;
-    let mut taken = 0;
-    let mut spaced = true;
-    for c in before.chars().chain(tail.chars()) {
-        if chars == SNIPPET_CHARS {
+    let blank = |c: char| c.is_whitespace() || c.is_control();
+    let window = text.get(begin..at + tail.len()).unwrap_or_default();
+    let (mut room, mut end) = (SNIPPET_CHARS, begin);
+    let mut rest = window;
+    while room > 0 {
+        let word = rest.trim_start_matches(blank);
+        if word.is_empty() {
             break;
         }
-        taken += c.len_utf8();
-        let blank = c.is_whitespace() || c.is_control();
-        if blank && spaced {
-            continue;
+        let after = word.find(blank).unwrap_or(word.len());
+        let (word, behind) = word.split_at(after);
+        // Between words one blank, whatever stood there.
+        if end > begin {
+            line.push(' ');
+            room -= 1;
         }
-        line.push(if blank { ' ' } else { c });
-        spaced = blank;
-        chars += 1;
+        let cut = word.char_indices().nth(room).map(|(cut, _)| cut);
+        let shown = word.get(..cut.unwrap_or(word.len())).unwrap_or_default();
+        line.push_str(shown);
+        room -= shown.chars().count().min(room);
+        end = begin + window.len() - behind.len() - (word.len() - shown.len());
+        rest = behind;
     }
     let line_end = line.trim_end().len();
     line.truncate(line_end);
-    if taken + at - before.len() < text.trim_end().len() {
+    if end < text.trim_end().len() {
         line.push('…');
     }
     line

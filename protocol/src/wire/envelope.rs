@@ -61,8 +61,8 @@ pub enum Action {
     Reflect,
     /// Carries a skill.
     SkillContent,
-    /// Known from the extension, without a handler here.
-    WithoutHandler(&'static str),
+    /// Known from an extension, without a handler here.
+    WithoutHandler(String),
     /// Anything else, as text.
     Unknown(String),
 }
@@ -101,10 +101,8 @@ impl Action {
             "decline" => Self::Decline,
             "reflect" => Self::Reflect,
             "skill_content" => Self::SkillContent,
-            other => match SKILLSET_ACTIONS.into_iter().find(|known| *known == other) {
-                Some(known) => Self::WithoutHandler(known),
-                None => Self::Unknown(other.to_owned()),
-            },
+            other if SKILLSET_ACTIONS.contains(&other) => Self::WithoutHandler(other.to_owned()),
+            other => Self::Unknown(other.to_owned()),
         }
     }
 }
@@ -158,6 +156,16 @@ impl Envelope {
             in_reply_to: text("in_reply_to"),
             id: text("id").or_else(|| text("message_id")),
         })
+    }
+
+    /// The same message for whoever knows more actions, those of extensions that were adopted. None of them has a handler.
+    pub fn knowing(mut self, knows: impl FnOnce(&str) -> bool) -> Self {
+        if let Action::Unknown(name) = &self.action
+            && knows(name)
+        {
+            self.action = Action::WithoutHandler(name.clone());
+        }
+        self
     }
 
     /// The answer to this message. `accepts` tells whether a skill format may be offered here.

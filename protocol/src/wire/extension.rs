@@ -14,6 +14,7 @@
 //! | adopting writes a file where nothing looks for it | the registry is what is loaded |
 //! | the only state is `adopted` | [`State`], and every step between two is in one table |
 //! | adopting takes no one's word | [`Consent`], bound to the hash of the text |
+//! | members that name code are left aside | they are refused |
 
 mod guard;
 mod load;
@@ -44,6 +45,21 @@ pub const REQUIRES_MAX: usize = 32;
 pub const DESCRIPTION_MAX: usize = 1_000;
 /// Longest word.
 const WORD_MAX: usize = 64;
+/// Members that would name something to be run. The reference knows none of them, and an extension has no code.
+const CODE: [&str; 12] = [
+    "code",
+    "command",
+    "entrypoint",
+    "execute",
+    "handler",
+    "handlers",
+    "hooks",
+    "lifecycle_hooks",
+    "plugin",
+    "script",
+    "scripts",
+    "tool_classes",
+];
 /// What the reference's own definition is called.
 pub const CORE: &str = "meeting_protocol_core";
 
@@ -166,6 +182,12 @@ pub enum ExtensionError {
         /// What it must be.
         expected: &'static str,
     },
+    /// It names something to be run.
+    #[error("`{member}` names something to be run, and an extension has no code; leave it out")]
+    Code {
+        /// Which member.
+        member: &'static str,
+    },
     /// A name that is none.
     #[error("`{member}`: {source}")]
     Name {
@@ -185,7 +207,7 @@ pub enum ExtensionError {
 }
 
 impl Extension {
-    /// Reads a text. Members that the reference does not know are left aside, as it does.
+    /// Reads a text. Members that the reference does not know are left aside, as it does, but for those that name code.
     ///
     /// ```
     /// use kairos_protocol::wire::extension::Extension;
@@ -201,6 +223,9 @@ impl Extension {
             return Err(ExtensionError::TooLong(text.len()));
         }
         let members = Skill::members(text).ok_or(ExtensionError::NoFrontmatter)?;
+        if let Some(member) = CODE.into_iter().find(|code| members.contains_key(*code)) {
+            return Err(ExtensionError::Code { member });
+        }
         let expected = |member, expected| ExtensionError::Member { member, expected };
         let name = word(&members, "name")?.ok_or(expected("name", "a name"))?;
         let kind = match members.get("type").and_then(Value::as_str) {

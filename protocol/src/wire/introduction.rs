@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use super::extension::{Extension, Word};
 use super::listing::{IntroducedSkill, IntroducedSkillSet, SkillEntry, SkillSetEntry};
 use super::possession::Possession;
 use super::rotation::Rotation;
@@ -134,16 +135,39 @@ pub fn introduction(
     timestamp: &str,
     ledger: Option<&Attributed>,
 ) -> Value {
+    introduction_with(signed, policy, skills, skill_sets, timestamp, ledger, &[])
+}
+
+/// The introduction of an agent that has adopted `extensions`: they and their actions are advertised, none of which has a
+/// handler.
+pub fn introduction_with(
+    signed: &SignedIdentity,
+    policy: &ExchangePolicy,
+    skills: &[SkillEntry],
+    skill_sets: &[SkillSetEntry],
+    timestamp: &str,
+    ledger: Option<&Attributed>,
+    extensions: &[Extension],
+) -> Value {
+    let more = extensions.iter().flat_map(|extension| &extension.actions);
+    let actions = envelope::SUPPORTED_ACTIONS.into_iter();
+    let actions: Vec<_> = actions.chain(more.map(Word::as_str)).collect();
+    let built_in = json!({
+        "name": "meeting_protocol_skillset_exchange", "version": "1.0.0", "actions": envelope::SKILLSET_ACTIONS,
+    });
+    let adopted = extensions.iter().map(|extension| {
+        json!({
+            "name": extension.name, "version": extension.version.to_string(), "actions": extension.actions,
+        })
+    });
+    let advertised: Vec<_> = std::iter::once(built_in).chain(adopted).collect();
     let body = Body {
         identity: &signed.identity,
         capabilities: json!({
             "meeting_protocol_version": policy.protocol_version,
-            "supported_actions": envelope::SUPPORTED_ACTIONS,
+            "supported_actions": actions,
             "skill_formats": policy.allowed_formats,
-            "extensions": [{
-                "name": "meeting_protocol_skillset_exchange", "version": "1.0.0",
-                "actions": envelope::SKILLSET_ACTIONS,
-            }],
+            "extensions": advertised,
         }),
         skills: skills.iter().map(IntroducedSkill::from).collect(),
         exchangeable_skillsets: skill_sets.iter().map(IntroducedSkillSet::from).collect(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -128,7 +128,8 @@ fn is_token(text: &str) -> bool {
 }
 
 /// One entry of a board.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BoardEntry {
     /// `agent`, `need`, `deposited_skill`, or what a newer Place has.
     #[serde(rename = "type")]
@@ -180,7 +181,14 @@ impl Board {
 }
 
 impl BoardEntry {
-    fn read(entry: &Members) -> Option<Self> {
+    /// Whether it is what [`read`](Self::read) would make of it: nothing too long, nothing that does not show.
+    pub fn is_clean(&self) -> bool {
+        let told = json!(self);
+        told.as_object().and_then(Self::read).as_ref() == Some(self)
+    }
+
+    /// Reads one; what is malformed of it is left out. Nothing if that is what an entry needs.
+    pub fn read(entry: &Members) -> Option<Self> {
         let kind = text(entry, "type").or_else(|| text(entry, "format"))?;
         let words = ["summary", "description"].map(|member| shown(entry, member));
         let tags = entry.get("tags").and_then(Value::as_array);
@@ -368,7 +376,8 @@ fn shown(members: &Members, name: &str) -> String {
 /// One line for people.
 fn cut(text: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    text.trim().chars().take(SHOWN_MAX).map(clean).collect()
+    let text: String = text.trim().chars().take(SHOWN_MAX).map(clean).collect();
+    text.trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -54,6 +54,10 @@ fn proposing_checks_and_changes_nothing_and_applying_asks_a_person() {
     assert_eq!(asked["change"]["status"], "waiting", "{asked}");
     assert_eq!(law(&home), before, "`approved` stands for nobody");
     let id = asked["change"]["proposal"].as_str().unwrap();
+    assert_eq!(asked["change"]["law_diff_hash"], asked["diff_hash"]);
+    let shown = data(&home, "approvals_show", &json!({"id": id}));
+    assert_eq!(shown["law_diff_hash"], asked["diff_hash"], "{shown}");
+    assert_eq!(shown["law_diff"]["skills"][0]["id"], "audit_rules");
     home.run(["approve", "--yes", id]).done();
     assert_eq!(law(&home), before.replace("180 days", "365 days"));
     let versions = data(&home, "skills_rollback", &json!({}))["versions"].clone();
@@ -90,13 +94,14 @@ fn a_user_who_is_asked_in_a_form_makes_the_change() {
         json!({"name": "skills_evolve", "arguments": arguments("apply", "audit_rules", &new)});
     open.send(&request(id, "tools/call", &call));
     let question = open.receive();
-    assert!(
-        question["params"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("+    L1 counts as old after 365 days"),
-        "{question}"
-    );
+    let message = question["params"]["message"].as_str().unwrap();
+    for part in [
+        "skill 'audit_rules' changed\n  content changed\n",
+        "\nHash of this diff: ",
+        "+    L1 counts as old after 365 days",
+    ] {
+        assert!(message.contains(part), "{question}");
+    }
     let yes = json!({"action": "accept", "content": {"approve": true}});
     open.send(&json!({"jsonrpc": "2.0", "id": question["id"], "result": yes}));
     let said = open.receive()["result"].clone();

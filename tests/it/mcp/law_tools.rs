@@ -51,8 +51,21 @@ end
 
 fn home() -> Home {
     let home = Home::initialized();
+    switch(&home, true);
     add(&home, DOUBLER);
     home
+}
+
+/// Has tools of the law offered, or not.
+fn switch(home: &Home, on: bool) {
+    let file = home.data_dir().join("skills/config.yml");
+    let settings = fs::read_to_string(&file).unwrap();
+    let (from, to) = (
+        format!("skill_tools_enabled: {}", !on),
+        format!("skill_tools_enabled: {on}"),
+    );
+    assert!(settings.contains(&from), "{settings}");
+    fs::write(file, settings.replace(&from, &to)).unwrap();
 }
 
 fn add(home: &Home, skills: &str) {
@@ -150,6 +163,7 @@ fn what_goes_wrong_is_told_with_the_line_and_ends() {
 #[test]
 fn a_client_hears_when_the_law_is_another() {
     let home = Home::initialized();
+    switch(&home, true);
     let mut open = Open::on(&home);
     let told = open.shake_hands("2025-11-25", &json!({}));
     assert_eq!(told["capabilities"]["tools"]["listChanged"], true);
@@ -162,4 +176,53 @@ fn a_client_hears_when_the_law_is_another() {
     );
     let said = open.call("skill_doubler", &json!({"n": 2}));
     assert_eq!(said["structuredContent"]["result"], json!({"doubled": 4}));
+}
+
+#[test]
+fn the_owner_says_whether_skills_offer_tools() {
+    let home = home();
+    switch(&home, false);
+    let tools = listed(&home);
+    assert!(!names(&tools).contains(&"skill_doubler"), "{tools:?}");
+    switch(&home, true);
+    assert!(names(&listed(&home)).contains(&"skill_doubler"));
+}
+
+#[test]
+fn code_of_a_tool_is_told_the_settings_the_session_and_the_ledger_and_no_more() {
+    let home = home();
+    add(
+        &home,
+        r#"
+skill :asking do
+  title "Asks the agent"
+  tool do
+    execute do |args|
+      chain = KairosChain::Chain.new
+      {
+        most: KairosMcp::SkillsConfig.load["max_evolutions_per_session"],
+        backend: KairosMcp::SkillsConfig.load["storage"],
+        on: KairosMcp::SkillsConfig.evolution_enabled?,
+        used: KairosMcp::SafeEvolver.evolution_count,
+        law: KairosMcp.dsl_path,
+        versions: Dir.exist?(File.join(File.dirname(KairosMcp.dsl_path), "versions")),
+        valid: chain.valid?,
+        length: chain.chain.size,
+        layers: KairosMcp::LayerRegistry.summary.size
+      }
+    end
+  end
+end
+"#,
+    );
+    home.run(["chain", "record", "something"]).done();
+    let told = data(&home, "skill_asking", &json!({}));
+    assert_eq!(
+        told["result"],
+        json!({
+            "most": 3, "backend": null, "on": false, "used": 0, "law": "skills/kairos.rb", "versions": true,
+            "valid": true, "length": 2, "layers": 4,
+        }),
+        "{told}"
+    );
 }

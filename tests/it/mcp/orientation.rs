@@ -50,6 +50,61 @@ fn definitions_are_told_as_the_reference_tells_them() {
     }
 }
 
+/// What a command tells programs, whatever its code says.
+fn told_of(home: &Home, args: &[&str]) -> Value {
+    let said = home.run([&["--json"], args].concat());
+    serde_json::from_str(&said.stdout).unwrap()
+}
+
+#[test]
+fn conditions_are_decided_by_what_the_agent_knows_and_by_what_is_given() {
+    let home = Home::initialized();
+    let law = "skill :a do\n  definition do\n    check :on, condition: \"evolution_enabled == true\"\n    \
+               check :short, condition: \"block_count < 5\"\n    check :warm, condition: \"celsius > 90\"\n    \
+               check :kind, condition: \"leaf == :green\"\n  end\nend\n";
+    std::fs::write(home.data_dir().join("skills/kairos.rb"), law).unwrap();
+    let verdicts = |context: Value| {
+        let arguments = json!({"skill_id": "a", "context": context});
+        let nodes = data(&home, "definition_verify", &arguments)["nodes"].clone();
+        let verdicts = nodes
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["verdict"].clone());
+        Value::Array(verdicts.collect())
+    };
+    let (holds, fails, open) = ("holds", "fails", "needs_value");
+    assert_eq!(verdicts(json!({})), json!([fails, holds, open, open]));
+    let given = json!({"celsius": 95, "leaf": ":green", "evolution_enabled": true});
+    assert_eq!(verdicts(given), json!([holds, holds, holds, holds]));
+    let many: serde_json::Map<_, _> = (0..65).map(|n| (format!("n{n}"), json!(n))).collect();
+    let arguments = json!({"skill_id": "a", "context": many});
+    assert_eq!(
+        refused(&home, "definition_verify", &arguments),
+        "`context` has 64 values at most."
+    );
+    // The same from the command line, of the agent's own law; of another file nothing is known but what is given.
+    let told = told_of(
+        &home,
+        &[
+            "skills",
+            "verify",
+            "a",
+            "--with",
+            "celsius=95",
+            "--with",
+            "leaf=:green",
+        ],
+    );
+    assert_eq!(told["summary"]["failed"], 1, "{told}");
+    let file = home.data_dir().join("skills/kairos.rb");
+    let told = told_of(
+        &home,
+        &["skills", "verify", "a", "--file", file.to_str().unwrap()],
+    );
+    assert_eq!(told["summary"]["unknown"], 4, "{told}");
+}
+
 #[test]
 fn the_guide_tells_of_every_tool_and_of_no_other() {
     let home = Home::initialized();

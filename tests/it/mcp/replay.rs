@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Open, text};
 
-const CLIENTS: [(&str, &str); 9] = [
+pub(super) const CLIENTS: [(&str, &str); 9] = [
     ("claude-code", include_str!("clients/claude-code.jsonl")),
     ("codex", include_str!("clients/codex.jsonl")),
     ("cursor", include_str!("clients/cursor.jsonl")),
@@ -28,7 +28,7 @@ const CLIENTS: [(&str, &str); 9] = [
 ];
 
 /// The answer to a request, whatever is told before it.
-fn answer(open: &mut Open, id: &Value) -> Value {
+pub(super) fn answer(open: &mut Open, id: &Value) -> Value {
     loop {
         let said = open.receive();
         if said["id"] == *id && said.get("method").is_none() {

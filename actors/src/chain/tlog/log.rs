@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::iter;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -14,12 +15,16 @@ use kairos_protocol::tlog::statement::Attributed;
 use kairos_protocol::wire::history::Continued;
 
 use super::store::{Held, TlogStore};
-use super::{LogKeys, Prove, TlogError, Witnessed};
+use super::{LogKeys, Prove, TlogError, TlogStatus, Witnessed};
+use crate::recent::Recent;
 
 /// What every request may look at without asking the actor.
 pub(super) struct Shared {
     pub(super) current: ArcSwap<Current>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) status: Recent<TlogStatus>,
+    /// Changes that this process made.
+    pub(super) changes: AtomicU64,
 }
 
 pub(super) struct Current {

@@ -1,6 +1,6 @@
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use kairos_protocol::block::{Block, BlockRef, StoredBlock};
 use kairos_protocol::crypto::Keypair;
@@ -280,7 +280,11 @@ async fn a_ledger_that_was_cut_or_rewritten_is_told_and_nothing_is_signed() {
                 );
             }
             assert_eq!(log.fresh(Duration::ZERO).await, None, "{is}");
-            assert_eq!(log.status().await.unwrap().signed, Some(signed), "{is}");
+            assert_eq!(
+                log.status(Duration::ZERO).await.unwrap().signed,
+                Some(signed),
+                "{is}"
+            );
             assert_eq!(bench.names(), before, "{is}: the tiles are evidence");
             // The right ledger is accepted again.
             bench.log(&ledger(301, 0)).checkpoint().await.unwrap();

@@ -1,6 +1,8 @@
 //! Knowledge entries as the reference lays them out: a directory with a main text, and what lies beside it.
 
-use std::io::{self, ErrorKind};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -13,7 +15,7 @@ use kairos_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{KnowledgeError, KnowledgeStore};
+use super::{KnowledgeError, KnowledgeStore, Stamp};
 use crate::beneath;
 
 /// Where archived entries are, below the knowledge directory.
@@ -67,14 +69,55 @@ pub struct Archived {
     pub superseded_by: Option<String>,
 }
 
+/// What was told of entries with a main text, by name, and of which file.
+#[derive(Debug, Default)]
+pub struct Described(HashMap<String, (Stamp, KnowledgeEntry)>);
+
+/// An entry whose main text was found.
+struct Located {
+    /// All that is known without reading it.
+    entry: KnowledgeEntry,
+    file: File,
+    stamp: Stamp,
+}
+
 impl KnowledgeStore {
     /// Every entry, in the byte order of names. One that cannot be read is there with its fault.
-    pub fn entries(&self) -> io::Result<Vec<KnowledgeEntry>> {
-        let names = folders(&self.root(), self.policy.files)?;
-        Ok(names
-            .iter()
-            .map(|name| self.describe(&self.root(), "knowledge", name).0)
-            .collect())
+    ///
+    /// A main text that is the one that was `known` is not read again.
+    pub fn entries(&self, known: &mut Described) -> io::Result<Vec<KnowledgeEntry>> {
+        let root = self.root();
+        let mut now = HashMap::new();
+        let mut entries = Vec::new();
+        for name in folders(&root, self.policy.files)? {
+            let located = match locate(&root, "knowledge", &name) {
+                Ok(located) => located,
+                Err(entry) => {
+                    entries.push(*entry);
+                    continue;
+                }
+            };
+            let stamp = located.stamp;
+            let known = known
+                .0
+                .remove(&name)
+                .filter(|(then, text)| *then == stamp && text.path == located.entry.path);
+            let entry = match known {
+                Some((_, text)) => KnowledgeEntry {
+                    scripts: located.entry.scripts,
+                    assets: located.entry.assets,
+                    references: located.entry.references,
+                    ..text
+                },
+                None => self.describe_located(&name, located).0,
+            };
+            if entry.content_hash.is_some() {
+                now.insert(name, (stamp, entry.clone()));
+            }
+            entries.push(entry);
+        }
+        known.0 = now;
+        Ok(entries)
     }
 
     /// Every archived entry, in the byte order of names.
@@ -164,56 +207,25 @@ impl KnowledgeStore {
         path: &str,
         name: &str,
     ) -> (KnowledgeEntry, Option<Vec<u8>>) {
-        let mut entry = KnowledgeEntry {
-            name: name.to_owned(),
-            ..KnowledgeEntry::default()
-        };
-        if let Err(error) = name.parse::<SkillName>() {
-            entry.fault = Some(error.to_string());
+        match locate(root, path, name) {
+            Ok(located) => self.describe_located(name, located),
+            Err(entry) => (*entry, None),
+        }
+    }
+
+    fn describe_located(&self, name: &str, located: Located) -> (KnowledgeEntry, Option<Vec<u8>>) {
+        let Located {
+            mut entry, file, ..
+        } = located;
+        let mut bytes = Vec::new();
+        let limit = self.policy.entry_bytes.saturating_add(1);
+        if let Err(error) = file.take(limit).read_to_end(&mut bytes) {
+            entry.fault = Some(error.kind().to_string());
             return (entry, None);
         }
-        let folder = root.join(name);
-        let main = match main_text(&folder, name) {
-            Ok(Some(main)) => main,
-            Ok(None) => {
-                entry.fault = Some("there is no Markdown file".to_owned());
-                return (entry, None);
-            }
-            Err(error) => {
-                entry.fault = Some(error.kind().to_string());
-                return (entry, None);
-            }
-        };
-        let [scripts, assets, references] = SUBDIRECTORIES.map(|sub| count(&folder.join(sub)));
-        (entry.scripts, entry.assets, entry.references) = (scripts, assets, references);
-        let below = format!("{name}/{main}");
-        let path = format!("{path}/{below}");
-        let read = beneath::file(root, &below)
-            .and_then(|file| {
-                let found = file.metadata()?;
-                let changed = found
-                    .modified()?
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
-                entry.modified = Some(Timestamp::EPOCH.plus(changed));
-                entry.size = found.len();
-                Ok(())
-            })
-            .and_then(|()| beneath::read(root, &below, self.policy.entry_bytes));
-        entry.path = Some(path.clone());
-        let bytes = match read {
-            Ok(bytes) => bytes,
-            Err(error) if beneath::is_link(&error) => {
-                entry.fault = Some("the main text is a link; links are not followed".to_owned());
-                return (entry, None);
-            }
-            Err(error) => {
-                entry.fault = Some(error.kind().to_string());
-                return (entry, None);
-            }
-        };
         entry.content_hash = Some(ContentHash::of(&bytes));
-        match Skill::parse(&path, &bytes, &self.policy.read) {
+        let path = entry.path.as_deref().unwrap_or_default();
+        match Skill::parse(path, &bytes, &self.policy.read) {
             Ok(skill) => {
                 let members = skill.frontmatter.unwrap_or_default();
                 let title = members.get("name").and_then(Value::as_str);
@@ -228,6 +240,50 @@ impl KnowledgeStore {
             Err(fault) => entry.fault = Some(fault.to_string()),
         }
         (entry, Some(bytes))
+    }
+}
+
+/// The main text of the entry `name` below `root`, which is `path` below the data directory, open and not yet read, or
+/// what there is to say of the entry without one.
+fn locate(root: &Path, path: &str, name: &str) -> Result<Located, Box<KnowledgeEntry>> {
+    let mut entry = KnowledgeEntry {
+        name: name.to_owned(),
+        ..KnowledgeEntry::default()
+    };
+    let faulty = |mut entry: KnowledgeEntry, fault: String| {
+        entry.fault = Some(fault);
+        Err(Box::new(entry))
+    };
+    if let Err(error) = name.parse::<SkillName>() {
+        return faulty(entry, error.to_string());
+    }
+    let folder = root.join(name);
+    let main = match main_text(&folder, name) {
+        Ok(Some(main)) => main,
+        Ok(None) => return faulty(entry, "there is no Markdown file".to_owned()),
+        Err(error) => return faulty(entry, error.kind().to_string()),
+    };
+    let [scripts, assets, references] = SUBDIRECTORIES.map(|sub| count(&folder.join(sub)));
+    (entry.scripts, entry.assets, entry.references) = (scripts, assets, references);
+    let below = format!("{name}/{main}");
+    entry.path = Some(format!("{path}/{below}"));
+    let found = beneath::file(root, &below).and_then(|file| {
+        let found = file.metadata()?;
+        let changed = found
+            .modified()?
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        entry.modified = Some(Timestamp::EPOCH.plus(changed));
+        entry.size = found.len();
+        Ok((file, Stamp::of(&found)))
+    });
+    match found {
+        Ok((file, stamp)) => Ok(Located { entry, file, stamp }),
+        Err(error) if beneath::is_link(&error) => faulty(
+            entry,
+            "the main text is a link; links are not followed".to_owned(),
+        ),
+        Err(error) => faulty(entry, error.kind().to_string()),
     }
 }
 

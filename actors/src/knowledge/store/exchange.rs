@@ -53,6 +53,7 @@ impl From<&Evidence> for Origin {
             ("checks", Some(json!(evidence.checks))),
             ("findings", Some(json!(evidence.findings))),
             ("provenance", evidence.provenance.as_ref().map(|p| json!(p))),
+            ("carried", evidence.carried.as_ref().map(|c| json!(c))),
         ];
         let kept = told
             .into_iter()
@@ -400,6 +401,7 @@ mod tests {
             session: Strength::Proven,
             checks: Checks::default(),
             provenance: Some(signed.unwrap()),
+            carried: None,
             findings: Vec::new(),
             acquired_at: now,
         };

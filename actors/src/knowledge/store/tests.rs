@@ -393,6 +393,7 @@ fn what_its_author_signed_is_kept_beside_a_received_text() {
         session: Strength::Proven,
         checks: Checks::default(),
         provenance,
+        carried: None,
         findings: Vec::new(),
         acquired_at: at,
     };

@@ -1,6 +1,6 @@
 //! Search over all layers, through the handle.
 
-use kairos_protocol::search::{Layer, Query};
+use kairos_protocol::search::Layer;
 
 use super::*;
 use crate::knowledge::Answer;
@@ -122,6 +122,36 @@ async fn an_answer_young_enough_is_given_without_a_look() {
     assert_eq!(young.hits, []);
     let anew = node.knowledge.search(query, SECOND, true).await.unwrap();
     assert_eq!(anew.hits.len(), 1);
+}
+
+#[actix::test]
+async fn what_this_process_changes_is_found_at_once_with_its_text() {
+    let node = filled();
+    let find = async || {
+        let query = Query::new("jasmine", 10).unwrap();
+        let hour = Duration::from_secs(3600);
+        let answer = node.knowledge.search(query, hour, false).await.unwrap();
+        let snippets = answer.hits.into_iter().map(|hit| hit.snippet.unwrap());
+        snippets.collect::<Vec<_>>()
+    };
+    assert_eq!(find().await, [""; 0]);
+    let create = Create {
+        name: "blend".parse().unwrap(),
+        text: "jasmine and mint".to_owned(),
+        reason: None,
+        subdirectories: false,
+    };
+    node.knowledge.create(create).await.unwrap();
+    assert_eq!(find().await, ["jasmine and mint"]);
+    assert_eq!(find().await, ["jasmine and mint"]);
+    let update = Update {
+        name: "blend".parse().unwrap(),
+        text: "jasmine and rose".to_owned(),
+        reason: None,
+        expect: None,
+    };
+    node.knowledge.update(update).await.unwrap();
+    assert_eq!(find().await, ["jasmine and rose"]);
 }
 
 #[actix::test]

@@ -21,6 +21,7 @@ pub(in crate::quarantine) fn evidence(kind: HeldKind, name: &str, payload: &[u8]
             checks
         },
         provenance: None,
+        carried: None,
         findings: findings(&String::from_utf8_lossy(payload)),
         acquired_at: Timestamp::from_secs(1_771_000_000),
     }

@@ -61,7 +61,9 @@ impl SkillSetStore {
             | Wanted::LawRollback { .. }
             | Wanted::Instructions { .. }
             | Wanted::InstructionsDelete { .. }
-            | Wanted::InstructionsMode { .. } => {
+            | Wanted::InstructionsMode { .. }
+            | Wanted::ExtensionAdopt { .. }
+            | Wanted::ExtensionDisable { .. } => {
                 return Err(SkillSetError::NotFound(wanted.subject().to_owned()));
             }
         };

@@ -1,5 +1,7 @@
 //! `chain status | verify | history | record`: the ledger itself.
 
+use std::time::Duration;
+
 use kairos_actors::chain::tlog::TlogError;
 use kairos_protocol::block::entry::Entry;
 use kairos_protocol::ledger::LoadState;
@@ -13,7 +15,8 @@ use crate::cli::out::{Cell, Out, Tone};
 /// Shows what there is, without checking every block.
 pub(super) async fn status(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit> {
     let tip = agent.handles.chain.tip().await;
-    let log = agent.handles.tlog.status().await?;
+    let log = agent.handles.tlog.status(Duration::ZERO).await?;
+    let own = agent.handles.tlog.statement();
     let (state, tip) = match tip {
         Ok(Some(tip)) => (LoadState::Readable, Some(tip)),
         Ok(None) => (LoadState::Absent, None),
@@ -44,7 +47,7 @@ pub(super) async fn status(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit>
         out.json(&json!({
             "state": state, "length": length, "tip": tip.map(|tip| tip.hash),
             "checkpoint": shown(&log.signed), "cosigned": shown(&log.cosigned), "unsigned": unsigned,
-            "log_key": log.statement.log_key, "witness_key": log.statement.witness_key,
+            "log_key": own.log_key, "witness_key": own.witness_key,
         }))?;
         return Ok(exit);
     }
@@ -60,12 +63,12 @@ pub(super) async fn status(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit>
         ))?,
     }
     if let Some(cosigned) = &log.cosigned {
-        let own = log.statement.log_key.name();
+        let ours = own.log_key.name();
         let lines = cosigned.note().signatures();
         let others: Vec<_> = lines
             .iter()
             .map(|s| s.name())
-            .filter(|name| *name != own)
+            .filter(|name| *name != ours)
             .collect();
         out.line(format_args!(
             "  Cosigned: over {} blocks by {}",
@@ -73,8 +76,8 @@ pub(super) async fn status(agent: &Agent, out: &mut Out) -> anyhow::Result<Exit>
             others.join(", ")
         ))?;
     }
-    out.line(format_args!("  Log key: {}", log.statement.log_key))?;
-    out.line(format_args!("  Witness key: {}", log.statement.witness_key))?;
+    out.line(format_args!("  Log key: {}", own.log_key))?;
+    out.line(format_args!("  Witness key: {}", own.witness_key))?;
     if exit == Exit::Failed {
         let word = out.paint(Tone::Bad, "CUT:");
         out.line(format_args!(

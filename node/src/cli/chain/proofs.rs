@@ -80,9 +80,9 @@ pub(super) async fn verify_proof(
 
 /// The key by which we know a log: our own, or that of an agent we met.
 async fn known_key(agent: &Agent, origin: &str) -> anyhow::Result<Option<VerifierKey>> {
-    let ours = agent.handles.tlog.status().await?.statement.log_key;
+    let ours = &agent.handles.tlog.statement().log_key;
     if origin == ours.name() {
-        return Ok(Some(ours));
+        return Ok(Some(ours.clone()));
     }
     let seen = agent.handles.witness.find(origin.to_owned()).await?;
     Ok(seen.map(|seen| seen.key))
@@ -130,7 +130,7 @@ pub(super) async fn checkpoint(
     }
     if out.wants_json() {
         out.json(&json!({
-            "size": head.size, "root": head.root, "text": text, "log_key": tlog.status().await?.statement.log_key,
+            "size": head.size, "root": head.root, "text": text, "log_key": tlog.statement().log_key,
         }))?;
     } else if target.file().is_none() {
         target.write(&text, out)?;
@@ -161,7 +161,7 @@ pub(super) async fn cosign(
         target.write(&text, out)?;
     }
     if out.wants_json() {
-        let witness = agent.handles.tlog.status().await?.statement.witness_key;
+        let witness = &agent.handles.tlog.statement().witness_key;
         out.json(&json!({
             "log": checkpoint.checkpoint().origin, "size": checkpoint.head().size, "text": text,
             "witness_key": witness,

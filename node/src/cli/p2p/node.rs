@@ -4,7 +4,6 @@
 //! server, with a token that is made at the first use and taken back at the end.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +22,11 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::agent::Agent;
-use crate::cli::beside::{self, Key};
+use crate::beside::{self, Key};
+use crate::cli::token::LOCAL;
 use crate::data_dir::DataDir;
 use crate::p2p::Order;
+use crate::serving::ServerAt;
 
 /// How long the token of a command is good, if the command is killed before it takes it back.
 const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
@@ -41,7 +42,7 @@ struct Inner {
     auth: AuthHandle,
     clock: Arc<dyn Clock>,
     /// Made at the first use. Held while a question is asked: a command asks one at a time.
-    opened: Mutex<Option<(Key, SocketAddr)>>,
+    opened: Mutex<Option<(Key, ServerAt)>>,
 }
 
 impl BesideNode {
@@ -58,21 +59,21 @@ impl BesideNode {
     pub(in crate::cli) async fn order(&self, order: &Order) -> anyhow::Result<Value> {
         let body = json!(order);
         let mut opened = self.0.opened.lock().await;
-        let (key, address) = match &mut *opened {
+        let (key, at) = match &mut *opened {
             Some(opened) => opened,
             none => {
                 let servers = beside::servers(&self.0.dir).await?;
-                let Some(address) = servers.first().copied() else {
+                let Some(at) = servers.into_iter().next() else {
                     bail!(
                         "no server of this agent runs; start one with a libp2p node: kairos-chain serve --p2p"
                     );
                 };
-                let key = Key::make(&self.0.auth, TOKEN_LIFE).await?;
-                none.insert((key, address))
+                let key = Key::make(&self.0.auth, LOCAL.parse()?, TOKEN_LIFE).await?;
+                none.insert((key, at))
             }
         };
         let path = "/api/v1/p2p".to_owned();
-        key.ask(*address, PATIENCE, "POST", path, Some(body)).await
+        key.ask(at, PATIENCE, "POST", path, Some(body)).await
     }
 
     /// Takes the token back.

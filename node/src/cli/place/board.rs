@@ -3,11 +3,14 @@
 use clap::Subcommand;
 use kairos_actors::membership::record::NeedRecord;
 use kairos_actors::membership::{
-    Acquire, Browse, ChangeNeeds, Deposit, NeedChange, Seen, Withdraw,
+    Acquire, AcquireThrough, Browse, ChangeNeeds, Deposit, NeedChange, Seen, Withdraw,
 };
+use kairos_actors::quarantine::Held;
+use kairos_protocol::federation::answer::{Ask, ENTRIES_MAX};
 use kairos_protocol::id::AgentId;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use super::elsewhere::{self, WayArgs};
 use super::{WhichArgs, told};
 use crate::agent::Agent;
 use crate::cli::exit::Exit;
@@ -51,6 +54,8 @@ pub(super) struct BrowseArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     #[command(flatten)]
+    way: WayArgs,
+    #[command(flatten)]
     which: WhichArgs,
 }
 
@@ -89,6 +94,8 @@ pub(super) struct AcquireArgs {
     /// Who left it, where several left one by this name
     #[arg(long, value_name = "AGENT")]
     owner: Option<AgentId>,
+    #[command(flatten)]
+    way: WayArgs,
     #[command(flatten)]
     which: WhichArgs,
 }
@@ -141,6 +148,15 @@ async fn look(
     out: &mut Out,
 ) -> anyhow::Result<Exit> {
     let url = args.which.choose(agent).await?;
+    if !args.way.via.is_empty() {
+        let ask = Ask::Board {
+            kind: args.kind.map(Kind::wire),
+            search: words,
+            tags: args.tags,
+            limit: usize::from(args.limit).min(ENTRIES_MAX),
+        };
+        return elsewhere::browse(agent, url, args.way.via, ask, out).await;
+    }
     let seen = agent
         .handles
         .membership
@@ -153,20 +169,29 @@ async fn look(
         })
         .await?;
     if out.wants_json() {
-        let entries = seen
-            .entries
-            .iter()
-            .map(|(entry, have)| json!({"entry": entry, "have": have}));
-        out.json(&json!({
-            "entries": entries.collect::<Vec<_>>(), "total": seen.total, "unreadable": seen.left_out,
-        }))?;
+        out.json(&Value::Object(board_json(&seen)))?;
         return Ok(Exit::Done);
     }
     table(&seen, out)?;
     Ok(Exit::Done)
 }
 
-fn table(seen: &Seen, out: &mut Out) -> std::io::Result<()> {
+/// A board for programs.
+pub(super) fn board_json(seen: &Seen) -> Map<String, Value> {
+    let entries = seen.entries.iter();
+    let entries = entries.map(|(entry, have)| json!({"entry": entry, "have": have}));
+    let entries: Vec<Value> = entries.collect();
+    let told = [
+        ("entries", entries.into()),
+        ("total", json!(seen.total)),
+        ("unreadable", json!(seen.left_out)),
+    ];
+    told.map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
+}
+
+pub(super) fn table(seen: &Seen, out: &mut Out) -> std::io::Result<()> {
     if seen.entries.is_empty() {
         out.line("Nothing there.")?;
     } else {
@@ -257,6 +282,16 @@ pub(super) async fn acquire(
     out: &mut Out,
 ) -> anyhow::Result<Exit> {
     let url = args.which.choose(agent).await?;
+    if !args.way.via.is_empty() {
+        let acquire = AcquireThrough {
+            url,
+            route: args.way.via,
+            skill_id: args.skill,
+            owner: args.owner,
+        };
+        let held = agent.handles.membership.acquire_through(acquire).await?;
+        return came(&held, out);
+    }
     let (bar, progress) = progress::transfer(&args.skill);
     let held = agent.handles.membership.acquire(Acquire {
         url,
@@ -266,12 +301,15 @@ pub(super) async fn acquire(
     });
     let held = held.await;
     bar.finish_and_clear();
-    let held = held?;
+    came(&held?, out)
+}
+
+fn came(held: &Held, out: &mut Out) -> anyhow::Result<Exit> {
     if out.wants_json() {
-        out.json(&json!({"quarantined": held_json(&held)}))?;
+        out.json(&json!({"quarantined": held_json(held)}))?;
         return Ok(Exit::Done);
     }
-    waits(&held, out)?;
+    waits(held, out)?;
     Ok(Exit::Done)
 }
 

@@ -5,11 +5,12 @@ use std::io::Read as _;
 use clap::Subcommand;
 use kairos_actors::meeting::inbox::InboxEntry;
 use kairos_actors::membership::mail::Unopened;
-use kairos_actors::membership::{Collected, Letters, MembershipError, Post};
+use kairos_actors::membership::{Collected, Letters, MembershipError, Post, PostThrough};
 use kairos_protocol::id::{AgentId, MessageId, MessageType};
 use kairos_protocol::relay::padding;
 use serde_json::{Value, json};
 
+use super::elsewhere::WayArgs;
 use super::{WhichArgs, told};
 use crate::agent::Agent;
 use crate::cli::Usage;
@@ -43,6 +44,8 @@ struct SendArgs {
     #[arg(long, value_name = "ID")]
     id: Option<MessageId>,
     #[command(flatten)]
+    way: WayArgs,
+    #[command(flatten)]
     which: WhichArgs,
 }
 
@@ -72,17 +75,30 @@ async fn send(agent: &Agent, args: SendArgs, out: &mut Out) -> anyhow::Result<Ex
     };
     let url = args.which.choose(agent).await?;
     let (to, kind) = (args.agent, args.kind);
-    let sent = agent
-        .handles
-        .membership
-        .post(Post {
-            url: url.clone(),
-            to: to.clone(),
-            kind,
-            body,
-            id: args.id,
-        })
-        .await?;
+    let (membership, route) = (&agent.handles.membership, args.way.via);
+    let sent = match route.is_empty() {
+        true => {
+            let post = Post {
+                url: url.clone(),
+                to: to.clone(),
+                kind,
+                body,
+                id: args.id,
+            };
+            membership.post(post).await?
+        }
+        false => {
+            let post = PostThrough {
+                url: url.clone(),
+                route,
+                to: to.clone(),
+                kind,
+                body,
+                id: args.id,
+            };
+            membership.post_through(post).await?
+        }
+    };
     let until = sent.expires_at.as_deref().unwrap_or("its time is over");
     told(
         out,

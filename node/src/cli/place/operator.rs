@@ -12,12 +12,14 @@ use serde_json::Value;
 
 use super::super::exit::Exit;
 use super::super::{Session, Usage};
+use crate::cli::token::LOCAL;
 use crate::config::Period;
-use crate::operate::{Cursor, Order, PAGE};
+use crate::operate::{Cursor, Order, PAGE, door};
 
-mod door;
 mod show;
 mod switch;
+
+pub(in crate::cli) use show::members;
 
 /// What the operator of a Place wants.
 #[derive(Debug, Subcommand)]
@@ -71,7 +73,7 @@ pub(super) enum OperatorCommand {
     },
     /// Show what was relayed, who registered, and what the operator did, the newest first; never any content
     Audit {
-        /// Only this kind: relay, registration, key_registration, ban, unban, ban_over or kick
+        /// Only this kind: relay, registration, key_registration, ban, unban, ban_over, kick or federation
         #[arg(long = "type", value_name = "KIND")]
         kind: Option<String>,
         /// Only what is not older, such as 2026-02-20T12:00:00Z
@@ -153,7 +155,7 @@ pub(super) fn run(command: OperatorCommand, session: &mut Session) -> anyhow::Re
         return Err(Usage("--limit must be 1 or more".to_owned()).into());
     }
     session.with_agent(|agent, mut out| async move {
-        let (door, told) = door::carry_out(&agent, order.clone()).await?;
+        let (door, told) = door::carry_out(&agent, order.clone(), &LOCAL.parse()?).await?;
         if out.wants_json() {
             let mut told = told;
             if let Value::Object(members) = &mut told {

@@ -4,16 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use kairos_actors::approvals::Propose;
-use kairos_actors::skills::{Drafted, Edit};
+use kairos_actors::skills::{Difference, Drafted, Edit};
 use kairos_place::proposal::{ProposalId, VersionName};
-use kairos_protocol::dsl::diff::diff;
-use kairos_protocol::dsl::gate::Verdict;
+use kairos_protocol::dsl::gate::{Gate, Verdict};
 use kairos_protocol::dsl::{Law, edit};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::id::SkillName;
 use serde_json::json;
 
-use super::{diagnostics, difference};
+use super::{counted, diagnostics, difference};
 use crate::agent::Agent;
 use crate::cli::approvals::{approve, local};
 use crate::cli::exit::Exit;
@@ -204,7 +203,8 @@ fn evolution(file: &Path, out: &mut Out) -> anyhow::Result<Option<Edit>> {
     let [skill] = law.skills.as_slice() else {
         let count = law.skills.len();
         return Err(Usage(format!(
-            "the text declares {count} skills; a change is of one: `skill :id do … end`"
+            "the text declares {}; a change is of one: `skill :id do … end`",
+            counted(count, "skill")
         ))
         .into());
     };
@@ -241,15 +241,16 @@ async fn propose(
         by: local()?,
     };
     let waiting = agent.handles.approvals.propose(propose).await?;
+    let difference = Difference::of(verdict.diff)?;
     if out.wants_json() {
         out.json(&json!({
             "id": waiting.id, "seal": waiting.seal, "expires_at": waiting.proposal.expires_at.wire(),
-            "checks": verdict.checks, "diff": verdict.diff, "diff_hash": verdict.diff.hash()?,
+            "checks": verdict.checks, "diff": difference.diff, "diff_hash": difference.hash,
             "changed_since": changed_since,
         }))?;
         return Ok(Exit::Done);
     }
-    difference::changes(&verdict.diff, out)?;
+    difference::changes(&difference, out)?;
     out.line(format_args!("Proposed as {}", waiting.id))?;
     out.note(format_args!(
         "Look at it with:  kairos-chain approvals show {0}\nApprove it with:  kairos-chain approve {0}",
@@ -264,11 +265,18 @@ fn refused(verdict: &Verdict, out: &mut Out) -> anyhow::Result<Exit> {
         out.json(&json!({"checks": verdict.checks, "diff": verdict.diff}))?;
         return Ok(Exit::Failed);
     }
-    difference::changes(&verdict.diff, out)?;
+    difference::changes(&Difference::of(verdict.diff.clone())?, out)?;
     for check in verdict.refusals() {
         let (category, item) = check.gate.words();
         let word = out.paint_note(Tone::Bad, "refused:");
-        out.note(format_args!("{word} {item} ({category}): {}", check.detail))?;
+        let hint = match check.gate {
+            Gate::Reason => "; say why with --reason TEXT",
+            _ => "",
+        };
+        out.note(format_args!(
+            "{word} {item} ({category}): {}{hint}",
+            check.detail
+        ))?;
     }
     out.note("Nothing was proposed.")?;
     Ok(Exit::Failed)
@@ -290,12 +298,12 @@ fn versions(
             return Ok(Exit::Done);
         }
         let now = skills.read().await?;
-        let found = diff(&kept.law, &now.law);
+        let found = Difference::between(&kept.law, &now.law)?;
         if out.wants_json() {
-            out.json(&json!({"diff": found, "hash": found.hash()?}))?;
+            out.json(&json!({"diff": found.diff, "hash": found.hash}))?;
             return Ok(Exit::Done);
         }
-        match found.is_empty() {
+        match found.diff.is_empty() {
             true => out.line("It says what the law says.")?,
             false => difference::changes(&found, &mut out)?,
         }
@@ -309,7 +317,7 @@ fn list(versions: &[kairos_actors::skills::Version], out: &mut Out) -> anyhow::R
         return Ok(Exit::Done);
     }
     if versions.is_empty() {
-        out.line("No law was kept yet.")?;
+        out.line("No law was kept yet. One is kept with each approved change, or by:  kairos-chain skills snapshot")?;
         return Ok(Exit::Done);
     }
     let rows = versions.iter().map(|version| {

@@ -19,7 +19,7 @@ use crate::hosting::HostingError;
 use crate::http::error::{ApiError, quoted};
 use crate::http::place::hosted;
 use crate::http::query::param;
-use crate::http::{Doors, reply};
+use crate::http::{AtOwnersSocket, Doors, reply};
 use crate::operate::{self, Order, OrderError, PAGE};
 
 /// Longest time of a ban in seconds; what should last longer has no end.
@@ -66,8 +66,14 @@ pub(in crate::http) async fn status(
 pub(in crate::http) async fn start(
     doors: web::Data<Doors>,
     caller: Caller,
+    request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     caller.may(Action::RunPlace)?;
+    if request.app_data::<AtOwnersSocket>().is_some() {
+        let message =
+            "This server opens no HTTP port, through which agents come to a Meeting Place.";
+        return Err(ApiError::new(StatusCode::CONFLICT, "http_off", message));
+    }
     match doors.hosting.start().await {
         Ok(changed) => Ok(reply::value(&json!({"hosted": true, "changed": changed}))),
         Err(error) => Err(refused(&error)),
@@ -190,6 +196,17 @@ pub(in crate::http) async fn stats(
     answer(&doors, &caller, Order::Stats).await
 }
 
+/// `POST /api/v1/place/federation`: what concerns other Places.
+pub(in crate::http) async fn federation(
+    doors: web::Data<Doors>,
+    caller: Caller,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    caller.may(Action::RunPlace)?;
+    let order = read(&doors, payload).await?;
+    answer(&doors, &caller, Order::Federation(order)).await
+}
+
 async fn answer(doors: &Doors, caller: &Caller, order: Order) -> Result<HttpResponse, ApiError> {
     Ok(reply::value(&ordered(doors, caller, order).await?))
 }
@@ -202,6 +219,7 @@ async fn ordered(doors: &Doors, caller: &Caller, order: Order) -> Result<Value, 
     done.map_err(|error| match error {
         OrderError::Place(error) => error.into(),
         OrderError::Relay(error) => error.into(),
+        OrderError::Federation(error) => error.into(),
     })
 }
 

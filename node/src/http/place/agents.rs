@@ -57,7 +57,10 @@ pub(in crate::http) async fn key(
             &doors.signed.key_fingerprint,
         ));
     }
-    let pinned = hosted.place.look(|place| place.key(&id).cloned());
+    let pinned = hosted.place.look(|place| {
+        let known = place.key(&id).or_else(|| place.guest_key(&id));
+        known.cloned()
+    });
     let key = pinned.ok_or_else(unknown)?;
     let parsed = key.parse().map_err(|error| ApiError::internal(&error))?;
     Ok(told(&id, &parsed.to_pem(), &key.hash().fingerprint()))

@@ -24,6 +24,7 @@ pub struct Quotas {
     registrations: Mutex<Quota>,
     deposits: Mutex<Quota>,
     messages: Mutex<Quota>,
+    questions: Mutex<Quota>,
 }
 
 impl Quotas {
@@ -60,6 +61,13 @@ impl Quotas {
                 place.sends,
                 MINUTE,
             ),
+            questions: quota(
+                "questions to other Places",
+                place.questions_per_key,
+                place.questions_per_address,
+                place.questions,
+                MINUTE,
+            ),
         }
     }
 
@@ -74,7 +82,7 @@ impl Quotas {
         };
         json!({
             "registrations": shown(&self.registrations), "deposits": shown(&self.deposits),
-            "messages": shown(&self.messages),
+            "messages": shown(&self.messages), "questions": shown(&self.questions),
         })
     }
 }
@@ -105,6 +113,15 @@ pub(super) fn message(
     caller: &Caller,
 ) -> Result<(), ApiError> {
     of_caller(&doors.quotas.messages, doors, request, caller)
+}
+
+/// Counts a question that other Places may be asked for somebody.
+pub(super) fn question(
+    doors: &Doors,
+    request: &HttpRequest,
+    caller: &Caller,
+) -> Result<(), ApiError> {
+    of_caller(&doors.quotas.questions, doors, request, caller)
 }
 
 fn of_caller(

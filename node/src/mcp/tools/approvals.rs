@@ -7,6 +7,7 @@ use kairos_place::proposal::ProposalId;
 use kairos_place::role::Action;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::text::table;
 use crate::mcp::agent::AgentDoor;
@@ -184,6 +185,10 @@ pub(super) struct Shown {
     diff: Option<String>,
     /// Bytes of the difference that are not shown.
     diff_left_out: usize,
+    /// For a change of the law: what changes in what it says, skill by skill and field by field; else null.
+    law_diff: Option<Value>,
+    /// The hash of that, which the ledger gets; else null.
+    law_diff_hash: Option<String>,
 }
 
 impl Tool<AgentDoor> for Show {
@@ -219,6 +224,12 @@ impl Tool<AgentDoor> for Show {
             },
             diff: shown.diff.as_ref().map(|diff| diff.text.clone()),
             diff_left_out: shown.diff.as_ref().map_or(0, |diff| diff.left_out),
+            law_diff: shown
+                .law
+                .as_ref()
+                .map(|law| serde_json::to_value(&law.diff))
+                .transpose()?,
+            law_diff_hash: shown.law.as_ref().map(|law| law.hash.to_hex()),
         };
         let about = &data.proposal;
         let mut text = format!(
@@ -228,8 +239,9 @@ impl Tool<AgentDoor> for Show {
         if let Some(reason) = &about.reason {
             let _ = writeln!(text, "**Reason:** {reason}");
         }
-        if let Some(diff) = &data.diff {
-            let _ = writeln!(text, "\n```diff\n{}\n```", diff.replace("```", "'''"));
+        let law = shown.law.as_ref().map(ToString::to_string);
+        for part in [&law, &data.diff].into_iter().flatten() {
+            let _ = writeln!(text, "\n```diff\n{}\n```", part.replace("```", "'''"));
         }
         let _ = write!(
             text,

@@ -2,6 +2,7 @@
 //! ledger.
 
 use kairos_actors::chain::tlog::TlogError;
+use kairos_actors::recent::RECENT;
 use kairos_place::role::Action;
 use kairos_protocol::block::entry::Entry;
 use kairos_protocol::block::{Block, BlockRef};
@@ -90,10 +91,11 @@ impl Tool<AgentDoor> for Status {
         _: Nothing,
     ) -> Result<Answer<StatusData>, Refusal> {
         let handles = &door.agent.handles;
-        let newest = handles.chain.history(1).await?;
-        let signed = handles.tlog.status().await?.signed;
+        let newest = handles.chain.newest(RECENT).await?;
+        let log = handles.tlog.status(RECENT).await?;
+        let signed = log.signed.as_ref();
         let signed = signed.map_or(0, |signed| signed.head().size);
-        let latest_block = newest.first().map(BlockData::from);
+        let latest_block = newest.as_ref().as_ref().map(BlockData::from);
         let length = latest_block
             .as_ref()
             .map_or(0, |block| block.index.saturating_add(1));

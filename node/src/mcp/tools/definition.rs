@@ -5,8 +5,10 @@ use kairos_place::role::Action;
 use kairos_protocol::dsl::definition::{
     Bound, Context, Direction, Needs, decompile, drift, verify,
 };
+use kairos_protocol::dsl::facts::given;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::skills::{found, law};
 use crate::mcp::agent::AgentDoor;
@@ -20,7 +22,21 @@ pub(super) struct Which {
     skill_id: String,
 }
 
+/// Most values that may be given for a verification.
+const VALUES_MAX: usize = 64;
+
 pub(super) struct Verify;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Claims {
+    /// The id of the skill in the law.
+    skill_id: String,
+    /// Values for names in conditions, instead of what the agent knows: what would hold if it were so. A text that begins
+    /// with `:` is a symbol.
+    #[serde(default)]
+    context: Map<String, Value>,
+}
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Verified {
@@ -55,21 +71,30 @@ struct Node {
 impl Tool<AgentDoor> for Verify {
     const NAME: &'static str = "definition_verify";
     const TITLE: &'static str = "Verify a definition";
-    const ABOUT: &'static str = "Tells which nodes of the definition of a skill of the law hold, and which a person must judge.";
+    const ABOUT: &'static str = "Tells which nodes of the definition of a skill of the law hold, and which a person must judge. Conditions are \
+         decided by the agent's settings and ledger, and by values that you give.";
     const NEEDS: Action = Action::ReadKnowledge;
     const HINTS: Hints = Hints::READ;
-    type Params = Which;
+    type Params = Claims;
     type Output = Verified;
 
     async fn call(
         door: &AgentDoor,
         _call: &Call,
-        params: Which,
+        params: Claims,
     ) -> Result<Answer<Verified>, Refusal> {
         let law = law(door).await?;
         let skill = found(&law, &params.skill_id)?;
-        let mut context = Context::default();
-        context.bind("skill", Bound::Skill(skill));
+        if params.context.len() > VALUES_MAX {
+            return Err(Refusal::say(format!(
+                "`context` has {VALUES_MAX} values at most."
+            )));
+        }
+        let facts = door.agent.handles.skills.facts().await?;
+        let mut context = Context::of(skill, &facts);
+        for (name, value) in &params.context {
+            context.bind(name, Bound::Value(given(value)));
+        }
         let report = verify(skill, &context);
         let has_definition = skill.definition().is_some();
         let text = match has_definition {

@@ -1,16 +1,20 @@
 //! `knowledge_list`, `knowledge_get` and `knowledge_update`: layer L1, every change of which is in the ledger.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use kairos_actors::knowledge::{
     Changed, Create, Delete, KnowledgeEntry, ResourceInfo, Update as UpdateText,
 };
+use kairos_actors::recent::RECENT;
 use kairos_place::role::Action;
 use kairos_protocol::block::entry::KnowledgeAction;
 use kairos_protocol::id::SkillName;
 use kairos_protocol::resource::ResourceUri;
 use kairos_protocol::skill::Skill;
-use schemars::JsonSchema;
+use parking_lot::Mutex;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -78,9 +82,33 @@ pub(super) struct ListParams {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Listed {
+struct Listed {
     /// The entries, by name.
     knowledge: Vec<EntryData>,
+}
+
+/// What was answered last, so that the same entries are not written out for each question.
+#[derive(Default)]
+pub(in crate::mcp) struct Listing(Mutex<Option<Kept>>);
+
+struct Kept {
+    of: Arc<Vec<KnowledgeEntry>>,
+    answer: Arc<Answer<Value>>,
+}
+
+/// A [`Listed`], written out.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(super) struct Written(Value);
+
+impl JsonSchema for Written {
+    fn schema_name() -> Cow<'static, str> {
+        Listed::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Listed::json_schema(generator)
+    }
 }
 
 impl Tool<AgentDoor> for List {
@@ -90,52 +118,80 @@ impl Tool<AgentDoor> for List {
     const NEEDS: Action = Action::ReadKnowledge;
     const HINTS: Hints = Hints::READ;
     type Params = ListParams;
-    type Output = Listed;
+    type Output = Written;
+
+    fn structured(Written(value): Written) -> serde_json::Result<Value> {
+        Ok(value)
+    }
 
     async fn call(
         door: &AgentDoor,
         _call: &Call,
         params: ListParams,
-    ) -> Result<Answer<Listed>, Refusal> {
-        let entries = door.agent.handles.knowledge.entries().await?;
-        let wanted = params.search.map(|wanted| wanted.to_lowercase());
-        let knowledge: Vec<_> = entries
-            .iter()
-            .map(EntryData::from)
-            .filter(|entry| {
-                let holds = |wanted: &str| {
-                    let texts = [&entry.name, &entry.description]
-                        .into_iter()
-                        .chain(&entry.tags);
-                    texts
-                        .into_iter()
-                        .any(|text| text.to_lowercase().contains(wanted))
-                };
-                wanted.as_deref().is_none_or(holds)
-            })
-            .collect();
-        if knowledge.is_empty() {
-            let text = "No knowledge skills found.".to_owned();
-            return Ok(Answer::new(text, Listed { knowledge }));
-        }
-        let yes = |count: usize| if count > 0 { "Yes" } else { "No" }.to_owned();
-        let rows = knowledge.iter().map(|entry| {
-            [
-                entry.name.clone(),
-                entry.description.clone(),
-                entry.tags.join(", "),
-                yes(entry.scripts),
-                yes(entry.assets),
-                yes(entry.references),
-            ]
-        });
-        let head = ["Name", "Description", "Tags", "Scripts", "Assets", "Refs"];
-        let text = format!(
-            "## L1 Knowledge Skills\n\n{}\nUse knowledge_get with a name to read one.",
-            table(head, rows)
-        );
-        Ok(Answer::new(text, Listed { knowledge }))
+    ) -> Result<Answer<Written>, Refusal> {
+        let entries = door.agent.handles.knowledge.entries(RECENT).await?;
+        let Some(wanted) = params.search else {
+            let answer = listed_again(&door.listing, entries)?;
+            return Ok(Answer::new(
+                answer.text.as_str(),
+                Written(answer.data.clone()),
+            ));
+        };
+        let wanted = wanted.to_lowercase();
+        let answer = listed(entries.iter().map(EntryData::from).filter(|entry| {
+            let texts = [&entry.name, &entry.description]
+                .into_iter()
+                .chain(&entry.tags);
+            texts
+                .into_iter()
+                .any(|text| text.to_lowercase().contains(&wanted))
+        }))?;
+        Ok(Answer::new(answer.text, Written(answer.data)))
     }
+}
+
+/// All entries: the last answer, if they are still those.
+fn listed_again(
+    listing: &Listing,
+    entries: Arc<Vec<KnowledgeEntry>>,
+) -> Result<Arc<Answer<Value>>, Refusal> {
+    if let Some(kept) = &*listing.0.lock()
+        && Arc::ptr_eq(&kept.of, &entries)
+    {
+        return Ok(Arc::clone(&kept.answer));
+    }
+    let answer = Arc::new(listed(entries.iter().map(EntryData::from))?);
+    *listing.0.lock() = Some(Kept {
+        of: entries,
+        answer: Arc::clone(&answer),
+    });
+    Ok(answer)
+}
+
+fn listed(entries: impl Iterator<Item = EntryData>) -> Result<Answer<Value>, Refusal> {
+    let knowledge: Vec<_> = entries.collect();
+    if knowledge.is_empty() {
+        let data = serde_json::to_value(Listed { knowledge })?;
+        return Ok(Answer::new("No knowledge skills found.", data));
+    }
+    let yes = |count: usize| if count > 0 { "Yes" } else { "No" }.to_owned();
+    let rows = knowledge.iter().map(|entry| {
+        [
+            entry.name.clone(),
+            entry.description.clone(),
+            entry.tags.join(", "),
+            yes(entry.scripts),
+            yes(entry.assets),
+            yes(entry.references),
+        ]
+    });
+    let head = ["Name", "Description", "Tags", "Scripts", "Assets", "Refs"];
+    let text = format!(
+        "## L1 Knowledge Skills\n\n{}\nUse knowledge_get with a name to read one.",
+        table(head, rows)
+    );
+    let data = serde_json::to_value(Listed { knowledge })?;
+    Ok(Answer::new(text, data))
 }
 
 pub(super) struct Get;

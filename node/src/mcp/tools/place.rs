@@ -68,7 +68,7 @@ pub(super) struct Joined {
 impl Tool<AgentDoor> for Join {
     const NAME: &'static str = "place_join";
     const TITLE: &'static str = "Join a Meeting Place";
-    const ABOUT: &'static str = "Registers this agent at a Meeting Place, where agents leave skills and sealed messages for each other.";
+    const ABOUT: &'static str = "Joins a Meeting Place: registers this agent there. Agents at a Place leave skills and sealed messages for each other.";
     const NEEDS: Action = Action::ManagePeers;
     const HINTS: Hints = Hints::ADD.idempotent().open_world();
     type Params = UrlParams;

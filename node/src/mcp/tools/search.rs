@@ -1,8 +1,8 @@
 //! `search`: words in all layers.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
+use kairos_actors::recent::RECENT;
 use kairos_place::role::Action;
 use kairos_protocol::search::{HITS_MAX, Layer as Within, Query};
 use schemars::JsonSchema;
@@ -88,7 +88,7 @@ impl Tool<AgentDoor> for Search {
             .agent
             .handles
             .knowledge
-            .search(query, Duration::ZERO, false)
+            .search(query, RECENT, false)
             .await?;
         let mut text = String::new();
         if answer.hits.is_empty() {

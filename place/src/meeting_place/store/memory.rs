@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kairos_protocol::hash::ContentHash;
-use kairos_protocol::id::AgentId;
+use kairos_protocol::id::{AgentId, AgreementId};
 
 use super::{Change, Snapshot, Store, StoreError};
 use crate::meeting_place::audit::REGISTRATIONS_MAX;
 use crate::meeting_place::{
-    Agent, Answered, Attestation, AttestationKey, Ban, Deposit, DepositKey, Logged, OnceKey,
-    Provenance, SkillSetDeposit, SkillSetKey, Target,
+    Agent, Agreement, Answered, Attestation, AttestationKey, Ban, Deposit, DepositKey, Logged,
+    OnceKey, PinnedKey, Provenance, SkillSetDeposit, SkillSetKey, Target,
 };
 
 /// See the module.
@@ -23,6 +23,8 @@ pub struct MemoryStore {
     origins: BTreeMap<ContentHash, (u64, Provenance)>,
     skill_sets: BTreeMap<SkillSetKey, (u64, SkillSetDeposit, Arc<[u8]>)>,
     answers: BTreeMap<OnceKey, Answered>,
+    agreements: BTreeMap<AgreementId, Agreement>,
+    guests: BTreeMap<AgentId, (u64, PinnedKey)>,
     bans: BTreeMap<Target, Ban>,
     audit: BTreeMap<u64, Logged>,
     logged: u64,
@@ -88,6 +90,19 @@ impl MemoryStore {
             Change::AnswerGone(key) => {
                 self.answers.remove(key);
             }
+            Change::Agreement(agreement) => {
+                self.agreements
+                    .insert(agreement.id(), (**agreement).clone());
+            }
+            Change::AgreementGone(id) => {
+                self.agreements.remove(id);
+            }
+            Change::Guest(id, key) => {
+                self.guests.insert(id.clone(), (next, key.clone()));
+            }
+            Change::GuestGone(id) => {
+                self.guests.remove(id);
+            }
             Change::Ban(ban) => {
                 self.bans.insert(ban.target.clone(), (**ban).clone());
             }
@@ -120,7 +135,13 @@ impl Store for MemoryStore {
         skill_sets.sort_by_key(|(at, ..)| *at);
         let mut origins: Vec<_> = self.origins.iter().collect();
         origins.sort_by_key(|(_, (at, _))| *at);
+        let mut guests: Vec<_> = self.guests.iter().collect();
+        guests.sort_by_key(|(_, (at, _))| *at);
         Ok(Snapshot {
+            guests: guests
+                .into_iter()
+                .map(|(id, (_, key))| (id.clone(), key.clone()))
+                .collect(),
             origins: origins
                 .into_iter()
                 .map(|(hash, (_, origin))| (*hash, origin.clone()))
@@ -136,6 +157,7 @@ impl Store for MemoryStore {
                 .map(|(_, deposit, _)| deposit)
                 .collect(),
             answers: self.answers.values().cloned().collect(),
+            agreements: self.agreements.values().cloned().collect(),
             bans: self.bans.values().cloned().collect(),
             exchanges: self.exchanges,
         })

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use super::{Change, Snapshot, Store, StoreError};
 use crate::meeting_place::audit::REGISTRATIONS_MAX;
 use crate::meeting_place::{
-    Agent, Answered, Attestation, Ban, Deposit, DepositKey, Logged, OnceKey, PinnedKey, Presence,
-    SkillSetDeposit, SkillSetKey,
+    Agent, Agreement, Answered, Attestation, Ban, Deposit, DepositKey, Logged, OnceKey, PinnedKey,
+    Presence, SkillSetDeposit, SkillSetKey,
 };
 use crate::session::Strength;
 
@@ -23,7 +23,16 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The schema, each step on top of those before. `user_version` counts the steps that a database went through; one that
 /// was released is never changed.
-pub(super) const STEPS: [&str; 6] = [BEGINNING, ATTESTATIONS, SKILL_SETS, ORIGINS, ANSWERS, BANS];
+pub(super) const STEPS: [&str; 8] = [
+    BEGINNING,
+    ATTESTATIONS,
+    SKILL_SETS,
+    ORIGINS,
+    ANSWERS,
+    BANS,
+    AGREEMENTS,
+    GUESTS,
+];
 
 const BEGINNING: &str = "
 CREATE TABLE agents (
@@ -107,6 +116,18 @@ CREATE TABLE audit (
 ) STRICT;
 ";
 
+const AGREEMENTS: &str = "
+CREATE TABLE agreements (id TEXT PRIMARY KEY, agreement TEXT NOT NULL) STRICT, WITHOUT ROWID;
+";
+
+const GUESTS: &str = "
+CREATE TABLE guests (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    public_key BLOB NOT NULL
+) STRICT;
+";
+
 /// See the module.
 #[derive(Debug)]
 pub struct SqliteStore(Connection);
@@ -175,6 +196,19 @@ impl Store for SqliteStore {
                 },
             )?,
             answers: rows(&all, "SELECT * FROM answers ORDER BY agent, key", answered)?,
+            agreements: rows(
+                &all,
+                "SELECT agreement, id FROM agreements ORDER BY id",
+                |row| {
+                    let agreement: String = row.get(0)?;
+                    parsed::<Agreement>(&agreement, "agreement", &row.get::<_, String>(1)?)
+                },
+            )?,
+            guests: rows(
+                &all,
+                "SELECT id, public_key FROM guests ORDER BY number",
+                guest,
+            )?,
             bans: {
                 let mut bans: Vec<Ban> = rows(&all, "SELECT ban, target FROM bans", |row| {
                     parsed(&row.get::<_, String>(0)?, "ban", &row.get::<_, String>(1)?)
@@ -362,6 +396,26 @@ fn apply(all: &Transaction<'_>, change: &Change) -> Result<(), StoreError> {
             let gone = "DELETE FROM answers WHERE agent = ?1 AND key = ?2";
             run(all, gone, params![key.agent.as_str(), key.key])?;
         }
+        Change::Agreement(agreement) => {
+            let put = "INSERT INTO agreements (id, agreement) VALUES (?1, ?2)
+                ON CONFLICT (id) DO UPDATE SET agreement = excluded.agreement";
+            run(all, put, params![agreement.id().as_str(), text(agreement)?])?;
+        }
+        Change::AgreementGone(id) => {
+            let gone = "DELETE FROM agreements WHERE id = ?1";
+            run(all, gone, params![id.as_str()])?;
+        }
+        Change::Guest(id, key) => {
+            let gone = "DELETE FROM guests WHERE id = ?1";
+            run(all, gone, params![id.as_str()])?;
+            // Its number is one more than the largest there is.
+            let put = "INSERT INTO guests (id, public_key) VALUES (?1, ?2)";
+            run(all, put, params![id.as_str(), key.spki_der()])?;
+        }
+        Change::GuestGone(id) => {
+            let gone = "DELETE FROM guests WHERE id = ?1";
+            run(all, gone, params![id.as_str()])?;
+        }
         Change::Ban(ban) => {
             let put = "INSERT INTO bans (target, ban) VALUES (?1, ?2)
                 ON CONFLICT (target) DO UPDATE SET ban = excluded.ban";
@@ -481,6 +535,18 @@ fn agent(row: &Row<'_>) -> Result<Agent, StoreError> {
         presence: parsed::<Presence>(&presence, "agent", &key)?,
         id,
     })
+}
+
+fn guest(row: &Row<'_>) -> Result<(AgentId, PinnedKey), StoreError> {
+    let (id, der): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
+    let damaged = |reason: String| StoreError::Damaged {
+        what: "guest",
+        key: id.clone(),
+        reason,
+    };
+    let key = PublicKey::from_der(&der).map_err(|error| damaged(error.to_string()))?;
+    let parsed = id.parse().map_err(|error| damaged(format!("{error}")))?;
+    Ok((parsed, PinnedKey::from(&key)))
 }
 
 fn answered(row: &Row<'_>) -> Result<Answered, StoreError> {

@@ -1,6 +1,8 @@
 use std::path::Path;
+use std::sync::LazyLock;
 
 use kairos_protocol::crypto::Keypair;
+use kairos_protocol::federation::agreement::{Party, Proposal, Statement, Word};
 use kairos_protocol::hash::ContentHash;
 use kairos_protocol::time::Timestamp;
 use proptest::prelude::*;
@@ -109,6 +111,28 @@ fn origin(place: &str) -> Provenance {
     }
 }
 
+static KEYS: LazyLock<[Keypair; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Keypair::generate().unwrap()));
+
+fn agreement(at: Timestamp, untold: bool) -> Agreement {
+    let party = |key: &Keypair| Party {
+        place_id: key.public().agent_id(),
+        public_key: key.public().clone(),
+        url: "http://127.0.0.1:1".to_owned(),
+    };
+    let Party { place_id, url, .. } = party(&KEYS[0]);
+    let proposal = Proposal::sign(&KEYS[0], place_id, url, party(&KEYS[1]), at).unwrap();
+    let by = KEYS[1].public().agent_id();
+    let accepted = Statement::sign(&KEYS[1], &proposal, Word::Accepted, by, at).unwrap();
+    Agreement {
+        proposal,
+        acceptance: Some(accepted),
+        closing: None,
+        untold,
+        since: at,
+    }
+}
+
 fn answered(agent: &str, key: &str, answer: &str) -> Answered {
     Answered {
         key: OnceKey {
@@ -142,6 +166,14 @@ fn change() -> impl Strategy<Value = Change> {
             let target = ban.target;
             Change::Logged(at(secs), Box::new(Event::BanOver { target }))
         }),
+        (0_i64..3, any::<bool>()).prop_map(|(secs, untold)| {
+            Change::Agreement(Box::new(agreement(at(secs), untold)))
+        }),
+        (0_i64..3).prop_map(|secs| Change::AgreementGone(agreement(at(secs), false).id())),
+        (id, 0..2_usize).prop_map(|(id, key)| {
+            Change::Guest(id.parse().unwrap(), PinnedKey::from(KEYS[key].public()))
+        }),
+        id.prop_map(|id| Change::GuestGone(id.parse().unwrap())),
         (0_u64..9).prop_map(Change::Exchanges),
         (id, "[k-l]", "[x-z]").prop_map(|(agent, key, answer)| {
             Change::Answered(Box::new(answered(&agent, &key, &answer)))
@@ -212,6 +244,10 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
             Change::Agent(Box::new(agent("a", "b"))),
             Change::Deposit(first.clone(), content),
             Change::Exchanges(3),
+            Change::Agreement(Box::new(agreement(at(1), false))),
+            Change::Agreement(Box::new(agreement(at(2), true))),
+            Change::Agreement(Box::new(agreement(at(2), false))),
+            Change::AgreementGone(agreement(at(1), false).id()),
             Change::Answered(Box::new(answered("x", "k", "{}"))),
             Change::Origin(ContentHash::of("a"), Box::new(origin("p"))),
             Change::Origin(ContentHash::of("b"), Box::new(origin("q"))),
@@ -233,6 +269,7 @@ fn conform(open: &mut dyn FnMut() -> Box<dyn Store>) {
     assert_eq!(snapshot.agents, [again, agent("a", "b")]);
     assert_eq!(snapshot.deposits, [*first.clone()]);
     assert_eq!(snapshot.exchanges, 3);
+    assert_eq!(snapshot.agreements, [agreement(at(2), false)]);
     let said = attestation("x", "skill/../1", "a", "works");
     assert_eq!(snapshot.attestations, [said]);
     assert_eq!(snapshot.skill_sets, [*set.clone()]);

@@ -31,7 +31,7 @@ pub struct SkillTransition {
     /// When.
     #[serde(serialize_with = "offset_form", deserialize_with = "at_any")]
     pub timestamp: Timestamp,
-    /// The file name of the version kept from before.
+    /// What keeps the text from before: the file name of a version, of a copy, or of a snapshot.
     pub reason_ref: Option<String>,
     /// The hash of the difference, skill by skill and field by field, which the reference does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]

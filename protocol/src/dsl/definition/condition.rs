@@ -256,13 +256,17 @@ fn ask(
     if written.is_some_and(|argument| argument.contains(',')) {
         return undecided(format!("Error calling {method}: one argument at most"));
     }
-    let argument = written.map(|written| match literal(written) {
-        Some(value) => value,
-        None => match context.get(written) {
-            Some(Bound::Value(value)) => value.clone(),
-            _ => Literal::Text(written.to_owned()),
+    let argument = match (written, asked) {
+        (None, _) => None,
+        (Some(written), asked) => match (side(written, context), asked) {
+            (Side::Value(value), _) => Some(value),
+            // The reference takes a word that nothing stands for as a text. It never asks skills.
+            (Side::Missing, Bound::Value(_)) => Some(Literal::Text(written.to_owned())),
+            (Side::Missing, Bound::Skill(_)) => {
+                return undecided(format!("Variable '{written}' not in binding context"));
+            }
         },
-    });
+    };
     let answer = match asked {
         Bound::Skill(skill) => match (method, &argument) {
             ("can_evolve?", Some(Literal::Symbol(field) | Literal::Text(field))) => {

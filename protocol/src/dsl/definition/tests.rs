@@ -444,6 +444,9 @@ fn the_own_rules_of_a_skill_can_be_asked() {
     );
     let mut context = Context::default();
     context.bind("skill", Bound::Skill(&law.skills[0]));
+    // A word that nothing stands for is no field.
+    let results = verify(&law.skills[0], &context).results;
+    assert_eq!(results[1].verdict, Err(Needs::Value));
     context.bind("field", Bound::Value(Literal::Symbol("title".to_owned())));
     let verdicts = verify(&law.skills[0], &context).results.into_iter();
     let verdicts: Vec<_> = verdicts.map(|result| result.verdict).collect();

@@ -1,4 +1,4 @@
-//! What `skills/config.yml` says about changes of the law. What cannot be read allows nothing.
+//! What `skills/config.yml` says about the law: its changes and its tools. What cannot be read allows nothing.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::skill::frontmatter::{self, Reading};
 /// Most changes of a session where nothing is said, the reference's default.
 const PER_SESSION: u32 = 3;
 
-/// What the settings say about changes of the law.
+/// What the settings say about the law.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether changes are switched on; they are not unless somebody said so.
@@ -19,6 +19,8 @@ pub struct Settings {
     pub per_session: u32,
     /// Which skills there may be and which never change, where the law does not say it.
     pub fallback: Governance,
+    /// Whether `tool` blocks of the law become tools; they do not unless somebody said so.
+    pub tools: bool,
     /// Why nothing is allowed, where the file cannot be read.
     pub problem: Option<String>,
 }
@@ -33,6 +35,7 @@ impl Settings {
             Reading::Other(_) | Reading::Unreadable => Self {
                 enabled: false,
                 mutable: false,
+                tools: false,
                 problem: Some("skills/config.yml is not a mapping in YAML".to_owned()),
                 ..Self::of(&nothing)
             },
@@ -68,6 +71,7 @@ impl Settings {
                 immutable: list("immutable_skills")
                     .unwrap_or_else(|| vec!["core_safety".to_owned()]),
             },
+            tools: says(member("skill_tools_enabled"), false),
             problem: None,
         }
     }
@@ -80,7 +84,8 @@ mod tests {
     #[test]
     fn nothing_is_allowed_unless_somebody_said_so() {
         let silent = Settings::read("");
-        assert!(!silent.enabled && silent.mutable);
+        assert!(!silent.enabled && silent.mutable && !silent.tools);
+        assert!(Settings::read("skill_tools_enabled: true\n").tools);
         assert_eq!(
             (silent.per_session, silent.fallback.immutable),
             (3, vec!["core_safety".to_owned()])

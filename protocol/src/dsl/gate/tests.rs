@@ -1,3 +1,5 @@
+use super::super::eval::Facts;
+use super::super::facts::Known;
 use super::*;
 
 const LAW: &str = r#"skill :l0_governance do
@@ -43,6 +45,7 @@ fn settings() -> Settings {
         mutable: true,
         per_session: 3,
         fallback: Governance::default(),
+        tools: false,
         problem: None,
     }
 }
@@ -57,12 +60,17 @@ fn refusing(step: &Step, after: &str) -> Vec<Gate> {
 }
 
 fn judged(step: &Step, after: &str, settings: &Settings, used: u32) -> (Verdict, Vec<Gate>) {
+    let facts = Facts {
+        evolution_enabled: Some(settings.enabled),
+        ..Facts::default()
+    };
     let verdict = judge(Asked {
         before: LAW.as_bytes(),
         after: after.as_bytes(),
         step,
         reason: Some("a test"),
         settings,
+        facts: &facts,
         used,
     });
     let refused = verdict.refusals().map(|check| check.gate).collect();
@@ -81,6 +89,7 @@ fn the_shape_of_the_table_is_known() {
         Step::Remove("x".into()),
         Step::Whole,
         Step::Rollback,
+        Step::Return,
     ];
     let left_out = steps.map(|step| {
         let gates = Gate::ALL.into_iter().filter(|gate| !gate.asks(&step));
@@ -94,9 +103,45 @@ fn the_shape_of_the_table_is_known() {
             none(),
             none(),
             vec![Gate::MatchingId],
-            vec![Gate::OneSkill, Gate::MatchingId]
+            vec![Gate::OneSkill, Gate::MatchingId],
+            vec![
+                Gate::Enabled,
+                Gate::Layer,
+                Gate::Session,
+                Gate::OneSkill,
+                Gate::MatchingId,
+                Gate::Allowed,
+                Gate::Immutable,
+                Gate::Fields,
+                Gate::Definition
+            ]
         ]
     );
+}
+
+#[test]
+fn where_there_is_no_law_a_former_one_returns_if_it_is_read() {
+    let off = Settings {
+        enabled: false,
+        ..settings()
+    };
+    let returns = |after: &str| {
+        let verdict = judge(Asked {
+            before: b"",
+            after: after.as_bytes(),
+            step: &Step::Return,
+            reason: Some("a test"),
+            settings: &off,
+            facts: &Facts::default(),
+            used: 9,
+        });
+        let refused = verdict.refusals().map(|check| check.gate);
+        refused.collect::<Vec<_>>()
+    };
+    assert_eq!(returns(&format!("# encoding: utf-8\n{LAW}")), []);
+    assert_eq!(returns("skill :a do"), [Gate::Syntax]);
+    let alone = "skill :milk do\n  depends_on :tea\nend\n";
+    assert_eq!(returns(alone), [Gate::Dependencies]);
 }
 
 #[test]
@@ -246,12 +291,48 @@ fn the_settings_the_session_and_the_reason_are_asked_on_every_way() {
                 step,
                 reason,
                 settings: &settings,
+                facts: &Facts::default(),
                 used,
             });
             let refused: Vec<_> = verdict.refusals().map(|check| check.gate).collect();
             assert_eq!(refused, [Gate::Reason]);
         }
     }
+}
+
+#[test]
+fn a_definition_is_verified_with_what_the_agent_knows() {
+    let with = |condition: &str| {
+        let definition = format!(
+            "  definition do\n    check :c, condition: {condition:?}\n  end\n  content \"Green.\""
+        );
+        LAW.replace("  content \"Green.\"", &definition)
+    };
+    let yaml = "evolution_enabled: true\nmax_evolutions_per_session: 3\n";
+    let refused = |condition: &str, used: u32| {
+        let facts = Facts::of_agent(Known {
+            settings: yaml,
+            used: Some(used),
+            ..Known::default()
+        });
+        let verdict = judge(Asked {
+            before: LAW.as_bytes(),
+            after: with(condition).as_bytes(),
+            step: &evolve("tea"),
+            reason: Some("x"),
+            settings: &Settings::read(yaml),
+            facts: &facts,
+            used,
+        });
+        let refusals = verdict.refusals().map(|check| check.gate);
+        refusals.filter(|gate| *gate == Gate::Definition).count()
+    };
+    let left = "evolution_count < max_evolutions_per_session";
+    assert_eq!((refused(left, 2), refused(left, 3)), (0, 1));
+    assert_eq!(refused("evolution_enabled == true", 0), 0);
+    assert_eq!(refused("evolution_enabled == false", 0), 1);
+    // What nobody knows keeps nothing from changing.
+    assert_eq!(refused("block_count > 1000000", 0), 0);
 }
 
 #[test]
@@ -278,6 +359,7 @@ fn governance_is_read_where_it_is_written_out_and_else_the_settings_count() {
         step: &step,
         reason: Some("x"),
         settings: &settings,
+        facts: &Facts::default(),
         used: 0,
     };
     let refused: Vec<_> = judge(asked).refusals().map(|check| check.gate).collect();

@@ -56,6 +56,14 @@ fn refuses_what_is_no_extension() {
     for (source, told) in [
         ("no frontmatter".to_owned(), "no frontmatter"),
         (text("../../x", "[]", ""), "`name`: `../../x` is no name"),
+        (
+            text("a", "[]", "handler: run.rb\n"),
+            "`handler` names something to be run",
+        ),
+        (
+            text("a", "[]", "tool_classes: [A]\n"),
+            "an extension has no code; leave it out",
+        ),
         (text("Upper", "[]", ""), "is no name"),
         (text("a", "[\"a/b\"]", ""), "`actions`: `a/b` is no name"),
         (text("a", "[1]", ""), "`actions` must be a list of names"),

@@ -34,7 +34,7 @@ pub(super) fn told(order: &Order, told: &Value, out: &mut Out) -> std::io::Resul
             }
         }
         Order::Unban { target } => out.line(format_args!("{target} is not banned any more.")),
-        Order::Status | Order::Stats => members("", told, out),
+        Order::Status | Order::Stats | Order::Federation(_) => members("", told, out),
     }
 }
 
@@ -65,7 +65,7 @@ fn list<'t>(told: &'t Value, name: &str) -> &'t [Value] {
 }
 
 /// One member a line.
-pub(super) fn members(before: &str, told: &Value, out: &mut Out) -> std::io::Result<()> {
+pub(in crate::cli) fn members(before: &str, told: &Value, out: &mut Out) -> std::io::Result<()> {
     for (name, value) in told.as_object().into_iter().flatten() {
         match value {
             Value::Object(_) => members(&format!("{before}{name}."), value, out)?,

@@ -1,68 +1,36 @@
-//! `place start`, `stop` and `status`: the setting, and the server that follows it.
+//! `place start`, `stop` and `status`: what throwing the switch did, for people and programs.
 
-use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
-use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
 use super::super::super::Session;
 use super::super::super::exit::Exit;
-use super::door::{self, Key};
 use super::show;
-use crate::agent::Agent;
-use crate::config::{Layer, Source, edit};
-use crate::data_dir::DataDir;
-
-/// The setting.
-const SETTING: &str = "place.enabled";
+use crate::cli::token::LOCAL;
+use crate::config::{Layer, Source};
+use crate::operate::switch::{self, Followed, SETTING};
 
 /// Runs `place start` or `place stop`.
 pub(super) fn run(on: bool, session: &mut Session) -> anyhow::Result<Exit> {
     let source = session.loaded(&[])?.sources.get(SETTING).cloned();
     session.with_agent(|agent, mut out| async move {
-        let dir = agent.data_dir.clone();
-        let file = tokio::task::spawn_blocking(move || write(&dir, on)).await??;
-        let servers = door::servers(&agent).await?;
-        let switched = match servers.is_empty() {
-            true => None,
-            false => {
-                let key = Key::make(&agent).await?;
-                let switched = switch(&agent, &key, &servers, on).await;
-                key.discard(&agent).await?;
-                switched.with_context(|| {
-                    format!(
-                        "{SETTING} is {on} in {}, but the server did not follow",
-                        file.display()
-                    )
-                })?
-            }
-        };
+        let switched = switch::throw(&agent, on, &LOCAL.parse()?).await?;
+        let (file, server) = (switched.file, switched.server);
         if out.wants_json() {
-            let (address, changed) = match &switched {
-                Some((address, changed)) => (Some(*address), *changed),
-                None => (None, false),
-            };
             out.json(&json!({
-                "setting": on, "file": file, "server": address, "changed": changed,
-                "via": if address.is_some() { "server" } else { "stored" },
+                "setting": on, "file": file, "server": server.as_ref().map(|server| &server.address),
+                "changed": server.as_ref().is_some_and(|server| server.changed),
+                "via": if server.is_some() { "server" } else { "stored" },
             }))?;
         } else {
             out.line(format_args!("{SETTING} is {on} in {}", file.display()))?;
-            match (switched, on) {
-                (Some((address, true)), true) => {
+            match (server, on) {
+                (Some(Followed { address, changed }), true) => {
+                    let when = if changed { "now" } else { "already" };
                     out.line(format_args!(
-                        "The server at {address} hosts the Meeting Place now."
+                        "The server at {address} hosts the Meeting Place {when}."
                     ))?;
                 }
-                (Some((address, false)), true) => {
-                    out.line(format_args!(
-                        "The server at {address} hosts the Meeting Place already."
-                    ))?;
-                }
-                (Some((address, _)), false) => {
+                (Some(Followed { address, .. }), false) => {
                     out.line(format_args!(
                         "The server at {address} hosts no Meeting Place any more."
                     ))?;
@@ -89,82 +57,23 @@ pub(super) fn run(on: bool, session: &mut Session) -> anyhow::Result<Exit> {
     })
 }
 
-/// Has the server follow; nothing if none is concerned. Whether something changed comes with its address.
-async fn switch(
-    agent: &Agent,
-    key: &Key,
-    servers: &[SocketAddr],
-    on: bool,
-) -> anyhow::Result<Option<(SocketAddr, bool)>> {
-    let host = key.host(agent, servers).await?;
-    let (address, path) = match (host, on) {
-        (Some((address, _)), true) => return Ok(Some((address, false))),
-        (Some((address, _)), false) => (address, "/api/v1/place/stop"),
-        (None, false) => return Ok(None),
-        (None, true) => match servers.first() {
-            Some(first) => (*first, "/api/v1/place/start"),
-            None => return Ok(None),
-        },
-    };
-    let told = key
-        .ask(agent, address, "POST", path.to_owned(), None)
-        .await?;
-    Ok(Some((
-        address,
-        told.get("changed") == Some(&Value::Bool(true)),
-    )))
-}
-
-/// Writes the setting into our own file, in which every key counts; returns which that is.
-fn write(dir: &DataDir, on: bool) -> anyhow::Result<PathBuf> {
-    let path = dir.config_file();
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", path.display()));
-        }
-    };
-    let word = if on { "true" } else { "false" };
-    let Some(after) = edit::set(&text, "place", "enabled", word) else {
-        bail!(
-            "{} has a form that is not understood here; set it by hand, with the line \"enabled: {word}\" below \
-             \"place:\"",
-            path.display()
-        );
-    };
-    if after != text {
-        edit::write(&path, &after).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(path)
-}
-
 /// Runs `place status`.
 pub(super) fn status(session: &mut Session) -> anyhow::Result<Exit> {
     session.with_agent(|agent, mut out| async move {
-        let servers = door::servers(&agent).await?;
-        let host = match servers.is_empty() {
-            true => None,
-            false => {
-                let key = Key::make(&agent).await?;
-                let host = key.host(&agent, &servers).await;
-                key.discard(&agent).await?;
-                host?
-            }
-        };
+        let standing = switch::standing(&agent, &LOCAL.parse()?).await?;
         let setting = agent.settings.place.enabled;
         if out.wants_json() {
-            let (address, told) = match host {
+            let (address, told) = match standing.host {
                 Some((address, told)) => (Some(address), told),
                 None => (None, Value::Null),
             };
             out.json(&json!({
                 "hosted": address.is_some(), "server": address, "place": told, "setting": setting,
-                "servers": servers,
+                "servers": standing.servers,
             }))?;
             return Ok(Exit::Done);
         }
-        match &host {
+        match &standing.host {
             Some((address, told)) => {
                 out.line(format_args!(
                     "A Meeting Place is hosted at http://{address}/place/v1/"
@@ -173,7 +82,7 @@ pub(super) fn status(session: &mut Session) -> anyhow::Result<Exit> {
             }
             None => {
                 out.line("No Meeting Place is hosted at the moment.")?;
-                for address in &servers {
+                for address in &standing.servers {
                     out.line(format_args!("  The server at {address} runs without one."))?;
                 }
                 out.note(format_args!(

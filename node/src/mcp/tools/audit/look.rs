@@ -1,6 +1,7 @@
 //! Looks through the layers.
 
 use kairos_actors::knowledge::{ContextSession, KnowledgeError};
+use kairos_actors::recent::RECENT;
 use kairos_protocol::id::SkillName;
 
 use super::{
@@ -51,7 +52,7 @@ pub(super) async fn check(
                 .collect()
         });
         found.extend(old.await?);
-        let items = door.agent.handles.knowledge.entries().await?.len();
+        let items = door.agent.handles.knowledge.entries(RECENT).await?.len();
         count("L1", items, found);
     }
     if layer.covers(Layer::L2) {
@@ -70,7 +71,7 @@ pub(super) async fn conflicts(door: &AgentDoor, layer: Layer) -> Result<Vec<Issu
     if !layer.covers(Layer::L1) {
         return Ok(Vec::new());
     }
-    let entries = door.agent.handles.knowledge.entries().await?;
+    let entries = door.agent.handles.knowledge.entries(RECENT).await?;
     let found = tokio::task::spawn_blocking(move || {
         let named = entries
             .iter()
@@ -199,7 +200,7 @@ async fn sessions(
 /// Knowledge that was not changed for more than so many days, the oldest first.
 async fn stale_knowledge(door: &AgentDoor, threshold: u64) -> Result<Vec<Issue>, Refusal> {
     let now = door.agent.clock.now();
-    let entries = door.agent.handles.knowledge.entries().await?;
+    let entries = door.agent.handles.knowledge.entries(RECENT).await?;
     let old = entries.iter().filter_map(|entry| {
         let days = days(now, entry.modified).filter(|days| *days > threshold)?;
         Some(Issue {
@@ -243,7 +244,7 @@ async fn texts(
 ) -> Result<Vec<Issue>, Refusal> {
     let knowledge = &door.agent.handles.knowledge;
     let mut found = Vec::new();
-    for entry in knowledge.entries().await? {
+    for entry in knowledge.entries(RECENT).await?.iter() {
         let Ok(name) = entry.name.parse::<SkillName>() else {
             continue;
         };

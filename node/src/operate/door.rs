@@ -1,19 +1,19 @@
 //! The way to the Place: through the server that hosts it, or to what is stored.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use kairos_place::token::UserName;
 use serde_json::{Value, json};
 use url::form_urlencoded::byte_serialize;
 
+use super::Order;
 use crate::agent::Agent;
-use crate::cli::beside;
-use crate::cli::token::LOCAL;
+use crate::beside;
 use crate::hosted::Opened;
-use crate::operate::{self, Order};
+use crate::serving::ServerAt;
 
 /// How long a token for one command is good, if the command is killed before it takes it back. A command that waits for
 /// requests to end may take longer than that, and has been let in by then.
@@ -22,14 +22,17 @@ const TOKEN_LIFE: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which of both it was.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Door {
-    Server(SocketAddr),
+#[derive(Debug, Clone)]
+pub enum Door {
+    /// The server that hosts the Place.
+    Server(ServerAt),
+    /// What is stored, since no server hosts it.
     Stored,
 }
 
 impl Door {
-    pub(super) fn as_str(self) -> &'static str {
+    /// As it is told to programs.
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Server(_) => "server",
             Self::Stored => "stored",
@@ -51,10 +54,9 @@ pub(super) struct Key(beside::Key);
 
 impl Key {
     /// Makes one; [`discard`](Self::discard) takes it back.
-    pub(super) async fn make(agent: &Agent) -> anyhow::Result<Self> {
-        Ok(Self(
-            beside::Key::make(&agent.handles.auth, TOKEN_LIFE).await?,
-        ))
+    pub(super) async fn make(agent: &Agent, by: &UserName) -> anyhow::Result<Self> {
+        let key = beside::Key::make(&agent.handles.auth, by.clone(), TOKEN_LIFE);
+        Ok(Self(key.await?))
     }
 
     pub(super) async fn discard(self, agent: &Agent) -> anyhow::Result<()> {
@@ -65,26 +67,26 @@ impl Key {
     pub(super) async fn ask(
         &self,
         agent: &Agent,
-        address: SocketAddr,
+        at: &ServerAt,
         method: &'static str,
         path: String,
         body: Option<Value>,
     ) -> anyhow::Result<Value> {
         let patience = PATIENCE + agent.settings.http.shutdown_timeout.get();
-        self.0.ask(address, patience, method, path, body).await
+        self.0.ask(at, patience, method, path, body).await
     }
 
     /// The server that hosts the Place, if one does.
     pub(super) async fn host(
         &self,
         agent: &Agent,
-        servers: &[SocketAddr],
-    ) -> anyhow::Result<Option<(SocketAddr, Value)>> {
+        servers: &[ServerAt],
+    ) -> anyhow::Result<Option<(ServerAt, Value)>> {
         for address in servers {
             let path = "/api/v1/place".to_owned();
-            let told = self.ask(agent, *address, "GET", path, None).await?;
+            let told = self.ask(agent, address, "GET", path, None).await?;
             if told.get("hosted") == Some(&Value::Bool(true)) {
-                return Ok(Some((*address, told)));
+                return Ok(Some((address.clone(), told)));
             }
         }
         Ok(None)
@@ -92,39 +94,43 @@ impl Key {
 }
 
 /// Servers of this data directory that run.
-pub(super) async fn servers(agent: &Agent) -> anyhow::Result<Vec<SocketAddr>> {
+pub(super) async fn servers(agent: &Agent) -> anyhow::Result<Vec<ServerAt>> {
     beside::servers(&agent.data_dir).await
 }
 
-/// Carries out `order` where the Place is.
-pub(super) async fn carry_out(agent: &Arc<Agent>, order: Order) -> anyhow::Result<(Door, Value)> {
+/// Carries out `order` for `by` where the Place is.
+pub async fn carry_out(
+    agent: &Arc<Agent>,
+    order: Order,
+    by: &UserName,
+) -> anyhow::Result<(Door, Value)> {
     let servers = servers(agent).await?;
     if !servers.is_empty() {
-        let key = Key::make(agent).await?;
+        let key = Key::make(agent, by).await?;
         let done = at_server(agent, &key, &servers, &order).await;
         key.discard(agent).await?;
         if let Some((address, told)) = done? {
             return Ok((Door::Server(address), told));
         }
     }
-    Ok((Door::Stored, on_stored(agent, order).await?))
+    Ok((Door::Stored, on_stored(agent, order, by).await?))
 }
 
 async fn at_server(
     agent: &Agent,
     key: &Key,
-    servers: &[SocketAddr],
+    servers: &[ServerAt],
     order: &Order,
-) -> anyhow::Result<Option<(SocketAddr, Value)>> {
+) -> anyhow::Result<Option<(ServerAt, Value)>> {
     let Some((address, _)) = key.host(agent, servers).await? else {
         return Ok(None);
     };
     let (method, path, body) = request(order);
-    let told = key.ask(agent, address, method, path, body).await?;
+    let told = key.ask(agent, &address, method, path, body).await?;
     Ok(Some((address, told)))
 }
 
-async fn on_stored(agent: &Arc<Agent>, order: Order) -> anyhow::Result<Value> {
+async fn on_stored(agent: &Arc<Agent>, order: Order, by: &UserName) -> anyhow::Result<Value> {
     let stored = agent.data_dir.storage().join("place").join("place.db");
     let is_there = tokio::fs::try_exists(&stored).await?;
     // Somebody may be kept out before anybody was let in.
@@ -135,7 +141,7 @@ async fn on_stored(agent: &Arc<Agent>, order: Order) -> anyhow::Result<Value> {
     let opened = tokio::task::spawn_blocking(move || Opened::open(&opening)).await??;
     let hosted = opened.start(agent);
     let now = agent.clock.now();
-    let done = operate::carry_out(order, &hosted, None, LOCAL, now).await;
+    let done = super::carry_out(order, &hosted, None, by.as_str(), now).await;
     hosted.shutdown().await;
     Ok(done?)
 }
@@ -192,5 +198,6 @@ fn request(order: &Order) -> (&'static str, String, Option<Value>) {
             get("/audit", &query)
         }
         Order::Stats => get("/stats", &[]),
+        Order::Federation(order) => post("/federation", json!(order)),
     }
 }

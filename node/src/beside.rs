@@ -1,42 +1,46 @@
-//! Asking the server beside a command, with a token that is made for this one command.
+//! Asking the server beside a process of the same owner, with a token that is made for this one errand.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use kairos_actors::auth::{AuthHandle, Issue};
 use kairos_place::role::Role;
-use kairos_place::token::{Lifetime, RawToken, Token};
+use kairos_place::token::{Lifetime, RawToken, Token, UserName};
 use kairos_protocol::hash::ContentHash;
 use serde_json::Value;
 
-use super::token::LOCAL;
 use crate::data_dir::DataDir;
 use crate::local::Ask;
-use crate::serving;
+use crate::serving::{self, ServerAt};
 
-/// A token that opens the servers of this data directory for this command.
-pub(super) struct Key {
+/// A token that opens the servers of this data directory for one errand.
+pub(crate) struct Key {
     raw: RawToken,
     hash: ContentHash,
+    by: UserName,
 }
 
 impl Key {
-    /// Makes one that is good for `life` even if the command is killed; [`discard`](Self::discard) takes it back.
-    pub(super) async fn make(auth: &AuthHandle, life: Duration) -> anyhow::Result<Self> {
+    /// Makes one for `by`, who was found to be an owner. It is good for `life` even if the process is killed;
+    /// [`discard`](Self::discard) takes it back.
+    pub(crate) async fn make(
+        auth: &AuthHandle,
+        by: UserName,
+        life: Duration,
+    ) -> anyhow::Result<Self> {
         let issue = Issue {
-            user: LOCAL.parse()?,
+            user: by.clone(),
             role: Role::Owner,
             lifetime: Lifetime::For(life),
-            by: LOCAL.to_owned(),
+            by: by.to_string(),
         };
         let (raw, Token { hash, .. }) = auth.issue(issue).await?;
-        Ok(Self { raw, hash })
+        Ok(Self { raw, hash, by })
     }
 
     /// Takes it back.
-    pub(super) async fn discard(self, auth: &AuthHandle) -> anyhow::Result<()> {
-        let discarded = auth.discard(self.hash, LOCAL.to_owned());
+    pub(crate) async fn discard(self, auth: &AuthHandle) -> anyhow::Result<()> {
+        let discarded = auth.discard(self.hash, self.by.to_string());
         discarded
             .await
             .context("the token of this command stays valid for some minutes")?;
@@ -44,9 +48,9 @@ impl Key {
     }
 
     /// Asks a server, whose refusal is an error.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
-        address: SocketAddr,
+        at: &ServerAt,
         patience: Duration,
         method: &'static str,
         path: String,
@@ -59,9 +63,10 @@ impl Key {
             body,
             patience,
         };
-        let sent = tokio::task::spawn_blocking(move || ask.send(address)).await?;
+        let asked = at.clone();
+        let sent = tokio::task::spawn_blocking(move || ask.send(&asked)).await?;
         let (status, answer) =
-            sent.with_context(|| format!("the server at {address} does not answer"))?;
+            sent.with_context(|| format!("the server at {at} does not answer"))?;
         if (200..300).contains(&status) {
             return Ok(answer);
         }
@@ -74,7 +79,7 @@ impl Key {
 }
 
 /// Servers of `dir` that run.
-pub(super) async fn servers(dir: &DataDir) -> anyhow::Result<Vec<SocketAddr>> {
+pub(crate) async fn servers(dir: &DataDir) -> anyhow::Result<Vec<ServerAt>> {
     let dir = dir.clone();
     Ok(tokio::task::spawn_blocking(move || serving::servers(&dir)).await??)
 }
