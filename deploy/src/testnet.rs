@@ -16,6 +16,7 @@ mod checks;
 mod journal;
 mod link;
 mod network;
+mod p2p;
 mod play;
 mod poison;
 mod scenario;
@@ -26,6 +27,7 @@ use checks::Tips;
 use journal::Journal;
 use network::{Network, docker, url};
 use play::Stage;
+use scenario::Scenario;
 use verdict::{Color, Verdict};
 
 /// Where the scenarios are.
@@ -134,8 +136,7 @@ fn load(programs: &Programs, tag: &str, revision: Option<&str>) -> anyhow::Resul
 fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
     load(&args.programs.get()?, IMAGE, None)?;
     let mut network = Network::new(NAME, IMAGE, Plan::new(args.size))?;
-    network.up(true)?;
-    network.wait_ready(&network.nodes(), READY)?;
+    network.up(true, READY)?;
     seed::everybody(&network)?;
     let one = network.container("agent1")?;
     process::print(format_args!(
@@ -151,14 +152,40 @@ fn up(args: &UpArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Takes out of the short scenarios those that cannot be played on this machine, and names them. That others cannot be
+/// played is an error.
+fn leave_out(scenarios: &mut Vec<Scenario>, short: bool) -> anyhow::Result<Vec<String>> {
+    if !scenarios.iter().any(Scenario::takes_root) {
+        return Ok(Vec::new());
+    }
+    let Err(error) = link::possible() else {
+        return Ok(Vec::new());
+    };
+    let left_out = scenarios.iter().filter(|scenario| scenario.takes_root());
+    let left_out: Vec<String> = left_out.map(|scenario| scenario.name.clone()).collect();
+    let names = left_out.join(", ");
+    if !short {
+        return Err(error.context(format!("{names} cannot be played here")));
+    }
+    process::note(format_args!("SKIPPED: {names}; {error:#}"));
+    scenarios.retain(|scenario| !scenario.takes_root());
+    Ok(left_out)
+}
+
 fn play_all(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let scenarios = scenario::read(Path::new(SCENARIOS), &args.scenarios, args.short)?;
+    let mut scenarios = scenario::read(Path::new(SCENARIOS), &args.scenarios, args.short)?;
+    let left_out = leave_out(&mut scenarios, args.short)?;
+    let plan = Plan::new(args.size);
+    let (agents, places) = (plan.agents(), plan.places());
+    for scenario in &scenarios {
+        scenario.fits(&agents, &places)?;
+    }
     let programs = args.programs.get()?;
     let began = Instant::now();
     let image = load(&programs, IMAGE, None)?;
     load(&programs, NEXT, Some("next"))?;
     let project = format!("{NAME}-{}", std::process::id());
-    let mut network = Network::new(&project, IMAGE, Plan::new(args.size))?;
+    let mut network = Network::new(&project, IMAGE, plan)?;
     let tell = |what: &str| {
         process::note(format_args!(
             "{:>6.1} s  {what}",
@@ -167,8 +194,7 @@ fn play_all(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     tell("start the network");
     let up = Instant::now();
-    network.up(args.keep)?;
-    network.wait_ready(&network.nodes(), READY)?;
+    network.up(args.keep, READY)?;
     let ready = up.elapsed();
     seed::everybody(&network)?;
     let again = ["agent1".to_owned()];
@@ -205,6 +231,7 @@ fn play_all(args: &RunArgs) -> anyhow::Result<ExitCode> {
         ready_seconds: ready.as_secs_f64(),
         one_ready_seconds: one_ready.as_secs_f64(),
         memory,
+        left_out,
         scenarios: played,
         seconds: began.elapsed().as_secs_f64(),
     };

@@ -35,6 +35,8 @@ pub(crate) struct Journal {
     records: Mutex<BTreeMap<String, Vec<String>>>,
     /// How long acknowledged sends took, the start of the command included.
     times: Mutex<Vec<Duration>>,
+    /// How long lookups took until the agent was found, the start of the command included.
+    lookups: Mutex<Vec<Duration>>,
     sent: AtomicU64,
     recorded: AtomicU64,
     refused: AtomicU64,
@@ -80,6 +82,18 @@ impl Journal {
     /// The times of sends since the last call, in order.
     pub(crate) fn take_times(&self) -> Vec<Duration> {
         let mut times = std::mem::take(&mut *lock(&self.times));
+        times.sort_unstable();
+        times
+    }
+
+    /// Keeps in mind how long a lookup took.
+    pub(crate) fn looked_up(&self, took: Duration) {
+        lock(&self.lookups).push(took);
+    }
+
+    /// The times of lookups since the last call, in order.
+    pub(crate) fn take_lookups(&self) -> Vec<Duration> {
+        let mut times = std::mem::take(&mut *lock(&self.lookups));
         times.sort_unstable();
         times
     }

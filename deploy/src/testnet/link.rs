@@ -1,4 +1,5 @@
-//! A slow network that loses packets, made inside the network namespace of a container.
+//! What is done inside the network namespace of a container: a slow network that loses packets, and a router that
+//! translates addresses.
 //!
 //! Where the kernel has `netem`, it delays, too. Where it has not, packets are dropped by the firewall and the rest is
 //! held to a rate, which delays whatever waits in the queue.
@@ -7,8 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Deserialize;
 
 use super::network::{Network, docker};
+use crate::compose;
 use crate::process::{self, Ended};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -16,6 +19,35 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const RATE: &str = "512kbit";
 /// One packet of ten.
 const LOSS: &str = "0.10";
+
+/// The port under which a router has a connection go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ports {
+    /// The one that it came from, unless another one has it: two who dial each other at the same time meet.
+    Kept,
+    /// Another one for each, which no peer can know.
+    Changed,
+}
+
+/// What it takes to do any of this.
+const TAKES: &str =
+    "it takes root, nsenter, iproute2, and iptables to do something to the network of a container";
+
+/// Finds out before anything is started whether this can be done here.
+///
+/// # Errors
+///
+/// Says what it takes.
+pub(crate) fn possible() -> anyhow::Result<()> {
+    let inside = Inside {
+        pid: std::process::id().to_string(),
+    };
+    for args in [&["ip", "link"][..], &["iptables", "-w", "-n", "-L"]] {
+        inside.run(args).and_then(Ended::done).context(TAKES)?;
+    }
+    Ok(())
+}
 
 /// Makes the network of a node slow, and says by what means.
 ///
@@ -98,6 +130,42 @@ fn rule(verb: &'static str, chain: &'static str) -> [&'static str; 15] {
     ]
 }
 
+/// Makes a node the router of a hidden agent: the gateway of its network, which translates the addresses of whatever goes
+/// out, and lets nothing in that nobody asked for.
+///
+/// # Errors
+///
+/// Where this user may not, or nothing here can do it.
+pub(crate) fn translate(network: &Network, hidden: &str, ports: Ports) -> anyhow::Result<()> {
+    let router = compose::router(hidden);
+    let inside = Inside::of(network, &router)?;
+    let [at_home, gateway] = network.at_home(&router, hidden)?;
+    let route = || -> anyhow::Result<()> {
+        let home = inside.device(&at_home)?;
+        let wan = inside.device(&network.on_the_wan(&router))?;
+        let asked = "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT";
+        let ports = match ports {
+            Ports::Kept => "",
+            Ports::Changed => " --random-fully",
+        };
+        for line in [
+            // It knows the networks that it is in, and no way from there.
+            "ip route flush exact default".to_owned(),
+            format!("ip address add {gateway} dev {home}"),
+            format!("iptables -w -t nat -A POSTROUTING -o {wan} -j MASQUERADE{ports}"),
+            format!("iptables -w -A FORWARD -i {wan} {asked}"),
+            format!("iptables -w -A FORWARD -i {wan} -j DROP"),
+            format!("iptables -w -A INPUT -i {wan} {asked}"),
+            format!("iptables -w -A INPUT -i {wan} -j DROP"),
+        ] {
+            inside.run(&line.split(' ').collect::<Vec<_>>())?.done()?;
+        }
+        Ok(())
+    };
+    route()
+        .context("a router that translates addresses takes root, nsenter, iproute2, and iptables")
+}
+
 /// The network namespace of a container.
 struct Inside {
     pid: String,
@@ -126,11 +194,28 @@ impl Inside {
         )
     }
 
+    /// The interface that has an address.
+    fn device(&self, address: &str) -> anyhow::Result<String> {
+        let listed = self
+            .run(&["ip", "-brief", "-4", "address", "show"])?
+            .done()?;
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        let wanted = format!("{address}/");
+        let line = listed.lines().find(|line| {
+            line.split_whitespace()
+                .any(|word| word.starts_with(&wanted))
+        });
+        let name = line.and_then(|line| line.split(['@', ' ']).next());
+        Ok(name
+            .with_context(|| format!("no interface has the address {address}:\n{listed}"))?
+            .to_owned())
+    }
+
     fn interfaces(&self) -> anyhow::Result<Vec<String>> {
         let listed = self
             .run(&["ip", "-brief", "link", "show", "type", "veth"])
             .and_then(Ended::done)
-            .context("a slow network takes root, nsenter, and iproute2")?;
+            .context(TAKES)?;
         let listed = String::from_utf8_lossy(&listed).into_owned();
         let names = listed
             .lines()

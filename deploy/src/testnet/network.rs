@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::compose::{PORT, Plan, SMALL, Size, WAN};
+use crate::compose::{self, BEHIND, HIDDEN, PORT, PROFILES, Plan, SMALL, Size, WAN};
 use crate::image::DATA;
 use crate::process::{self, Ended};
 
@@ -49,6 +49,7 @@ struct State {
     /// Nodes that are no longer who they were.
     taken_over: BTreeSet<String>,
     small: bool,
+    hidden: bool,
 }
 
 impl Network {
@@ -71,6 +72,7 @@ impl Network {
                 off_the_wan: BTreeSet::new(),
                 taken_over: BTreeSet::new(),
                 small: false,
+                hidden: false,
             }),
             guard: None,
         };
@@ -109,18 +111,32 @@ impl Network {
         Ok(())
     }
 
-    /// Starts all nodes but the small one.
-    pub(crate) fn up(&mut self, keep: bool) -> anyhow::Result<()> {
+    /// Starts all nodes that are always there, and waits until they are ready: the Places first, whose libp2p nodes are
+    /// those that all others begin with.
+    pub(crate) fn up(&mut self, keep: bool, bound: Duration) -> anyhow::Result<()> {
         ensure!(
             self.listed()?.is_empty(),
             "the network `{}` is there already; take it down with: kairos-deploy testnet down --name {}",
             self.project,
             self.project
         );
+        self.state().plan.part = free_part()?;
+        self.write()?;
         if !keep {
             self.guard = Some(self.guard()?);
         }
-        self.compose(&["up", "--detach", "--no-color"])?;
+        for nodes in [self.places(), self.agents()] {
+            self.compose_up(&nodes)?;
+            self.wait_ready(&nodes, bound)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the containers of nodes, or makes them anew where something about them is to be different.
+    fn compose_up(&self, nodes: &[String]) -> anyhow::Result<()> {
+        let mut args = vec!["up", "--detach", "--no-color", "--no-deps"];
+        args.extend(nodes.iter().map(String::as_str));
+        self.compose(&args)?;
         self.find()
     }
 
@@ -128,11 +144,12 @@ impl Network {
     fn guard(&self) -> anyhow::Result<Child> {
         use std::os::unix::process::CommandExt as _;
         let down = self.compose_command()?;
-        let script = r#"cat >/dev/null; exec "$@" --profile small down --volumes --timeout 1"#;
+        let script = r#"cat >/dev/null; exec "$@" down --volumes --timeout 1"#;
         Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(down.get_program())
             .args(down.get_args())
+            .args(everything())
             .env("KAIROS_IMAGE", &self.image)
             // What is typed at the terminal to end this process is not for that one.
             .process_group(0)
@@ -145,7 +162,9 @@ impl Network {
 
     /// Removes all containers, networks and volumes.
     pub(crate) fn down(&self) -> anyhow::Result<()> {
-        self.compose(&["--profile", "small", "down", "--volumes", "--timeout", "10"])
+        let mut args = everything();
+        args.extend(["down", "--volumes", "--timeout", "10"]);
+        self.compose(&args)
     }
 
     /// How large the network of this name is that runs.
@@ -203,10 +222,18 @@ impl Network {
         agents
     }
 
+    /// The names of the agents without an HTTP port, while they are there. They are at no Place.
+    pub(crate) fn hidden(&self) -> Vec<String> {
+        let there = self.state().hidden;
+        let names = HIDDEN.iter().filter(|_| there);
+        names.map(|&name| name.to_owned()).collect()
+    }
+
     /// All nodes, Places first.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let mut nodes = self.places();
         nodes.extend(self.agents());
+        nodes.extend(self.hidden());
         nodes
     }
 
@@ -339,7 +366,10 @@ impl Network {
         for node in nodes {
             let container = self.container(node)?;
             if connected {
-                docker(&["network", "connect", "--alias", node, &wan, &container])?;
+                let at = self.state().plan.address(node).to_string();
+                docker(&[
+                    "network", "connect", "--alias", node, "--ip", &at, &wan, &container,
+                ])?;
                 self.state().off_the_wan.remove(node);
             } else {
                 docker(&["network", "disconnect", &wan, &container])?;
@@ -365,8 +395,7 @@ impl Network {
         change(&mut self.state().plan);
         self.write()?;
         self.set_away(&nodes, true);
-        self.compose(&["up", "--detach", "--no-color", "--no-deps", node])?;
-        self.find()?;
+        self.compose_up(&nodes)?;
         self.wait_ready(&nodes, bound)?;
         self.set_away(&nodes, false);
         Ok(())
@@ -386,7 +415,10 @@ impl Network {
         self.compose(&["up", "--no-start", "--no-color", "--no-deps", node])?;
         self.find()?;
         self.put(node, data)?;
-        self.start(&nodes, bound)?;
+        // Not by the engine: version 1 of Compose joins a container to its further networks when it starts it.
+        self.compose_up(&nodes)?;
+        self.wait_ready(&nodes, bound)?;
+        self.set_away(&nodes, false);
         Ok(())
     }
 
@@ -394,20 +426,70 @@ impl Network {
     pub(crate) fn set_small(&self, there: bool, bound: Duration) -> anyhow::Result<()> {
         let nodes = [SMALL.to_owned()];
         if there {
-            self.compose(&["up", "--detach", "--no-color", "--no-deps", SMALL])?;
+            self.compose_up(&nodes)?;
             self.state().small = true;
-            self.find()?;
-            self.wait_ready(&nodes, bound)?;
-            return Ok(());
+            return self.wait_ready(&nodes, bound).map(drop);
         }
         let was = std::mem::take(&mut self.state().small);
         if was {
-            self.state().ids.remove(SMALL);
-            self.compose(&["--profile", SMALL, "rm", "--stop", "--force", SMALL])?;
-            docker(&["volume", "rm", &format!("{}_{SMALL}", self.project)])?;
-            self.find()?;
+            self.remove(SMALL, &nodes, &nodes)?;
         }
         Ok(())
+    }
+
+    /// Has the hidden agents run, after their routers, of which `prepare` makes routers; or takes all of them away.
+    pub(crate) fn add_hidden(
+        &self,
+        prepare: impl Fn(&str) -> anyhow::Result<()>,
+        bound: Duration,
+    ) -> anyhow::Result<()> {
+        self.compose_up(&HIDDEN.map(compose::router))?;
+        HIDDEN.into_iter().try_for_each(prepare)?;
+        let agents = HIDDEN.map(str::to_owned);
+        self.compose_up(&agents)?;
+        self.state().hidden = true;
+        self.wait_ready(&agents, bound)?;
+        agents.iter().try_for_each(|agent| self.id(agent).map(drop))
+    }
+
+    /// Takes the hidden agents away, if they are there, with all they kept, and their routers.
+    pub(crate) fn remove_hidden(&self) -> anyhow::Result<()> {
+        let was = std::mem::take(&mut self.state().hidden);
+        if was {
+            let agents = HIDDEN.map(str::to_owned);
+            let routers = HIDDEN.map(compose::router);
+            self.remove(BEHIND, &[&agents[..], &routers[..]].concat(), &agents)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the containers of `nodes`, which are there with `profile`, and the volumes of some of them.
+    fn remove(&self, profile: &str, nodes: &[String], volumes: &[String]) -> anyhow::Result<()> {
+        let mut args = vec!["--profile", profile, "rm", "--stop", "--force"];
+        args.extend(nodes.iter().map(String::as_str));
+        self.compose(&args)?;
+        for node in volumes {
+            self.state().ids.remove(node);
+            docker(&["volume", "rm", &format!("{}_{node}", self.project)])?;
+        }
+        self.find()
+    }
+
+    /// Where a node is in the network of a hidden agent, and the gateway of that network with the length of its prefix.
+    pub(crate) fn at_home(&self, node: &str, hidden: &str) -> anyhow::Result<[String; 2]> {
+        let network = format!("{}_{}", self.project, compose::home(hidden));
+        let own = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
+        let own = docker(&["inspect", "--format", &own, &self.container(node)?])?;
+        let gateway = "{{with index .IPAM.Config 0}}{{.Gateway}} {{.Subnet}}{{end}}";
+        let told = docker(&["network", "inspect", "--format", gateway, &network])?;
+        let (gateway, subnet) = told.split_once(' ').context("a network has no gateway")?;
+        let (_, length) = subnet.split_once('/').context("a network has no prefix")?;
+        Ok([own, format!("{gateway}/{length}")])
+    }
+
+    /// Where a node is on the network that joins the regions.
+    pub(crate) fn on_the_wan(&self, node: &str) -> String {
+        self.state().plan.address(node).to_string()
     }
 
     /// All files of a node, as an archive.
@@ -491,6 +573,37 @@ fn compose() -> anyhow::Result<Vec<String>> {
     )
 }
 
+/// Words for Compose that make it see nodes that are not always there, too.
+fn everything() -> Vec<&'static str> {
+    PROFILES
+        .into_iter()
+        .flat_map(|profile| ["--profile", profile])
+        .collect()
+}
+
+/// A part of the block of addresses that no network of the engine has. Which one is tried first depends on the process, so
+/// that two that start at once take different ones.
+fn free_part() -> anyhow::Result<u8> {
+    let networks = docker(&["network", "ls", "--quiet"])?;
+    let mut args = vec![
+        "network",
+        "inspect",
+        "--format",
+        "{{range .IPAM.Config}}{{.Subnet}} {{end}}",
+    ];
+    args.extend(networks.lines());
+    let taken = docker(&args)?;
+    let [first, ..] = std::process::id().to_le_bytes();
+    first_free(first, &taken.split_whitespace().collect::<Vec<_>>())
+        .context("every part of the block of addresses is taken; remove networks of Docker that are no longer used")
+}
+
+fn first_free(first: u8, taken: &[&str]) -> Option<u8> {
+    (0..=u8::MAX)
+        .map(|n| first.wrapping_add(n))
+        .find(|part| !taken.contains(&compose::subnet(*part).as_str()))
+}
+
 /// A size as the engine writes it, such as `12.3MiB`.
 fn bytes(text: &str) -> Option<u64> {
     let unit = text.find(|c: char| c.is_ascii_alphabetic())?;
@@ -536,6 +649,17 @@ mod tests {
         assert_eq!(bytes("12MiB"), Some(12 << 20));
         assert_eq!(bytes("12 parsecs"), None);
         assert_eq!(bytes("12"), None);
+    }
+
+    #[test]
+    fn a_part_of_the_block_is_taken_that_nobody_has() {
+        assert_eq!(first_free(7, &["172.18.0.0/16"]), Some(7));
+        let taken = [255, 0].map(compose::subnet);
+        let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+        assert_eq!(first_free(255, &taken), Some(1));
+        let all: Vec<String> = (0..=255).map(compose::subnet).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        assert_eq!(first_free(3, &all), None);
     }
 
     #[test]

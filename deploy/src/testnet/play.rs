@@ -12,8 +12,8 @@ use super::checks::{self, Check, Tips, meet};
 use super::journal::{Count, Journal};
 use super::network::{Network, each, url};
 use super::scenario::{Nodes, Scenario, Step};
-use super::{link, poison, seed};
-use crate::compose::{SMALL, SMALL_DISK};
+use super::{link, p2p, poison, seed};
+use crate::compose::{HIDDEN, SMALL, SMALL_DISK};
 use crate::image::USER;
 use crate::process;
 
@@ -54,6 +54,8 @@ pub(crate) struct Played {
     pub(crate) reasons: Vec<String>,
     /// How long a send took, the start of the command included: half of them, and 95 of 100.
     pub(crate) send_ms: Option<[u64; 2]>,
+    /// How long a lookup by id took until the agent was found, the start of the command included: half of them, and all.
+    pub(crate) lookup_ms: Option<[u64; 2]>,
     pub(crate) notes: Vec<String>,
     pub(crate) checks: Vec<Check>,
     /// What kept it from being played to its end.
@@ -96,10 +98,7 @@ impl Stage<'_> {
                     self.verify,
                     self.bound,
                 );
-                let left = self.network.set_small(false, self.bound);
-                self.journal.forget(SMALL);
-                self.tips.forget(SMALL);
-                left.err().map(|error| format!("{error:#}"))
+                self.leave().err().map(|error| format!("{error:#}"))
             }
             Err(error) => Some(format!("{error:#}")),
         };
@@ -108,12 +107,7 @@ impl Stage<'_> {
             records,
             refused,
         } = self.journal.count();
-        let times = self.journal.take_times();
-        let at = |part: usize| {
-            times
-                .get(times.len() * part / 100)
-                .map(|time| time.as_millis() as u64)
-        };
+        let (sends, lookups) = (self.journal.take_times(), self.journal.take_lookups());
         Played {
             name: scenario.name.clone(),
             title: scenario.title.clone(),
@@ -123,11 +117,22 @@ impl Stage<'_> {
             records: records - before.records,
             refused: refused - before.refused,
             reasons: self.journal.take_reasons(),
-            send_ms: at(50).zip(at(95)).map(|(half, most)| [half, most]),
+            send_ms: shares(&sends, [50, 95]),
+            lookup_ms: shares(&lookups, [50, 100]),
             notes,
             checks,
             error,
         }
+    }
+
+    /// Takes away the agents that are there for one scenario.
+    fn leave(&self) -> anyhow::Result<()> {
+        for node in HIDDEN.into_iter().chain([SMALL]) {
+            self.journal.forget(node);
+            self.tips.forget(node);
+        }
+        self.network.set_small(false, self.bound)?;
+        self.network.remove_hidden()
     }
 
     fn named(&self, nodes: &Nodes) -> anyhow::Result<Vec<String>> {
@@ -141,6 +146,7 @@ impl Stage<'_> {
             // It goes on beside the other steps.
             Step::Traffic(_) => done(),
             Step::Meet(nodes) => self.everybody_meets(&self.named(nodes)?),
+            Step::Find(nodes) => p2p::look_up(self, &self.named(nodes)?),
             Step::Hold(time) => {
                 process::pause(time.0);
                 done()
@@ -149,12 +155,14 @@ impl Stage<'_> {
                 network.json(by, &["place", "deposit", skill, "--place", &url(at)])?;
                 done()
             }
-            Step::Acquire { by, skill, at } => {
-                for outcome in each(&self.named(by)?, |agent| self.acquire(agent, skill, at)) {
+            Step::Acquire { by, skill, at, via } => {
+                let take = |agent: &String| self.acquire(agent, skill, at, via);
+                for outcome in each(&self.named(by)?, take) {
                     outcome?;
                 }
                 done()
             }
+            Step::Federate { one, other } => self.federate(one, other),
             Step::Kill(nodes) => network.end(&self.named(nodes)?, true).and_then(|()| done()),
             Step::Stop(nodes) => network
                 .end(&self.named(nodes)?, false)
@@ -207,6 +215,8 @@ impl Stage<'_> {
             }
             Step::Fill => self.fill(),
             Step::Empty => self.empty(),
+            Step::Hidden { ports } => p2p::join(self, *ports),
+            Step::Exchange { by, with, over } => p2p::exchange(self, by, with, *over),
             Step::Compromise { who, at, victim } => poison::compromise(self, who, at, victim),
         }
     }
@@ -227,12 +237,44 @@ impl Stage<'_> {
         Ok(vec![format!("{} encounters", pairs.len())])
     }
 
+    /// Who hosts a Place.
+    fn host(&self, node: &str) -> anyhow::Result<String> {
+        let told = self.network.json(node, &["identity"])?;
+        let id = told.get("id").and_then(Value::as_str);
+        Ok(id
+            .with_context(|| format!("{node} does not say who it is"))?
+            .to_owned())
+    }
+
+    fn federate(&self, one: &str, other: &str) -> anyhow::Result<Vec<String>> {
+        let (there, here) = (url(other), url(one));
+        let propose = ["federation", "propose", &there, "--own-url", &here];
+        let proposed = self.network.json(one, &propose)?;
+        let id = proposed.get("agreement").and_then(Value::as_str);
+        let id = id.with_context(|| format!("{one} proposed nothing: {proposed}"))?;
+        let accepted = self.network.json(other, &["federation", "accept", id])?;
+        let standing = accepted.get("standing").and_then(Value::as_str);
+        ensure!(
+            standing == Some("in_effect"),
+            "{other} did not agree: {accepted}"
+        );
+        Ok(Vec::new())
+    }
+
     /// Fetches a skill, approves it on the evidence, and offers it to others; it must be what its author wrote.
-    fn acquire(&self, agent: &str, skill: &str, at: &str) -> anyhow::Result<()> {
+    fn acquire(&self, agent: &str, skill: &str, at: &str, via: &[String]) -> anyhow::Result<()> {
         let place = url(at);
-        let got = self
-            .network
-            .json(agent, &["place", "acquire", skill, "--place", &place])?;
+        let ids = via.iter().map(|place| self.host(place));
+        let ids = ids.collect::<anyhow::Result<Vec<_>>>()?;
+        let mut args = vec!["place", "acquire", skill, "--place", &place];
+        args.extend(ids.iter().flat_map(|id| ["--via", id]));
+        let got = self.network.json(agent, &args)?;
+        let stations = got.pointer("/quarantined/evidence/carried/passage");
+        let stations = stations.and_then(Value::as_array).map_or(0, Vec::len);
+        ensure!(
+            via.is_empty() || stations == via.len() + 1,
+            "{agent} is not shown the way of `{skill}`: {got}"
+        );
         let id = got
             .pointer("/quarantined/id")
             .or_else(|| got.get("id"))
@@ -330,6 +372,17 @@ impl Stage<'_> {
             began.elapsed().as_secs_f64()
         )])
     }
+}
+
+/// Of times in order, in milliseconds: those within which so many of 100 are.
+fn shares(times: &[Duration], percent: [usize; 2]) -> Option<[u64; 2]> {
+    let last = times.len().checked_sub(1)?;
+    let at = |part: usize| {
+        let index = (times.len() * part / 100).min(last);
+        times.get(index).map(|time| time.as_millis() as u64)
+    };
+    let [one, other] = percent.map(at);
+    Some([one?, other?])
 }
 
 fn ballast(number: u32, content: &[u8]) -> anyhow::Result<Vec<u8>> {

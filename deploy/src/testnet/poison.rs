@@ -2,22 +2,23 @@
 //! readers into harm, offer what executes, and put back an older copy of everything to tell another story.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
-use tar::{Builder, EntryType, Header};
+use serde_json::Value;
 
 use super::checks::meet;
 use super::network::{Network, url};
 use super::play::Stage;
-use crate::image::USER;
+use super::seed;
 use crate::process;
 
 /// Records of the story that is told first, and of the one that is told afterwards.
 const FIRST: usize = 2;
 const SECOND: usize = 4;
 const VERIFY: Duration = Duration::from_secs(30);
+/// How long before an agent that cannot be reached is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What readers are to be talked into.
 const TEXT: &str = "---
@@ -49,6 +50,7 @@ pub(crate) fn compromise(
     ];
     meet(network, victim, who)?;
     let before = network.files(who)?;
+    let seen = blocks_seen(network, who, victim)?;
     for _ in 0..FIRST {
         let number = stage.journal.number();
         ensure!(
@@ -56,7 +58,7 @@ pub(crate) fn compromise(
             "{who} keeps no record"
         );
     }
-    meet(network, victim, who)?;
+    witness(stage, who, victim, seen + u64::try_from(FIRST)?)?;
     // From here on nothing that it was told or tells counts.
     network.take_over(who);
     stage.journal.forget(who);
@@ -129,7 +131,12 @@ fn knows(network: &Network, agent: &str, name: &str) -> anyhow::Result<bool> {
 
 /// A SkillSet with a program in it is not to be had.
 fn program(network: &Network, who: &str, victim: &str) -> anyhow::Result<String> {
-    network.put(who, &skill_set()?)?;
+    let files = [
+        ("knowledge/kettle/kettle.md", 0o644, "# Kettles\n"),
+        ("knowledge/kettle/on.sh", 0o755, "#!/bin/sh\n: poison\n"),
+    ];
+    let set = seed::skill_set("agent/skillsets", "kettle_tools", "kettle", &files)?;
+    network.put(who, &set)?;
     let got = network.run(
         victim,
         &["--json", "skillset", "acquire", &url(who), "kettle_tools"],
@@ -147,63 +154,54 @@ fn program(network: &Network, who: &str, victim: &str) -> anyhow::Result<String>
     Ok("the program was refused".to_owned())
 }
 
-fn skill_set() -> anyhow::Result<Vec<u8>> {
-    let about = json!({
-        "name": "kettle_tools", "version": "1.0.0", "layer": "L1", "description": "All for kettles", "author": "agent",
-    });
-    let mut tar = Builder::new(Vec::new());
-    let mut add = |path: &str, kind, mode, content: &[u8]| {
-        let mut header = Header::new_ustar();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(USER);
-        header.set_gid(USER);
-        header.set_size(content.len() as u64);
-        tar.append_data(&mut header, path, content)
-    };
-    let top = "agent/skillsets/kettle_tools";
-    for folder in [
-        "agent/skillsets",
-        top,
-        &format!("{top}/knowledge"),
-        &format!("{top}/knowledge/kettle"),
-    ] {
-        add(&format!("{folder}/"), EntryType::Directory, 0o755, &[])?;
+/// How long a ledger of `who` was seen by `victim`.
+fn blocks_seen(network: &Network, who: &str, victim: &str) -> anyhow::Result<u64> {
+    let id = network.id(who)?;
+    let shown = network.json(victim, &["peers", "show", &id])?;
+    let size = shown.pointer("/ledger/size").and_then(Value::as_u64);
+    size.with_context(|| format!("{victim} has seen no ledger of {who}"))
+}
+
+/// Has `victim` meet `who` until it saw so many blocks: a checkpoint follows its blocks a little later.
+fn witness(stage: &Stage<'_>, who: &str, victim: &str, blocks: u64) -> anyhow::Result<()> {
+    let until = Instant::now() + stage.bound;
+    loop {
+        meet(stage.network, victim, who)?;
+        let seen = blocks_seen(stage.network, who, victim)?;
+        if seen >= blocks {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < until,
+            "{who} signs no checkpoint of {blocks} blocks, only of {seen}"
+        );
+        process::pause(AGAIN);
     }
-    add(
-        &format!("{top}/skillset.json"),
-        EntryType::Regular,
-        0o644,
-        about.to_string().as_bytes(),
-    )?;
-    add(
-        &format!("{top}/knowledge/kettle/kettle.md"),
-        EntryType::Regular,
-        0o644,
-        b"# Kettles\n",
-    )?;
-    add(
-        &format!("{top}/knowledge/kettle/on.sh"),
-        EntryType::Regular,
-        0o755,
-        b"#!/bin/sh\n: poison\n",
-    )?;
-    Ok(tar.into_inner()?)
 }
 
 /// Whoever saw the first story turns the second away, and has evidence that convinces others.
 fn past(stage: &Stage<'_>, who: &str, victim: &str) -> anyhow::Result<String> {
     let network = stage.network;
-    let met = network.run(victim, &["--json", "meet", &url(who)], "")?;
-    ensure!(
-        !met.succeeded(),
-        "{victim} takes another past of {who} for the same"
-    );
+    // It has just started anew, and its name may take a moment to be known again.
+    let until = Instant::now() + stage.bound;
+    let met = loop {
+        let met = network.run(victim, &["--json", "meet", &url(who)], "")?;
+        ensure!(
+            !met.succeeded(),
+            "{victim} takes another past of {who} for the same"
+        );
+        if !met.complaint().contains("no connection to") || Instant::now() > until {
+            break met;
+        }
+        process::pause(AGAIN);
+    };
     let id = network.id(who)?;
     let shown = network.json(victim, &["peers", "show", &id])?;
     let file = shown.pointer("/ledger/fork").and_then(Value::as_str);
-    let file =
-        file.with_context(|| format!("{victim} has no evidence of the two pasts of {who}"))?;
+    let file = file.with_context(|| {
+        let said = met.complaint();
+        format!("{victim} has no evidence of the two pasts of {who}, which it met: {said}")
+    })?;
     let archive = network.file_at(victim, file)?;
     let mut archive = tar::Archive::new(archive.as_slice());
     let mut evidence = Vec::new();

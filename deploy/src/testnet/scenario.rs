@@ -8,6 +8,9 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use serde::de::Error as _;
 
+use super::link::Ports;
+use crate::compose::{HIDDEN, SMALL};
+
 /// Most steps of a scenario.
 const STEPS_MAX: usize = 64;
 /// The longest that a scenario may wait for anything.
@@ -28,6 +31,29 @@ pub(crate) struct Scenario {
     /// Within which time after the last step everybody has found everybody again, and has its mail.
     pub(crate) bound: Span,
     pub(crate) steps: Vec<Step>,
+}
+
+impl Scenario {
+    /// Finds out before anything is started whether a network of `agents` and `places` has all nodes that are named.
+    ///
+    /// # Errors
+    ///
+    /// Names the first one that it has not.
+    pub(crate) fn fits(&self, agents: &[String], places: &[String]) -> anyhow::Result<()> {
+        for name in self.steps.iter().flat_map(Step::named) {
+            Nodes::One(name.to_owned())
+                .among(agents, places)
+                .with_context(|| format!("`{}` takes a larger network", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Whether something in it is done to the network of a container from outside, which not everybody may.
+    pub(crate) fn takes_root(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Slow(_) | Step::Mend(_) | Step::Hidden { .. }))
+    }
 }
 
 /// A length of time, written like `30s`.
@@ -56,6 +82,13 @@ pub(crate) enum Nodes {
 }
 
 impl Nodes {
+    fn words(&self) -> &[String] {
+        match self {
+            Self::One(word) => std::slice::from_ref(word),
+            Self::Several(words) => words,
+        }
+    }
+
     /// Their names, in a network of `agents` and `places`.
     ///
     /// # Errors
@@ -66,12 +99,8 @@ impl Nodes {
         agents: &[String],
         places: &[String],
     ) -> anyhow::Result<Vec<String>> {
-        let words = match self {
-            Self::One(word) => std::slice::from_ref(word),
-            Self::Several(words) => words,
-        };
         let mut names = Vec::new();
-        for word in words {
+        for word in self.words() {
             match word.as_str() {
                 "agents" => names.extend_from_slice(agents),
                 "places" => names.extend_from_slice(places),
@@ -79,8 +108,12 @@ impl Nodes {
                 name if agents.iter().chain(places).any(|known| known == name) => {
                     names.push(name.to_owned())
                 }
-                name if name == crate::compose::SMALL => names.push(name.to_owned()),
-                name => bail!("there is no node `{name}` in this network"),
+                name if name == SMALL || HIDDEN.contains(&name) => names.push(name.to_owned()),
+                name => bail!(
+                    "there is no `{name}` among {} agents and {} Places; give more with --agents and --places",
+                    agents.len(),
+                    places.len()
+                ),
             }
         }
         Ok(names)
@@ -93,6 +126,8 @@ impl Nodes {
 pub(crate) enum Step {
     /// Each of these meets each other one, and checks its key.
     Meet(Nodes),
+    /// Each of these looks others of them up by their ids, in the table of the network.
+    Find(Nodes),
     /// Messages and records flow from now on until the scenario ends: so many a second.
     Traffic(f64),
     /// Nothing is done for so long.
@@ -103,12 +138,17 @@ pub(crate) enum Step {
         skill: String,
         at: String,
     },
-    /// Agents take a skill from a Place, look at the evidence, and approve it.
+    /// Agents take a skill from a Place, or from one behind it, look at the evidence, and approve it.
     Acquire {
         by: Nodes,
         skill: String,
         at: String,
+        /// The Places that lead there from the one they are at, in order; the last one has it.
+        #[serde(default)]
+        via: Vec<String>,
     },
+    /// Two Places agree: the operator of the first proposes, that of the second accepts.
+    Federate { one: String, other: String },
     /// These are ended at once, as by a power cut.
     Kill(Nodes),
     /// These are told to stop, and stop in order.
@@ -139,6 +179,14 @@ pub(crate) enum Step {
     Fill,
     /// There is room again, and it keeps what it is told.
     Empty,
+    /// Two agents without an HTTP port join, each behind a router that translates addresses.
+    Hidden { ports: Ports },
+    /// One agent finds another by its id, meets it, gets its SkillSet, looks at the evidence, and approves it.
+    Exchange {
+        by: String,
+        with: String,
+        over: Over,
+    },
     /// An agent is taken over: what it sends is poison, and then it rewrites its past.
     Compromise {
         who: String,
@@ -147,7 +195,66 @@ pub(crate) enum Step {
     },
 }
 
+/// By which way two agents are connected in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Over {
+    /// Through a relay, and not otherwise.
+    Relayed,
+    /// Directly, past the relay through which they met.
+    Direct,
+}
+
+impl Over {
+    /// What nodes call it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Relayed => "relayed",
+            Self::Direct => "direct",
+        }
+    }
+}
+
 impl Step {
+    /// The nodes that it names, and words that stand for several.
+    fn named(&self) -> Vec<&str> {
+        let words = |nodes| {
+            Nodes::words(nodes)
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+        };
+        match self {
+            Self::Meet(nodes)
+            | Self::Find(nodes)
+            | Self::Kill(nodes)
+            | Self::Stop(nodes)
+            | Self::Start(nodes)
+            | Self::Cut(nodes)
+            | Self::Upgrade(nodes)
+            | Self::Slow(nodes)
+            | Self::Mend(nodes) => words(nodes),
+            Self::Deposit { by, at, .. } => vec![by, at],
+            Self::Acquire { by, at, via, .. } => {
+                let mut named = words(by);
+                named.extend([at].into_iter().chain(via).map(String::as_str));
+                named
+            }
+            Self::Federate { one, other } => vec![one, other],
+            Self::Exchange { by, with, .. } => vec![by, with],
+            Self::Clock { of, .. } => vec![of],
+            Self::Refused { by, who, .. } => vec![by, who],
+            Self::Compromise { who, at, victim } => vec![who, at, victim],
+            Self::Traffic(_)
+            | Self::Hold(_)
+            | Self::Heal
+            | Self::Small
+            | Self::Fill
+            | Self::Empty
+            | Self::Hidden { .. } => Vec::new(),
+        }
+    }
+
     /// What is done, in a few words.
     pub(crate) fn told(&self) -> String {
         let list = |nodes: &Nodes| match nodes {
@@ -156,10 +263,15 @@ impl Step {
         };
         match self {
             Self::Meet(nodes) => format!("{} meet each other", list(nodes)),
+            Self::Find(nodes) => format!("{} look each other up by id", list(nodes)),
             Self::Traffic(rate) => format!("{rate} messages and records a second from now on"),
             Self::Hold(time) => format!("hold {}", humantime::format_duration(time.0)),
             Self::Deposit { by, skill, at } => format!("{by} leaves `{skill}` at {at}"),
-            Self::Acquire { by, skill, at } => format!("{} take `{skill}` from {at}", list(by)),
+            Self::Acquire { by, skill, at, via } => {
+                let way: Vec<&str> = [at].into_iter().chain(via).map(String::as_str).collect();
+                format!("{} take `{skill}` from {}", list(by), way.join(", "))
+            }
+            Self::Federate { one, other } => format!("{one} and {other} agree"),
             Self::Kill(nodes) => format!("kill {}", list(nodes)),
             Self::Stop(nodes) => format!("stop {}", list(nodes)),
             Self::Start(nodes) => format!("start {}", list(nodes)),
@@ -176,6 +288,16 @@ impl Step {
             Self::Small => "an agent with a small disk joins".to_owned(),
             Self::Fill => "its disk fills".to_owned(),
             Self::Empty => "its disk has room again".to_owned(),
+            Self::Hidden { ports } => {
+                let how = match ports {
+                    Ports::Kept => "keep ports",
+                    Ports::Changed => "change ports",
+                };
+                format!("two agents without an HTTP port join, behind routers that {how}")
+            }
+            Self::Exchange { by, with, over } => {
+                format!("{by} gets a SkillSet of {with}, {}", over.word())
+            }
             Self::Compromise { who, .. } => format!("{who} is taken over"),
         }
     }
@@ -238,6 +360,7 @@ fn parse(name: &str, text: &str) -> anyhow::Result<Scenario> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compose::{Plan, Size};
 
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testnet/scenarios");
 
@@ -251,6 +374,30 @@ mod tests {
         assert_eq!(one.len(), 1);
         let none = read(Path::new(FOLDER), &["nothing".to_owned()], false).unwrap_err();
         assert!(none.to_string().contains(&all[0].name), "{none}");
+    }
+
+    #[test]
+    fn a_network_that_is_too_small_for_a_scenario_is_told_so() {
+        let plan = |agents, places| {
+            let plan = Plan::new(Size { agents, places });
+            (plan.agents(), plan.places())
+        };
+        let (agents, places) = plan(10, 3);
+        for scenario in read(Path::new(FOLDER), &[], false).unwrap() {
+            scenario.fits(&agents, &places).unwrap();
+        }
+        let wanted = ["places_federate".to_owned()];
+        let [federate] = &read(Path::new(FOLDER), &wanted, false).unwrap()[..] else {
+            panic!("there is one");
+        };
+        for (size, missing) in [((10, 2), "place3"), ((4, 3), "agent5")] {
+            let (agents, places) = plan(size.0, size.1);
+            let told = format!("{:#}", federate.fits(&agents, &places).unwrap_err());
+            assert!(
+                told.contains(missing) && told.contains("--agents"),
+                "{told}"
+            );
+        }
     }
 
     #[test]
@@ -292,8 +439,8 @@ mod tests {
             ["place1", "agent1", "agent2"]
         );
         assert_eq!(
-            among(&["agents", "small"]).unwrap(),
-            ["agent1", "agent2", "small"]
+            among(&["agents", "small", "hidden2"]).unwrap(),
+            ["agent1", "agent2", "small", "hidden2"]
         );
         assert!(among(&["agent3"]).unwrap_err().contains("agent3"));
     }

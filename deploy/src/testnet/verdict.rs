@@ -46,6 +46,8 @@ pub(crate) struct Verdict {
     pub(crate) one_ready_seconds: f64,
     /// Memory of nodes when all was over, in bytes.
     pub(crate) memory: BTreeMap<String, u64>,
+    /// Scenarios that this machine cannot play.
+    pub(crate) left_out: Vec<String>,
     pub(crate) scenarios: Vec<Played>,
     pub(crate) seconds: f64,
 }
@@ -88,6 +90,12 @@ pub(crate) fn text(verdict: &Verdict, color: bool) -> String {
             }
             text.push('\n');
         }
+        if let Some([half, all]) = played.lookup_ms {
+            let _ = writeln!(
+                text,
+                "  a lookup by id took {half} ms, the longest {all} ms"
+            );
+        }
         for note in &played.notes {
             let _ = writeln!(text, "  {note}");
         }
@@ -113,6 +121,13 @@ pub(crate) fn text(verdict: &Verdict, color: bool) -> String {
                 let _ = writeln!(text, "  not acknowledged by {}", reason.replace('\n', " "));
             }
         }
+    }
+    if !verdict.left_out.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nleft out, for this machine cannot play them: {}",
+            verdict.left_out.join(", ")
+        );
     }
     let mut memory: Vec<_> = verdict.memory.values().copied().collect();
     memory.sort_unstable();
@@ -160,6 +175,7 @@ mod tests {
             ready_seconds: 3.0,
             one_ready_seconds: 0.5,
             memory: BTreeMap::from([("agent1".to_owned(), 10 << 20)]),
+            left_out: vec!["slow_link".to_owned()],
             scenarios: vec![Played {
                 name: "killed".to_owned(),
                 title: "A Place is killed".to_owned(),
@@ -170,6 +186,7 @@ mod tests {
                 refused: 1,
                 reasons: vec!["agent1: busy".to_owned()],
                 send_ms: Some([80, 200]),
+                lookup_ms: Some([250, 400]),
                 notes: Vec::new(),
                 checks: vec![check],
                 error: None,
@@ -186,6 +203,7 @@ mod tests {
             good.contains("12 messages, 3 records; not acknowledged: 1"),
             "{good}"
         );
+        assert!(good.contains("took 250 ms, the longest 400 ms"), "{good}");
         assert!(
             !good.contains("FAILED") && !good.contains('\x1b') && !good.contains("busy"),
             "{good}"
@@ -194,5 +212,6 @@ mod tests {
         assert!(bad.contains("\x1b[31;1mFAILED\x1b[0m"), "{bad}");
         assert!(bad.contains("not acknowledged by agent1: busy"), "{bad}");
         assert!(bad.contains("0 of 1 scenarios"), "{bad}");
+        assert!(bad.contains("cannot play them: slow_link"), "{bad}");
     }
 }
