@@ -13,6 +13,7 @@ pub mod frontmatter;
 pub mod ledger;
 pub mod ledger_text;
 pub mod proposal;
+pub mod records;
 pub mod relay;
 pub mod resource;
 pub mod skillset_json;
@@ -40,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ledger", ledger::run),
     ("ledger_text", ledger_text::run),
     ("proposal", proposal::run),
+    ("records", records::run),
     ("relay", relay::run),
     ("resource", resource::run),
     ("skillset_json", skillset_json::run),
