@@ -1,11 +1,11 @@
 //! Reading laws, changing one skill and evaluating code, against the grammar's parser alone on the same text.
 
-use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::Instant;
 
 use kairos_protocol::dsl::edit::Editor;
 use kairos_protocol::dsl::eval::{Evaluation, Facts, Limits};
+use kairos_protocol::dsl::facts::Known;
 use kairos_protocol::dsl::{Law, Literal, SOURCE_MAX};
 use lib_ruby_parser::{Parser, ParserOptions};
 
@@ -21,7 +21,6 @@ const TIMES: usize = 20;
 
 pub(crate) fn run() -> Vec<Row> {
     let laws = laws();
-    let longest = laws.first().expect("a law");
     let skills: usize = laws
         .iter()
         .map(|law| Law::read(law.as_bytes()).skills.len())
@@ -40,27 +39,37 @@ pub(crate) fn run() -> Vec<Row> {
             || laws.iter().for_each(|law| read(law)),
             || laws.iter().for_each(|law| parse(law)),
         ),
-        edit(longest),
+        edit(&laws),
         evaluation(),
     ]
 }
 
-/// One skill of the longest law is put in the place of another text of it.
-fn edit(longest: &str) -> Row {
-    let law = Law::read(longest.as_bytes());
-    let middle = law.skills.get(law.skills.len() / 2).expect("a skill");
-    let skill = longest
-        .get(middle.span.start..middle.span.end)
-        .expect("its text");
+/// One skill of all those laws is found by its id and put in the place of another text of it, and its law read again. No
+/// law holds all of them, so whoever keeps so many looks for the one.
+fn edit(laws: &[String]) -> Row {
+    let read: Vec<_> = laws.iter().map(|law| Law::read(law.as_bytes())).collect();
+    let wanted = format!("made_up_{}", SKILLS / 2);
+    let found = || {
+        let mut all = laws.iter().zip(&read);
+        let found = all.find_map(|(text, law)| Some((text, law, law.skill(&wanted)?)));
+        found.expect("the skill")
+    };
+    let (holder, law, skill) = found();
+    let span = skill.span.start..skill.span.end;
+    let skill = holder.get(span).expect("its text");
     let changed = skill.replacen("\"1.0\"", "\"1.1\"", 1);
     row(
-        format!("one edit among {} skills, read again", law.skills.len()),
+        format!(
+            "one edit among {SKILLS} skills, its law of {} read again",
+            law.skills.len()
+        ),
         1,
         || {
-            let editor = Editor::new(longest, &law).expect("a law that reads");
-            black_box(editor.replace(&middle.id, &changed).expect("an edit"));
+            let (text, law, skill) = found();
+            let editor = Editor::new(text, law).expect("a law that reads");
+            black_box(editor.replace(&skill.id, &changed).expect("an edit"));
         },
-        || parse(longest),
+        || parse(holder),
     )
 }
 
@@ -74,14 +83,12 @@ fn evaluation() -> Row {
         .get(skill.span.start..skill.span.end)
         .expect("its text");
     let text = |text: &str| Literal::Text(text.to_owned());
-    let facts = Facts {
-        settings: Some(Literal::Map(Vec::new())),
-        evolution_enabled: Some(true),
-        evolution_count: Some(0),
-        law_path: Some("skills/kairos.rb".to_owned()),
-        directories: Some(BTreeSet::from(["skills/versions".to_owned()])),
-        ..Facts::default()
-    };
+    let facts = Facts::of_agent(Known {
+        settings: "evolution_enabled: true\n",
+        used: Some(0),
+        keeps_versions: true,
+        ..Known::default()
+    });
     let keywords = [
         ("skill_id", text("audit_rules")),
         ("definition", text("skill :audit_rules do\nend\n")),

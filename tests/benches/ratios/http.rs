@@ -70,7 +70,7 @@ pub(crate) fn run() -> Vec<Row> {
 
 /// The answer to an introduction is our own, so a long list of skills in it costs sending it; without one, what is
 /// left is the work that an introduction takes.
-fn introducing_to_a_new_agent(introduce: &[u8]) -> [Row; 3] {
+fn introducing_to_a_new_agent(introduce: &[u8]) -> [Row; 4] {
     let home = Home::initialized();
     let node = unlimited(&home).start();
     let server = Server::of(&node);
@@ -150,8 +150,8 @@ impl Server {
     }
 
     /// Compares introductions, each of which has to be verified, with verifying alone: as they are served while the
-    /// clients take their share of the same cores, with many in flight, and by the server's own CPU time.
-    pub(crate) fn against_verifying(self, what: &str, request: &[u8], aim: Aim) -> [Row; 3] {
+    /// clients take their share of the same cores, with many in flight, and each by the server's own CPU time.
+    pub(crate) fn against_verifying(self, what: &str, request: &[u8], aim: Aim) -> [Row; 4] {
         round(self.address, self.pid, request, REQUESTS / 10, 1);
         let verifier = Verifier::new();
         let measure = |at_a_time| -> Vec<(Round, f64)> {
@@ -161,19 +161,21 @@ impl Server {
         };
         let (rounds, pipelined) = (measure(1), measure(PIPELINED));
         // What the cores of the server would do if nobody else wanted them.
-        let by_cpu = rounds.iter().map(|(ours, alone)| {
-            let rate = WORKERS as f64 * 1e6 / ours.cpu_micros;
-            (Round { rate, ..*ours }, *alone)
-        });
-        let by_cpu: Vec<_> = by_cpu.collect();
+        let by_cpu = |rounds: &[(Round, f64)]| -> Vec<(Round, f64)> {
+            let alone = rounds.iter().map(|(ours, alone)| {
+                let rate = WORKERS as f64 * 1e6 / ours.cpu_micros;
+                (Round { rate, ..*ours }, *alone)
+            });
+            alone.collect()
+        };
+        let in_flight = format!("{what}, {PIPELINED} in flight");
+        let own =
+            |what: &str| format!("{what}, by CPU time, if {WORKERS} cores were the server's own");
         [
             against(what, &rounds, aim),
-            against(&format!("{what}, {PIPELINED} in flight"), &pipelined, aim),
-            against(
-                &format!("{what}, by CPU time, if {WORKERS} cores were the server's own"),
-                &by_cpu,
-                aim,
-            ),
+            against(&in_flight, &pipelined, aim),
+            against(&own(what), &by_cpu(&rounds), aim),
+            against(&own(&in_flight), &by_cpu(&pipelined), aim),
         ]
     }
 }

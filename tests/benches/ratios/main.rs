@@ -16,6 +16,7 @@ mod http;
 mod ledger;
 mod load;
 mod mcp;
+mod p2p;
 mod package;
 mod place;
 mod process;
@@ -46,6 +47,7 @@ fn main() {
         ("http", http::run),
         ("ledger", ledger::run),
         ("mcp", mcp::run),
+        ("p2p", p2p::run),
         ("package", package::run),
         ("place", place::run),
         ("place-relay", place::relay),
