@@ -27,18 +27,18 @@ use crate::share::PerMinute;
 
 mod connections;
 mod exchange;
+mod neighbours;
 mod registers;
 mod relays;
 mod table;
 
-use exchange::{Errand, Made};
+use exchange::{Dial, Errand, Made};
+use neighbours::Neighbours;
 use registers::Registers;
 use table::Get;
 
 /// Answers that are waited for at once, of each kind.
 const WAITING_MAX: usize = 64;
-/// Neighbours of the local network that are dialled.
-const NEIGHBOURS_MAX: usize = 32;
 /// Addresses of a peer that are taken over.
 const ADDRESSES_MAX: usize = 8;
 /// Peers whose records are counted in one minute.
@@ -66,10 +66,11 @@ pub(crate) struct EventLoop {
     /// Both protocols count their own ids.
     asks: HashMap<(Protocol, OutboundRequestId), Answer<Reply>>,
     /// Requests for peers that are dialled first.
-    errands: HashMap<ConnectionId, Errand>,
+    errands: HashMap<ConnectionId, Dial>,
     // Who is there.
     open: HashMap<ConnectionId, Open>,
     known: HashMap<PeerId, Known>,
+    neighbours: Neighbours,
     left: PerMinute<PeerId>,
     figures: Figures,
     reach: Reach,
@@ -120,6 +121,7 @@ impl EventLoop {
             errands: HashMap::new(),
             open: HashMap::new(),
             known: HashMap::new(),
+            neighbours: Neighbours::default(),
             left,
             figures: Figures::default(),
             reach: Reach::Unknown,
@@ -143,6 +145,7 @@ impl EventLoop {
                     None => return self.leave().await,
                 },
                 Some(made) = self.answering.next(), if !self.answering.is_empty() => self.answer(made),
+                () = at(self.neighbours.next()) => self.meet_neighbours(),
                 event = self.swarm.select_next_some() => self.note(event),
             }
         }
@@ -286,9 +289,10 @@ impl EventLoop {
                 }
             }
             BehaviourEvent::Neighbours(mdns::Event::Discovered(found)) => {
-                for (peer, address) in found {
-                    self.meet_neighbour(peer, address);
-                }
+                self.neighbours_shown(found);
+            }
+            BehaviourEvent::Neighbours(mdns::Event::Expired(gone)) => {
+                self.neighbours_ran_out(&gone);
             }
             BehaviourEvent::Table(event) => self.note_table(event),
             BehaviourEvent::Meetings(event) => self.exchanged(Protocol::Meeting, event),
@@ -357,6 +361,14 @@ impl EventLoop {
 fn tell<T>(answer: Answer<T>, told: Result<T, NetworkError>) {
     if answer.send(told).is_err() {
         tracing::debug!("nobody waits for an answer of libp2p any more");
+    }
+}
+
+/// Waits until then, or for ever.
+async fn at(then: Option<Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then.into()).await,
+        None => std::future::pending().await,
     }
 }
 

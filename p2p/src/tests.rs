@@ -485,6 +485,28 @@ fn names_and_addresses_are_read_as_they_are_shown() {
 }
 
 #[tokio::test]
+async fn requests_for_a_peer_that_is_dialled_share_the_connection() {
+    let (asker, mut there) = (on_loopback(), on_loopback());
+    let name = there.network.name();
+    let status = there.once(|status| !status.listen.is_empty()).await;
+    // More than connections of one peer may be.
+    let asked = (0..2 * Limits::default().per_peer).map(|n| {
+        let (at, bytes) = (status.listen.clone(), n.to_string().into_bytes());
+        asker.network.ask(Protocol::Records, name, at, bytes)
+    });
+    let asked: Vec<_> = asked.collect();
+    for _ in &asked {
+        let request = there.request().await;
+        let said = request.bytes.clone();
+        request.answer.send(said).unwrap();
+    }
+    for (n, answer) in asked.into_iter().enumerate() {
+        assert_eq!(answer.await.unwrap().bytes, n.to_string().as_bytes());
+    }
+    assert_eq!(asker.network.status().await.unwrap().outbound, 1);
+}
+
+#[tokio::test]
 async fn a_request_does_not_wait_for_a_dial_that_leads_nowhere() {
     let (asker, mut there) = (on_loopback(), on_loopback());
     let name = there.network.name();

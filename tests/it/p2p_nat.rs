@@ -186,7 +186,12 @@ fn two_agents_behind_symmetric_routers_exchange_through_the_relay() {
     let checks = met["checks"].as_array().unwrap();
     let way = checks.iter().find(|check| check["name"] == "way").unwrap();
     assert_eq!(way["detail"], json!("libp2p, relayed"));
-    assert_eq!(network.ways(), ["relayed"]);
+    // A lookup and a request may have dialled her at the same time.
+    let ways = network.ways();
+    assert!(
+        !ways.is_empty() && ways.iter().all(|way| way == "relayed"),
+        "{ways:?}"
+    );
 }
 
 #[test]

@@ -9,9 +9,7 @@ use libp2p::swarm::{ConnectionDenied, ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId, connection_limits, identify, memory_connection_limits, relay};
 
 use super::relays::place_at;
-use super::{
-    ADDRESSES_MAX, EventLoop, Known, NEIGHBOURS_MAX, Open, SOFTWARE_MAX, WAITING_MAX, ip, tell,
-};
+use super::{ADDRESSES_MAX, EventLoop, Known, Open, SOFTWARE_MAX, WAITING_MAX, ip, tell};
 use crate::address::{Address, is_near};
 use crate::behaviour::{REGISTER, TABLE};
 use crate::key::PeerName;
@@ -79,11 +77,14 @@ impl EventLoop {
             round_trip: None,
         };
         self.open.insert(id, open);
+        self.neighbours.connected(peer);
         if let Some(answer) = self.dials.remove(&id) {
             tell(answer, Ok(PeerName(peer)));
         }
-        if let Some(errand) = self.errands.remove(&id) {
-            self.send_errand(errand);
+        if let Some(dial) = self.errands.remove(&id) {
+            for errand in dial.errands {
+                self.send_errand(errand);
+            }
         }
     }
 
@@ -144,16 +145,6 @@ impl EventLoop {
         self.seek_relays();
     }
 
-    pub(super) fn meet_neighbour(&mut self, peer: PeerId, address: Multiaddr) {
-        if self.swarm.is_connected(&peer) || self.known.len() >= NEIGHBOURS_MAX {
-            return;
-        }
-        let options = DialOpts::peer_id(peer).addresses(vec![address]).build();
-        if let Err(error) = self.swarm.dial(options) {
-            tracing::debug!(%error, "a neighbour is not dialled");
-        }
-    }
-
     pub(super) fn way(&self, connection: ConnectionId) -> Way {
         match self.open.get(&connection) {
             Some(open) if open.endpoint.is_relayed() => Way::Relayed,
@@ -184,7 +175,8 @@ impl EventLoop {
     /// Tells whoever dialled, if somebody did. What waits for a connection goes by another one, if there is one by now.
     pub(super) fn failed(&mut self, id: ConnectionId, peer: Option<PeerId>, error: &DialError) {
         self.figures.dials_failed += 1;
-        if let Some(errand) = self.errands.remove(&id) {
+        let dial = self.errands.remove(&id);
+        for errand in dial.into_iter().flat_map(|dial| dial.errands) {
             if self.swarm.is_connected(&errand.peer.0) {
                 self.send_errand(errand);
             } else {

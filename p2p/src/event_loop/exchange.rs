@@ -21,6 +21,13 @@ pub(super) struct Errand {
     pub(super) answer: Answer<Reply>,
 }
 
+/// A dial of ours, and the requests that wait for it.
+pub(super) struct Dial {
+    peer: PeerName,
+    addresses: Vec<Address>,
+    pub(super) errands: Vec<Errand>,
+}
+
 /// An answer for a peer, or none.
 pub(super) struct Made {
     protocol: Protocol,
@@ -42,25 +49,39 @@ impl EventLoop {
     /// Asks a peer, after it was dialled at `addresses` and where it is known to be, unless it is connected.
     ///
     /// That is not left to libp2p: it would wait for a dial that is under way already, wherever that leads, as to an address
-    /// of the peer's that the table has and nobody reaches, and the request would fail with that.
-    pub(super) fn ask(&mut self, errand: Errand, addresses: Vec<Address>) {
-        if self.asks.len() + self.errands.len() >= WAITING_MAX {
+    /// of the peer's that the table has and nobody reaches, and the request would fail with that. Only a dial of ours that
+    /// leads to all of `addresses` is waited for.
+    pub(super) fn ask(&mut self, errand: Errand, mut addresses: Vec<Address>) {
+        let waiting: usize = self.errands.values().map(|dial| dial.errands.len()).sum();
+        if self.asks.len() + waiting >= WAITING_MAX {
             return tell(errand.answer, Err(NetworkError::Busy));
         }
         let peer = errand.peer;
         if self.swarm.is_connected(&peer.0) {
             return self.send_errand(errand);
         }
-        let addresses = addresses.into_iter().take(ADDRESSES_MAX);
+        addresses.truncate(ADDRESSES_MAX);
+        let mut under_way = self.errands.values_mut();
+        let same = under_way.find(|dial| {
+            dial.peer == peer && addresses.iter().all(|at| dial.addresses.contains(at))
+        });
+        if let Some(dial) = same {
+            return dial.errands.push(errand);
+        }
         let options = DialOpts::peer_id(peer.0)
             .condition(PeerCondition::Disconnected)
-            .addresses(addresses.map(|address| address.0).collect())
+            .addresses(addresses.iter().map(|address| address.0.clone()).collect())
             .extend_addresses_through_behaviour()
             .build();
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
-                self.errands.insert(id, errand);
+                let dial = Dial {
+                    peer,
+                    addresses,
+                    errands: vec![errand],
+                };
+                self.errands.insert(id, dial);
             }
             Err(error) => {
                 self.figures.dials_failed += 1;
