@@ -99,6 +99,7 @@ pub fn examine(patient: &Patient<'_>) -> Vec<Finding> {
         let ledger = content::ledger(&agent::ledger(dir, settings), &mut found);
         clock::check(patient.now, ledger, &mut found);
         content::keys(dir, &mut found);
+        content::law(dir, &mut found);
         content::knowledge(dir, &mut found);
         content::skill_sets(dir, &mut found);
         content::version(dir, &mut found);

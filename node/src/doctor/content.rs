@@ -1,10 +1,14 @@
-//! What the agent keeps: its key, its ledger, what it knows.
+//! What the agent keeps: its key, its ledger, its law, what it knows.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 
 use kairos_actors::chain::store::StoreError;
 use kairos_actors::chain::store::file::{Inspection, Leftover};
 use kairos_actors::chain::store::place::{Backend, OpenError, Places};
 use kairos_actors::knowledge::store::{KnowledgePolicy, KnowledgeStore, Snapshot};
 use kairos_actors::skill_set::SkillSetStore;
+use kairos_protocol::dsl::{Law, SOURCE_MAX};
 use kairos_protocol::ledger::{LoadState, VerifyReport};
 use kairos_protocol::package::PackageLimits;
 use kairos_protocol::time::Timestamp;
@@ -66,6 +70,7 @@ pub(super) fn keys(dir: &DataDir, found: &mut Findings) {
     }
 }
 
+const LAW: &str = "skills/kairos.rb";
 const LEDGER: &str = "ledger";
 
 /// Whether the ledger of `places` loads and what a crash left beside it; returns when its last block was written.
@@ -174,6 +179,49 @@ fn leftover(journal: &Leftover, found: &mut Findings) {
 
 fn blocks(length: u64) -> String {
     counted(usize::try_from(length).unwrap_or(usize::MAX), "block")
+}
+
+/// Whether the law is there and all of it can be read.
+pub(super) fn law(dir: &DataDir, found: &mut Findings) {
+    const CHECK: &str = "law";
+    let most = u64::try_from(SOURCE_MAX).unwrap_or(u64::MAX);
+    let mut source = Vec::new();
+    // One byte more than is read, so that the reader tells of it.
+    let read = File::open(dir.law())
+        .and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut source));
+    match read {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let fix = "bring it back with kairos-chain state restore last, or take that of this version with \
+                       kairos-chain upgrade --apply";
+            let message = format!("{LAW}, the law of the agent, is not there");
+            return found.fail(CHECK, message, fix);
+        }
+        Err(error) => {
+            let fix = format!("make {LAW} a plain file that this user can read");
+            return found.fail(CHECK, format!("{LAW} cannot be read: {error}"), fix);
+        }
+    }
+    let law = Law::read(&source);
+    let skills = counted(law.skills.len(), "skill");
+    let errors: Vec<_> = law.errors().map(ToString::to_string).collect();
+    if errors.is_empty() {
+        return found.ok(CHECK, skills);
+    }
+    let mend = "kairos-chain skills check shows each place and how to mend it";
+    let places = counted(errors.len(), "place");
+    let told = format!(
+        "{skills}, and {places} that cannot be read: {}",
+        some(&errors)
+    );
+    match law.broken {
+        true => found.fail(
+            CHECK,
+            told,
+            format!("{mend}; until then nothing of the law can change"),
+        ),
+        false => found.warn(CHECK, told, mend),
+    }
 }
 
 /// Whether every text can be read as a skill.

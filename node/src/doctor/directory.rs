@@ -29,14 +29,6 @@ pub(super) fn presence(dir: &DataDir, found: &mut Findings) -> bool {
     match dir.clone().existing() {
         Ok(_) => {
             found.ok(CHECK, format!("{} is set up", dir.path().display()));
-            if !dir.law().is_file() {
-                found.fail(
-                    "directory.law",
-                    "skills/kairos.rb, the law of the agent, is not there".to_owned(),
-                    "bring it back with kairos-chain state restore last, or take that of this version with \
-                     kairos-chain upgrade --apply",
-                );
-            }
             true
         }
         Err(error @ DataDirError::NotADirectory(_)) => {

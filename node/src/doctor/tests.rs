@@ -203,6 +203,36 @@ fn what_an_interrupted_change_needs_is_neither_told_of_nor_removed() {
 }
 
 #[test]
+fn a_law_that_cannot_be_read_is_told_with_its_place() {
+    let (_temp, dir) = made();
+    let look = |law: &str| {
+        fs::write(dir.law(), law).unwrap();
+        let mut found = Findings::default();
+        content::law(&dir, &mut found);
+        told(&found.0, "law")
+    };
+    assert_eq!(
+        look("skill :a do\n  version '1'\nend\n"),
+        (Level::Ok, "1 skill".to_owned())
+    );
+    let (level, text) = look("skill :a do\n  version compute\nend\n");
+    assert!(
+        level == Level::Warn && text.contains("1 skill, and 1 place") && text.contains("line 2"),
+        "{text}"
+    );
+    let (level, text) = look("skill :a do\n");
+    assert!(level == Level::Fail && text.contains("line "), "{text}");
+    fs::remove_file(dir.law()).unwrap();
+    let mut found = Findings::default();
+    content::law(&dir, &mut found);
+    let (level, text) = told(&found.0, "law");
+    assert!(
+        level == Level::Fail && text.contains("is not there"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_ledger_in_a_database_is_looked_at_and_nothing_is_made_beside_it() {
     let (_temp, dir) = made();
     let mut settings = Settings::default();
