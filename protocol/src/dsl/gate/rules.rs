@@ -1,7 +1,8 @@
 //! What the law itself says about its changes: which skills there may be, which fields may change, and what depends on
 //! what.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::mem;
 
 use super::super::diff::{Fate, SkillDiff};
 use super::super::model::{Code, Member};
@@ -101,48 +102,58 @@ pub(super) fn fields(skill: &Skill, change: &SkillDiff) -> Asks {
     }
 }
 
-/// Whether every skill that another depends on is there, and none depends on itself.
+/// Whether every skill that another depends on is there, and none depends on itself. Takes as long as the law is.
 pub(super) fn dependencies(law: &Law) -> Asks {
-    let needs = |skill: &Skill| -> Vec<String> {
-        let named = |value: &Literal| value.text().map(str::to_owned);
-        match skill.value(Keyword::DependsOn) {
-            Some(Literal::Array(items)) => items.iter().filter_map(named).collect(),
-            Some(one) => named(one).into_iter().collect(),
-            None => Vec::new(),
-        }
-    };
-    let mut settled: HashSet<&str> = HashSet::new();
-    for skill in &law.skills {
-        for needed in needs(skill) {
-            if law.skill(&needed).is_none() {
+    // Look-ups find the first of each id.
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (place, skill) in law.skills.iter().enumerate() {
+        places.entry(&skill.id).or_insert(place);
+    }
+    let mut waits: Vec<usize> = Vec::new();
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); law.skills.len()];
+    for (place, skill) in law.skills.iter().enumerate() {
+        let needs = needs(skill);
+        waits.push(needs.len());
+        for needed in needs {
+            let waiting = places.get(needed).and_then(|at| needed_by.get_mut(*at));
+            let Some(waiting) = waiting else {
                 return Err(format!(
                     "'{}' depends on '{needed}', which would not be there",
                     skill.id
                 ));
+            };
+            waiting.push(place);
+        }
+    }
+    // Who waits for nobody is settled, and then those who waited for them; who is left depends on itself in the end.
+    let ready = waits.iter().enumerate().filter(|(_, waits)| **waits == 0);
+    let mut settled: Vec<usize> = ready.map(|(place, _)| place).collect();
+    while let Some(place) = settled.pop() {
+        for waiting in needed_by.get_mut(place).map(mem::take).unwrap_or_default() {
+            if let Some(waits) = waits.get_mut(waiting) {
+                *waits = waits.saturating_sub(1);
+                if *waits == 0 {
+                    settled.push(waiting);
+                }
             }
         }
     }
-    // Each round settles those whose needs are settled; who is left depends on itself in the end.
-    loop {
-        let before = settled.len();
-        for skill in &law.skills {
-            let ready = needs(skill)
-                .iter()
-                .all(|needed| settled.contains(needed.as_str()));
-            if ready {
-                settled.insert(&skill.id);
-            }
-        }
-        if settled.len() == before {
-            break;
-        }
-    }
-    let unsettled = law
+    let mut unsettled = law
         .skills
         .iter()
-        .find(|skill| !settled.contains(skill.id.as_str()));
-    match unsettled {
+        .zip(&waits)
+        .filter(|(_, waits)| **waits > 0);
+    match unsettled.next() {
         None => Ok("every skill that another depends on is there".to_owned()),
-        Some(skill) => Err(format!("'{}' would depend on itself", skill.id)),
+        Some((skill, _)) => Err(format!("'{}' would depend on itself", skill.id)),
+    }
+}
+
+/// The ids of the skills that a skill depends on.
+fn needs(skill: &Skill) -> Vec<&str> {
+    match skill.value(Keyword::DependsOn) {
+        Some(Literal::Array(items)) => items.iter().filter_map(Literal::text).collect(),
+        Some(one) => one.text().into_iter().collect(),
+        None => Vec::new(),
     }
 }

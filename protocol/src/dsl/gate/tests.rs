@@ -234,6 +234,23 @@ fn what_others_depend_on_stays() {
 }
 
 #[test]
+fn a_chain_of_skills_is_in_order_wherever_it_begins_and_a_ring_is_not() {
+    let skill = |n: usize, needs: usize| {
+        format!("skill :s{n} do\n  depends_on [:s{needs}, :s{needs}]\nend\n")
+    };
+    let chain: String = (1..300).map(|n| skill(n, n + 1)).collect();
+    let ends = |last: &str| rules::dependencies(&Law::read(format!("{chain}{last}").as_bytes()));
+    assert!(ends("skill :s300 do\nend\n").is_ok());
+    let absent = ends("").unwrap_err();
+    assert!(absent.contains("'s299' depends on 's300'"), "{absent}");
+    let ring = ends(&skill(300, 1)).unwrap_err();
+    assert!(ring.contains("'s1' would depend on itself"), "{ring}");
+    // Of those that have one name, the first is meant.
+    let twice = format!("{}skill :s300 do\nend\n", skill(300, 299));
+    assert!(ends(&twice).unwrap_err().contains("would depend on itself"));
+}
+
+#[test]
 fn a_definition_that_fails_is_refused_and_one_that_needs_a_person_is_not() {
     let with = |node: &str| {
         let definition = format!("  definition do\n    {node}\n  end\n  content \"Green.\"");
