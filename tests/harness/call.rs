@@ -201,9 +201,14 @@ pub(crate) fn instead(command: &Command, program: &OsStr) -> Command {
     other
 }
 
-/// Returns the program without the `KAIROS_*` variables of the caller, which would be settings to it.
+/// Returns `kairos-chain`, to be run without the `KAIROS_*` variables of the caller.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(binary());
+    without_settings(binary())
+}
+
+/// Returns a program to be run without the `KAIROS_*` variables of the caller, which would be settings to `kairos-chain`.
+pub fn without_settings(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
     let is_setting = |name: &OsString| name.to_string_lossy().starts_with("KAIROS_");
     for name in std::env::vars_os().map(|(name, _)| name).filter(is_setting) {
         command.env_remove(name);

@@ -29,7 +29,7 @@ mod stranger;
 mod wait;
 
 pub use self::binary::{binary, verifier};
-pub use self::call::{Call, Ended};
+pub use self::call::{Call, Ended, without_settings};
 pub use self::console::Console;
 pub use self::home::Home;
 pub use self::hosts::Hosts;

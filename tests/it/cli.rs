@@ -1,8 +1,8 @@
 //! The command line itself: help, exit codes, streams.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use kairos_tests::{Call, Home, binary};
+use kairos_tests::{Call, Home, binary, without_settings};
 use serde_json::Value;
 
 /// Every command with its own help, groups before their members.
@@ -452,7 +452,7 @@ fn a_reader_that_goes_away_is_no_failure() {
         "completions bash",
         "chain history",
     ] {
-        let mut shell = Command::new("bash");
+        let mut shell = without_settings("bash");
         // Nobody reads from the start, so the first write already finds the pipe closed.
         let script = format!("set -o pipefail; \"$0\" {args} | true; echo ${{PIPESTATUS[0]}}");
         let shell = shell
@@ -467,7 +467,7 @@ fn a_reader_that_goes_away_is_no_failure() {
         );
     }
     let script = "\"$0\" --help | head -1";
-    let done = Command::new("bash")
+    let done = without_settings("bash")
         .args(["-c", script])
         .arg(binary())
         .output()

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use kairos_tests::{Call, Home, Request, TestNode, TestPeer, binary};
+use kairos_tests::{Call, Home, Request, TestNode, TestPeer, binary, without_settings};
 use serde_json::{Value, json};
 
 const TEA: &str = "---\ndescription: How to serve tea\npublic: true\n---\n\nWarm the pot.\n";
@@ -254,7 +254,7 @@ fn a_package_goes_through_a_pipe_or_a_saved_reply() {
     let ben = Home::initialized();
     let pipe = r#""$0" --data-dir "$1" skillset package house | "$0" --data-dir "$2" skillset install-archive"#;
     let through = |into: &Path| {
-        let mut shell = Command::new("sh");
+        let mut shell = without_settings("sh");
         let shell = shell
             .args(["-c", pipe])
             .arg(binary())

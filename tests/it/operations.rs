@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kairos_tests::{Call, Home, Request, TestNode, TestPeer, eventually};
+use kairos_tests::{Call, Home, Request, TestNode, TestPeer, eventually, without_settings};
 use serde_json::{Value, json};
 
 fn owner(home: &Home) -> String {
@@ -164,7 +164,7 @@ fn descriptors_are_raised_as_far_as_may_be_and_bound_the_connections() {
         kairos_tests::binary().display(),
         home.data_dir().display()
     );
-    let mut child = Command::new("sh")
+    let mut child = without_settings("sh")
         .args(["-c", &script])
         .stderr(std::process::Stdio::piped())
         .spawn()

@@ -3,9 +3,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
-use std::process::Command;
 
-use kairos_tests::{Call, Home, Request, TestNode, TestPeer, finish};
+use kairos_tests::{Call, Home, Request, TestNode, TestPeer, binary, finish, without_settings};
 
 #[test]
 fn ends_with_success_when_told_to_stop() {
@@ -105,7 +104,7 @@ fn makes_the_data_directory_it_serves_from() {
 fn the_spelling_of_the_reference_serves_too() {
     let home = Home::new();
     let dir = home.data_dir();
-    let mut command = Command::new(kairos_tests::binary());
+    let mut command = without_settings(binary());
     let child = command
         .args(["--http", "--port", "0", "--data-dir"])
         .arg(&dir);
