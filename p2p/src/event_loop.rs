@@ -133,6 +133,8 @@ impl EventLoop {
     /// Runs until nobody can give a command any more.
     pub(crate) async fn run(mut self) {
         loop {
+            let due = [self.neighbours.next(), self.next_enough()];
+            let due = due.into_iter().flatten().min();
             tokio::select! {
                 // Own work before what the network brings: a flood of it must not keep the owner out.
                 biased;
@@ -145,7 +147,10 @@ impl EventLoop {
                     None => return self.leave().await,
                 },
                 Some(made) = self.answering.next(), if !self.answering.is_empty() => self.answer(made),
-                () = at(self.neighbours.next()) => self.meet_neighbours(),
+                () = at(due) => {
+                    self.meet_neighbours();
+                    self.end_lookups();
+                }
                 event = self.swarm.select_next_some() => self.note(event),
             }
         }

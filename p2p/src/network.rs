@@ -351,7 +351,8 @@ impl Network {
         self.tell(move |answer| Command::Put { key, value, answer })
     }
 
-    /// Looks for the newest record under `key` that the [`Judge`] finds good.
+    /// Looks for the newest record under `key` that the [`Judge`] finds good, among those that come within half a second of
+    /// the first one.
     pub fn get(&self, key: Vec<u8>) -> Told<Option<Vec<u8>>> {
         self.tell(move |answer| Command::Get(key, answer))
     }

@@ -159,6 +159,43 @@ async fn the_newest_record_is_kept_and_found() {
 }
 
 #[tokio::test]
+async fn a_lookup_does_not_wait_for_a_node_that_is_gone() {
+    // It takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let patient = |external: Vec<Address>| {
+        let limits = Limits {
+            connect: 3 * PATIENCE,
+            lookup: 3 * PATIENCE,
+            ..Limits::default()
+        };
+        node_with(Settings {
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            external,
+            in_memory: false,
+            ..settings(limits)
+        })
+    };
+    let (keeper, mut seeker) = (patient(Vec::new()), patient(Vec::new()));
+    let gone = patient(vec![format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()]);
+    for other in [&keeper, &gone] {
+        let status = other.once(|status| !status.listen.is_empty()).await;
+        let at = status.listen[0].clone().with_peer(other.network.name());
+        seeker.network.dial(at).await.unwrap();
+        seeker.joined().await;
+    }
+    keeper.once(|status| status.table == 1).await;
+    let put = keeper.network.put(b"tea".to_vec(), b"tea:1".to_vec());
+    timeout(PATIENCE, put).await.unwrap().unwrap();
+    gone.network.leave().await.unwrap();
+    seeker.once(|status| status.peers == 1).await;
+    assert_eq!(seeker.network.status().await.unwrap().table, 2);
+    let found = timeout(PATIENCE, seeker.network.get(b"tea".to_vec()));
+    let found = found.await.unwrap().unwrap();
+    assert_eq!(found.as_deref(), Some(b"tea:1".as_slice()));
+}
+
+#[tokio::test]
 async fn what_the_judge_refuses_is_not_stored() {
     // A node of somebody who wrote another program.
     let [hub] = swarm().await;

@@ -1,7 +1,7 @@
 //! The part of the loop that speaks to the table of the network: what is left there and looked for, and which records of
 //! others are stored.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
 use libp2p::kad::store::{MemoryStore, RecordStore as _};
@@ -10,9 +10,15 @@ use libp2p::kad::{self, QueryId};
 use super::{EventLoop, WAITING_MAX, tell};
 use crate::network::{Answer, Kept, NetworkError};
 
+/// How long is waited for a newer record after a peer told a good one. Each record is with the nodes that are nearest to its
+/// key, which answer at about the same time; one of them that is gone would keep the lookup until its dial fails.
+const NEWER_MAX: Duration = Duration::from_millis(500);
+
 /// A lookup under way.
 pub(super) struct Get {
     best: Option<(Kept, Vec<u8>)>,
+    /// When the best one will do.
+    enough: Option<Instant>,
     answer: Answer<Option<Vec<u8>>>,
 }
 
@@ -41,7 +47,32 @@ impl EventLoop {
             return tell(answer, Err(NetworkError::Busy));
         }
         let id = self.table().get_record(kad::RecordKey::from(key));
-        self.gets.insert(id, Get { best: None, answer });
+        let get = Get {
+            best: None,
+            enough: None,
+            answer,
+        };
+        self.gets.insert(id, get);
+    }
+
+    /// When the next lookup has enough.
+    pub(super) fn next_enough(&self) -> Option<Instant> {
+        self.gets.values().filter_map(|get| get.enough).min()
+    }
+
+    /// Ends the lookups that have enough.
+    pub(super) fn end_lookups(&mut self) {
+        let now = Instant::now();
+        let done = self
+            .gets
+            .extract_if(|_, get| get.enough.is_some_and(|then| then <= now));
+        let done: Vec<_> = done.collect();
+        for (id, get) in done {
+            if let Some(mut query) = self.table().query_mut(&id) {
+                query.finish();
+            }
+            tell(get.answer, Ok(get.best.map(|(_, value)| value)));
+        }
     }
 
     pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>, answer: Answer<()>) {
@@ -131,6 +162,10 @@ impl EventLoop {
                         let best = get.best.as_ref().map(|(best, _)| best.sequence);
                         if best.is_none_or(|best| best < kept.sequence) {
                             get.best = Some((kept, found.record.value));
+                        }
+                        // What we keep ourselves may be old.
+                        if found.peer.is_some() && get.enough.is_none() {
+                            get.enough = Some(Instant::now() + NEWER_MAX);
                         }
                     }
                 }
