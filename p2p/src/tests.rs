@@ -522,6 +522,26 @@ fn names_and_addresses_are_read_as_they_are_shown() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_goes_by_the_first_connection_there_is() {
+    let (mut asker, mut there) = (on_loopback(), on_loopback());
+    let name = there.network.name();
+    // It takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = mute.local_addr().unwrap().port();
+    let nowhere: Address = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let asked = asker
+        .network
+        .ask(Protocol::Records, name, vec![nowhere], b"?".to_vec());
+    let at = asker.once(|status| !status.listen.is_empty()).await;
+    let at = at.listen[0].clone().with_peer(asker.network.name());
+    there.network.dial(at).await.unwrap();
+    asker.joined().await;
+    let request = there.request().await;
+    request.answer.send(b"!".to_vec()).unwrap();
+    assert_eq!(asked.await.unwrap().bytes, b"!");
+}
+
+#[tokio::test]
 async fn requests_for_a_peer_that_is_dialled_share_the_connection() {
     let (asker, mut there) = (on_loopback(), on_loopback());
     let name = there.network.name();

@@ -62,7 +62,8 @@ impl EventLoop {
     }
 
     pub(super) fn opened(&mut self, peer: PeerId, id: ConnectionId, endpoint: ConnectedPoint) {
-        if endpoint.is_listener() && self.is_crowded(&endpoint) {
+        let is_refused = endpoint.is_listener() && self.is_crowded(&endpoint);
+        if is_refused {
             tracing::debug!(peer.id = %peer, "as many connections as allowed come from one address");
             self.figures.connections_refused.address += 1;
             self.swarm.close_connection(id);
@@ -81,10 +82,8 @@ impl EventLoop {
         if let Some(answer) = self.dials.remove(&id) {
             tell(answer, Ok(PeerName(peer)));
         }
-        if let Some(dial) = self.errands.remove(&id) {
-            for errand in dial.errands {
-                self.send_errand(errand);
-            }
+        if !is_refused {
+            self.send_errands(peer);
         }
     }
 

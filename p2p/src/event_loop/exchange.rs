@@ -1,5 +1,7 @@
 //! The part of the loop that exchanges requests and answers with peers.
 
+use std::time::{Duration, Instant};
+
 use futures::FutureExt as _;
 use libp2p::PeerId;
 use libp2p::request_response::{self, ResponseChannel};
@@ -21,8 +23,13 @@ pub(super) struct Errand {
     pub(super) answer: Answer<Reply>,
 }
 
+/// How old a dial may be that a further request waits for. An older one may be stuck, as one that began while the network
+/// was cut.
+const YOUNG: Duration = Duration::from_millis(250);
+
 /// A dial of ours, and the requests that wait for it.
 pub(super) struct Dial {
+    began: Instant,
     peer: PeerName,
     addresses: Vec<Address>,
     pub(super) errands: Vec<Errand>,
@@ -50,7 +57,7 @@ impl EventLoop {
     ///
     /// That is not left to libp2p: it would wait for a dial that is under way already, wherever that leads, as to an address
     /// of the peer's that the table has and nobody reaches, and the request would fail with that. Only a dial of ours that
-    /// leads to all of `addresses` is waited for.
+    /// leads to all of `addresses`, and has just begun, is waited for.
     pub(super) fn ask(&mut self, errand: Errand, mut addresses: Vec<Address>) {
         let waiting: usize = self.errands.values().map(|dial| dial.errands.len()).sum();
         if self.asks.len() + waiting >= WAITING_MAX {
@@ -63,7 +70,9 @@ impl EventLoop {
         addresses.truncate(ADDRESSES_MAX);
         let mut under_way = self.errands.values_mut();
         let same = under_way.find(|dial| {
-            dial.peer == peer && addresses.iter().all(|at| dial.addresses.contains(at))
+            dial.peer == peer
+                && dial.began.elapsed() < YOUNG
+                && addresses.iter().all(|at| dial.addresses.contains(at))
         });
         if let Some(dial) = same {
             return dial.errands.push(errand);
@@ -77,6 +86,7 @@ impl EventLoop {
         match self.swarm.dial(options) {
             Ok(()) => {
                 let dial = Dial {
+                    began: Instant::now(),
                     peer,
                     addresses,
                     errands: vec![errand],
@@ -87,6 +97,15 @@ impl EventLoop {
                 self.figures.dials_failed += 1;
                 tell(errand.answer, Err(unreachable(peer.to_string(), &error)));
             }
+        }
+    }
+
+    /// Sends what waits for dials of a peer that is connected now, whichever of them, or of the peer's, came to something.
+    pub(super) fn send_errands(&mut self, peer: PeerId) {
+        let waiting = self.errands.extract_if(|_, dial| dial.peer.0 == peer);
+        let waiting: Vec<_> = waiting.flat_map(|(_, dial)| dial.errands).collect();
+        for errand in waiting {
+            self.send_errand(errand);
         }
     }
 
