@@ -22,7 +22,7 @@ pub(crate) const REGISTER: StreamProtocol = rendezvous::PROTOCOL_NAME;
 /// What nodes call themselves.
 const FAMILY: &str = "kairos/1";
 /// Topics under which one node is in a register.
-pub(crate) const TOPICS_MAX: usize = 32;
+pub const TOPICS_MAX: usize = 32;
 /// How many places in its register a node remembers that others read up to; ours never ask for what follows.
 const COOKIES: usize = 256;
 /// How often each peer is asked for a sign of life.

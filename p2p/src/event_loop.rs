@@ -133,7 +133,11 @@ impl EventLoop {
     /// Runs until nobody can give a command any more.
     pub(crate) async fn run(mut self) {
         loop {
-            let due = [self.neighbours.next(), self.next_enough()];
+            let due = [
+                self.neighbours.next(),
+                self.next_enough(),
+                self.next_found(),
+            ];
             let due = due.into_iter().flatten().min();
             tokio::select! {
                 // Own work before what the network brings: a flood of it must not keep the owner out.
@@ -150,6 +154,7 @@ impl EventLoop {
                 () = at(due) => {
                     self.meet_neighbours();
                     self.end_lookups();
+                    self.end_look();
                 }
                 event = self.swarm.select_next_some() => self.note(event),
             }

@@ -25,6 +25,7 @@ mod tests;
 mod transport;
 
 pub use address::{Address, AddressError, is_near};
+pub use behaviour::TOPICS_MAX;
 pub use figures::{ConnectionsRefused, Figures, RecordsRefused};
 pub use key::{KeyFault, NodeKey, PeerName, PeerNameError};
 pub use limits::Limits;

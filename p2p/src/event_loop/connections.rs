@@ -123,6 +123,7 @@ impl EventLoop {
         let at = dialled.as_ref().or(told.first()).filter(|_| is_relay);
         let place = at.and_then(|at| place_at(at, peer));
         if in_table {
+            self.forget_excess(peer);
             for address in told {
                 self.table().add_address(&peer, address);
             }
@@ -139,7 +140,7 @@ impl EventLoop {
             self.send(Event::PeerJoined(PeerName(peer)));
         }
         if is_registrar && !before.is_some_and(|before| before.is_registrar) {
-            self.register_at(peer);
+            self.met_registrar(peer);
         }
         self.seek_relays();
     }

@@ -3,7 +3,8 @@
 //! A register lists nodes under topics (libp2p calls it a rendezvous point, and topics namespaces). Nodes that keep one say so
 //! when they are connected; entries are signed by the key of the node they name, and run out unless they are renewed.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use libp2p::rendezvous::{Namespace, client};
 use libp2p::{Multiaddr, PeerId};
@@ -20,11 +21,19 @@ const LISTED_MAX: u64 = 32;
 /// How long an entry is to hold, in seconds: the least that every register takes.
 const LIFETIME: u64 = libp2p::rendezvous::DEFAULT_TTL;
 
+/// How old an entry is renewed at the earliest; many things make whoever we serve say again what we are found under.
+const RENEWED_AFTER: Duration = Duration::from_secs(20 * 60);
+/// How long is waited for further registers after one has answered.
+const OTHERS_MAX: Duration = Duration::from_millis(500);
+
 /// A look into registers that is under way. There is one at a time, since answers do not say what was asked.
 pub(super) struct Look {
     topic: Namespace,
-    answer: Answer<Vec<Registered>>,
+    /// Nothing once it was told.
+    answer: Option<Answer<Vec<Registered>>>,
     waiting: HashSet<PeerId>,
+    /// When what was found will do.
+    enough: Option<Instant>,
     found: BTreeMap<PeerName, Vec<Address>>,
 }
 
@@ -32,6 +41,8 @@ pub(super) struct Look {
 #[derive(Default)]
 pub(super) struct Registers {
     topics: Vec<Namespace>,
+    /// In whose registers we are, under all of them, and since when.
+    entered: HashMap<PeerId, Instant>,
     look: Option<Look>,
     later: VecDeque<(Namespace, Answer<Vec<Registered>>)>,
 }
@@ -57,25 +68,41 @@ impl EventLoop {
             let reason = "a topic is too long for a register".to_owned();
             return tell(answer, Err(NetworkError::NotStored(reason)));
         };
+        let is_same = self.registers.topics == topics;
         let over = std::mem::replace(&mut self.registers.topics, topics);
         let over = over.into_iter();
         let over: Vec<_> = over
             .filter(|old| !self.registers.topics.contains(old))
             .collect();
-        for registrar in self.registrars() {
+        let registrars = self.registrars();
+        let now = Instant::now();
+        let (entered, is_same) = (&mut self.registers.entered, is_same && over.is_empty());
+        entered.retain(|registrar, since| {
+            is_same && registrars.contains(registrar) && now.duration_since(*since) < RENEWED_AFTER
+        });
+        for registrar in registrars {
             for topic in &over {
                 self.swarm
                     .behaviour_mut()
                     .registered
                     .unregister(topic.clone(), registrar);
             }
-            self.register_at(registrar);
+            if !self.registers.entered.contains_key(&registrar) {
+                self.register_at(registrar);
+            }
         }
         tell(answer, Ok(()));
     }
 
+    /// Enters this node in the register of a peer that has just said that it keeps one, unless there are enough.
+    pub(super) fn met_registrar(&mut self, registrar: PeerId) {
+        if self.registrars().contains(&registrar) {
+            self.register_at(registrar);
+        }
+    }
+
     /// Enters this node in the register of a peer.
-    pub(super) fn register_at(&mut self, registrar: PeerId) {
+    fn register_at(&mut self, registrar: PeerId) {
         for topic in self.registers.topics.clone() {
             let registered = &mut self.swarm.behaviour_mut().registered;
             if let Err(error) = registered.register(topic, registrar, Some(LIFETIME)) {
@@ -83,6 +110,7 @@ impl EventLoop {
                 return tracing::debug!(peer.id = %registrar, %error, "not in a register");
             }
         }
+        self.registers.entered.insert(registrar, Instant::now());
     }
 
     /// Enters it in every register, because it can be reached elsewhere now.
@@ -109,6 +137,9 @@ impl EventLoop {
             let Some((topic, answer)) = self.registers.later.pop_front() else {
                 return;
             };
+            if answer.is_closed() {
+                continue;
+            }
             let registrars = self.registrars();
             if registrars.is_empty() {
                 tell(answer, Ok(Vec::new()));
@@ -121,7 +152,8 @@ impl EventLoop {
             }
             self.registers.look = Some(Look {
                 topic,
-                answer,
+                answer: Some(answer),
+                enough: None,
                 waiting: registrars.into_iter().collect(),
                 found: BTreeMap::new(),
             });
@@ -143,6 +175,7 @@ impl EventLoop {
                         let peer = PeerName(entry.record.peer_id());
                         look.found.entry(peer).or_insert_with(|| at.collect());
                     }
+                    look.enough.get_or_insert(Instant::now() + OTHERS_MAX);
                 }
                 self.answered(rendezvous_node);
             }
@@ -159,6 +192,7 @@ impl EventLoop {
                 error,
                 ..
             } => {
+                self.registers.entered.remove(&rendezvous_node);
                 tracing::debug!(peer.id = %rendezvous_node, ?error, "a register does not take us");
             }
             client::Event::Registered { .. } | client::Event::Expired { .. } => {}
@@ -174,12 +208,35 @@ impl EventLoop {
         if !look.waiting.is_empty() {
             return;
         }
-        if let Some(look) = self.registers.look.take() {
-            let own = PeerName(*self.swarm.local_peer_id());
-            let others = look.found.into_iter().filter(|(peer, _)| *peer != own);
-            let found = others.map(|(peer, addresses)| Registered { peer, addresses });
-            tell(look.answer, Ok(found.collect()));
-        }
+        self.tell_found();
+        self.registers.look = None;
         self.next_look();
+    }
+
+    /// When what was found will do.
+    pub(super) fn next_found(&self) -> Option<Instant> {
+        let look = self.registers.look.as_ref()?;
+        look.enough.filter(|_| look.answer.is_some())
+    }
+
+    /// Tells what was found if that will do. The look goes on until every register has answered or failed, which takes a
+    /// mute one longer than anybody waits.
+    pub(super) fn end_look(&mut self) {
+        if self.next_found().is_some_and(|then| then <= Instant::now()) {
+            self.tell_found();
+        }
+    }
+
+    fn tell_found(&mut self) {
+        let own = PeerName(*self.swarm.local_peer_id());
+        let Some(look) = &mut self.registers.look else {
+            return;
+        };
+        if let Some(answer) = look.answer.take() {
+            let found = std::mem::take(&mut look.found).into_iter();
+            let others = found.filter(|(peer, _)| *peer != own);
+            let found = others.map(|(peer, addresses)| Registered { peer, addresses });
+            tell(answer, Ok(found.collect()));
+        }
     }
 }

@@ -7,7 +7,7 @@ use libp2p::PeerId;
 use libp2p::kad::store::{MemoryStore, RecordStore as _};
 use libp2p::kad::{self, QueryId};
 
-use super::{EventLoop, WAITING_MAX, tell};
+use super::{ADDRESSES_MAX, EventLoop, WAITING_MAX, tell};
 use crate::network::{Answer, Kept, NetworkError};
 
 /// How long is waited for a newer record after a peer told a good one. Each record is with the nodes that are nearest to its
@@ -25,6 +25,19 @@ pub(super) struct Get {
 impl EventLoop {
     pub(super) fn table(&mut self) -> &mut kad::Behaviour<MemoryStore> {
         &mut self.swarm.behaviour_mut().table
+    }
+
+    /// Forgets where a peer is that told ever other addresses: the table has no bound for those of one peer.
+    pub(super) fn forget_excess(&mut self, peer: PeerId) {
+        let table = self.table();
+        let known = table.kbucket(peer).and_then(|bucket| {
+            let mut entries = bucket.iter();
+            let entry = entries.find(|entry| *entry.node.key.preimage() == peer)?;
+            Some(entry.node.value.len())
+        });
+        if known.is_some_and(|known| known > 2 * ADDRESSES_MAX) {
+            table.remove_peer(&peer);
+        }
     }
 
     pub(super) fn look_around(&mut self, answer: Answer<()>) {
