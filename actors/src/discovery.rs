@@ -8,7 +8,7 @@
 //! Invariants: nothing is announced beyond the scope that the owner chose, which is nothing at first; a record counts only
 //! when both its signatures hold, and never longer than it says; what is found is looked up when it is asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -192,7 +192,8 @@ pub struct DiscoveryActor {
     rounds: Rounds,
     /// Who was asked for all it has, and when.
     pulled: HashMap<PeerName, Instant>,
-    pulling: usize,
+    /// Who is being asked for it.
+    pulling: HashSet<PeerName>,
 }
 
 /// Decides which records the table of the network takes from others.
@@ -265,7 +266,7 @@ impl DiscoveryActor {
             book: RecordBook::new(BOOK_MAX),
             rounds: Rounds::default(),
             pulled: HashMap::new(),
-            pulling: 0,
+            pulling: HashSet::new(),
         };
         let addr = Self::create(|ctx| {
             ctx.set_mailbox_capacity(permits.saturating_add(ERRANDS));
@@ -405,6 +406,10 @@ fn ask_at(
     asked: &RecordsAsked,
 ) -> Asked {
     let told = ask_records(network, peer, addresses, asked);
+    let wanted = match asked {
+        RecordsAsked::Agent(id) => Some(id.clone()),
+        _ => None,
+    };
     Box::pin(async move {
         let (told, way) = told.await?;
         let RecordsTold::Record(Some(record)) = told else {
@@ -412,10 +417,13 @@ fn ask_at(
         };
         let record = Record::from_value(record, clock.now());
         let record = record.map_err(|error| stranger(peer, error))?;
-        match node_of(&record) == Some(peer) {
-            true => Ok((record, way)),
-            false => Err(stranger(peer, "its record is of another node")),
+        if node_of(&record) != Some(peer) {
+            return Err(stranger(peer, "its record is of another node"));
         }
+        if wanted.is_some_and(|wanted| wanted != *record.id()) {
+            return Err(stranger(peer, "its record is of another agent"));
+        }
+        Ok((record, way))
     })
 }
 

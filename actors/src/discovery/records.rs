@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures::future::join_all;
-use kairos_p2p::{PeerName, Request, is_near};
+use kairos_p2p::{PeerName, Request, TOPICS_MAX, is_near};
 use kairos_protocol::id::AgentId;
 use kairos_protocol::record::ask::{Query, RecordsAsked, RecordsTold};
 use kairos_protocol::record::book::{Entry, Fingerprint, Prefix};
@@ -13,6 +13,7 @@ use kairos_protocol::record::pull::Pull;
 use kairos_protocol::record::{Record, Scope};
 use kairos_protocol::time::Timestamp;
 use rand::Rng as _;
+use tokio::time::Instant;
 
 use super::{ASKED_MAX, DiscoveryActor, ask_at, ask_records, node_of, within};
 
@@ -22,10 +23,10 @@ pub(super) const BOOK_MAX: usize = 2_048;
 pub const ROUND: Duration = Duration::from_secs(60);
 /// So many times in a round one peer may be asked for all that it has.
 const PAUSES: u32 = 6;
-/// Topics under which a register takes one node.
-const TOPICS_MAX: usize = 32;
 /// Peers that are asked for all they have at once.
 const PULLS_MAX: usize = 8;
+/// How long one of them is asked. What it did not tell by then is asked for in a later round.
+const PULL_MAX: Duration = Duration::from_secs(120);
 
 /// A record, and the node that it names.
 #[derive(Debug, Clone)]
@@ -207,20 +208,24 @@ impl DiscoveryActor {
 
     /// Fetches from `peer` what we have not, unless that was done a moment ago or is under way.
     pub(super) fn pull_from(&mut self, peer: PeerName, ctx: &mut Context<Self>) {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         let pause = self.round / PAUSES;
         self.pulled.retain(|_, at| now.duration_since(*at) < pause);
-        if self.pulling >= PULLS_MAX || self.pulled.contains_key(&peer) {
+        if self.pulling.len() >= PULLS_MAX
+            || self.pulling.contains(&peer)
+            || self.pulled.contains_key(&peer)
+        {
             return;
         }
         self.pulled.insert(peer, now);
-        self.pulling += 1;
-        self.pull(peer, Pull::default(), ctx);
+        self.pulling.insert(peer);
+        self.pull(peer, Pull::default(), now + PULL_MAX, ctx);
     }
 
-    fn pull(&mut self, peer: PeerName, mut pull: Pull, ctx: &mut Context<Self>) {
-        let Some(asked) = pull.next(&self.book) else {
-            self.pulling -= 1;
+    fn pull(&mut self, peer: PeerName, mut pull: Pull, until: Instant, ctx: &mut Context<Self>) {
+        let asked = pull.next(&self.book).filter(|_| Instant::now() < until);
+        let Some(asked) = asked else {
+            self.pulling.remove(&peer);
             return;
         };
         let told = ask_records(&self.network, peer, self.addresses(peer), &asked);
@@ -238,11 +243,11 @@ impl DiscoveryActor {
                 }
                 Err(error) => {
                     tracing::debug!(peer.id = %peer, %error, "a peer does not tell what it knows");
-                    this.pulling -= 1;
+                    this.pulling.remove(&peer);
                     return;
                 }
             }
-            this.pull(peer, pull, ctx);
+            this.pull(peer, pull, until, ctx);
         }));
     }
 
@@ -258,8 +263,10 @@ impl DiscoveryActor {
             let listed = this.book.records().map(|listed| listed.peer);
             let listed = listed.filter(|_| is_public);
             let known = listed.chain(this.beginnings.keys().copied());
+            // Our own record is in the book, too, for others.
+            let own = this.network.name();
             let known: Vec<_> = known
-                .filter(|peer| connected.binary_search(peer).is_err())
+                .filter(|peer| *peer != own && connected.binary_search(peer).is_err())
                 .collect();
             let draw = rand::rng().random();
             if let Some(peer) = this.rounds.next(&connected, &known, draw) {

@@ -484,6 +484,10 @@ async fn a_peer_that_tells_what_does_not_hold_is_believed_nothing() {
                     told.push(good.clone());
                     json!({ "records": told })
                 }
+                // It is itself, whoever is asked for, but when that is true.
+                Some(RecordsAsked::Agent(id)) if id != KEYS[2].public().agent_id() => {
+                    json!({"record": good})
+                }
                 _ => json!({"record": null}),
             };
             drop(request.answer.send(json::canonical(&told).into_bytes()));
@@ -497,4 +501,7 @@ async fn a_peer_that_tells_what_does_not_hold_is_believed_nothing() {
     let ben = &KEYS[2].public().agent_id();
     let found = hub.handle.find(ben.clone()).await.unwrap();
     assert!(found.is_none(), "it does not say so itself: {found:?}");
+    let ada = &KEYS[1].public().agent_id();
+    let found = hub.handle.find(ada.clone()).await.unwrap();
+    assert!(found.is_none(), "it is another agent: {found:?}");
 }
